@@ -79,6 +79,8 @@ class LearnerConfig:
     termination_coef: float = 1.0
     sigreg_coef: float = 0.09
     """Weight of SIGReg at batch 128 (scaled as 128 / batch, as the statistic grows with it)."""
+    sigreg_consistency_coef: float = 1.0
+    """Replaces consistency_coef under sigreg, whose latents have unit variance."""
     sigreg_directions: int = 256
     """Random directions SIGReg projects on, redrawn every update."""
     time_decay: float = 0.5

@@ -1,0 +1,1 @@
+"""Sampling planners that search inside a model given as functions."""

@@ -1,0 +1,1 @@
+"""Latent world models: networks, losses, learner, checkpoints."""

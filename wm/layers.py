@@ -1,0 +1,86 @@
+"""Building blocks of the networks: Mish, SimNorm, normed dense layers, ensembles.
+
+Everything acts on the last axis, so one definition serves a single latent and any batch.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Activation = Callable[[Array], Array]
+
+_dense_init = nn.initializers.truncated_normal(0.02)
+
+
+def mish(x: Array) -> Array:
+    """x tanh(softplus(x)) (arXiv 1908.08681), with one exponential and one division.
+
+    With e = exp(x): tanh(log(1 + e)) = (e^2 + 2e) / (e^2 + 2e + 2). Three to four times faster
+    on CPU than the literal form. Above 20 the ratio is 1 in float32.
+    """
+    e = jnp.exp(jnp.minimum(x, 20.0))
+    n = e * (e + 2.0)
+    return x * (n / (n + 2.0))
+
+
+def simnorm(x: Array, group: int) -> Array:
+    """Softmax over consecutive groups of the last axis (arXiv 2310.16828, section 3.1)."""
+    grouped = x.reshape(*x.shape[:-1], -1, group)
+    return jax.nn.softmax(grouped, axis=-1).reshape(x.shape)
+
+
+class NormedDense(nn.Module):
+    """Dense, optional dropout, LayerNorm, activation."""
+
+    features: int
+    activation: Activation = mish
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., F] -> [..., features]. Dropout is on when a "dropout" rng is given."""
+        x = nn.Dense(self.features, kernel_init=_dense_init)(x)
+        if self.dropout and self.has_rng("dropout"):
+            x = nn.Dropout(self.dropout, deterministic=False)(x)
+        return self.activation(nn.LayerNorm(epsilon=1e-5)(x))
+
+
+class MLP(nn.Module):
+    """Normed dense layers; then a plain dense head, or none when `out` is 0."""
+
+    widths: tuple[int, ...]
+    out: int = 0
+    last_activation: Activation = mish
+    dropout: float = 0.0
+    zero_head: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., F] -> [..., out or widths[-1]]."""
+        for i, width in enumerate(self.widths):
+            last = i == len(self.widths) - 1 and not self.out
+            x = NormedDense(
+                width,
+                activation=self.last_activation if last else mish,
+                dropout=self.dropout if i == 0 else 0.0,
+            )(x)
+        if self.out:
+            init = nn.initializers.zeros_init() if self.zero_head else _dense_init
+            x = nn.Dense(self.out, kernel_init=init)(x)
+        return x
+
+
+def ensemble(module: type[nn.Module], size: int, **kwargs) -> nn.Module:
+    """`size` independent copies of a module; parameters and outputs get a leading axis."""
+    stacked = nn.vmap(
+        module,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=None,  # pyright: ignore[reportArgumentType]
+        out_axes=0,
+        axis_size=size,
+    )
+    return stacked(**kwargs)

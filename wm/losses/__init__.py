@@ -1,0 +1,1 @@
+"""Losses, one idea a file; each is tested against an oracle."""

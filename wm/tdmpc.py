@@ -1,0 +1,163 @@
+"""Reward-driven latent world model (TD-MPC2, arXiv 2310.16828): networks and model functions.
+
+Nothing is ever decoded: the latent has to predict itself, the reward, the value and, where
+episodes can end, their end.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wm.config import LearnerConfig, ModelConfig
+from wm.layers import MLP, ensemble
+from wm.losses import two_hot
+from wm.losses.regularizers import AntiCollapse, anti_collapse
+from wm.types import LatentModel, Params, Spec
+
+Array = jax.Array
+
+
+class Networks(NamedTuple):
+    """The modules of the world model (static); parameters live in a dict of the same keys."""
+
+    encoder: nn.Module
+    dynamics: nn.Module
+    reward: nn.Module
+    value: nn.Module
+    prior: nn.Module
+    termination: nn.Module | None
+    bins: two_hot.Bins
+    anti_collapse: AntiCollapse
+    config: ModelConfig
+    learner: LearnerConfig
+    spec: Spec
+
+    # Each function below takes the parameter dict and acts on any leading axes.
+
+    def encode(self, params: Params, obs: Array) -> Array:
+        """Obs [..., O] -> latent [..., D]."""
+        return self._activate(self.encoder.apply(params["encoder"], obs))
+
+    def predict(self, params: Params, latent: Array, action: Array) -> Array:
+        """Next latent [..., D]."""
+        joint = jnp.concatenate([latent, action], -1)
+        return self._activate(self.dynamics.apply(params["dynamics"], joint))
+
+    def reward_logits(self, params: Params, latent: Array, action: Array) -> Array:
+        """Two-hot logits [..., bins] of the reward of `action` at `latent`."""
+        return self.reward.apply(params["reward"], jnp.concatenate([latent, action], -1))
+
+    def value_logits(
+        self, value_params: Params, latent: Array, action: Array, dropout_key: Array | None = None
+    ) -> Array:
+        """Two-hot logits [heads, ..., bins] of the return; value_params is one subtree."""
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        joint = jnp.concatenate([latent, action], -1)
+        heads = jax.tree.leaves(value_params)[0].shape[0]
+        return _value_heads(self.config, heads).apply(value_params, joint, rngs=rngs)
+
+    def prior_distribution(self, params: Params, latent: Array) -> tuple[Array, Array]:
+        """Mean and log standard deviation [..., A] of the Gaussian before its tanh."""
+        mean, raw = jnp.split(self.prior.apply(params["prior"], latent), 2, -1)
+        low, high = self.learner.log_std_min, self.learner.log_std_max
+        return mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1)
+
+    def termination_logit(self, params: Params, latent: Array) -> Array:
+        """Log-odds [...] that the episode has ended at `latent`."""
+        return self.termination.apply(params["termination"], latent)[..., 0]  # pyright: ignore
+
+    def _activate(self, latent: Array) -> Array:
+        return self.anti_collapse.activation(latent)
+
+
+def _value_heads(config: ModelConfig, heads: int) -> nn.Module:
+    width = config.mlp_width
+    return ensemble(
+        MLP,
+        heads,
+        widths=(width, width),
+        out=config.num_bins,
+        dropout=config.dropout,
+        zero_head=True,
+    )
+
+
+def build(config: ModelConfig, learner: LearnerConfig, spec: Spec) -> Networks:
+    """Networks for a task; parameters come from `init`."""
+    width, latent = config.mlp_width, config.latent_dim
+    if config.regularizer == "simnorm":
+        encoder = MLP((config.encoder_width, latent), last_activation=lambda x: x)
+        dynamics = MLP((width, width, latent), last_activation=lambda x: x)
+    else:  # SIGReg shapes the distribution itself, so the last layer is left free
+        encoder = MLP((config.encoder_width, config.encoder_width), out=latent)
+        dynamics = MLP((width, width), out=latent)
+    return Networks(
+        encoder=encoder,
+        dynamics=dynamics,
+        reward=MLP((width, width), out=config.num_bins, zero_head=True),
+        value=_value_heads(config, config.num_heads),
+        prior=MLP((width, width), out=2 * spec.action_dim),
+        termination=MLP((width, width), out=1) if config.episodic else None,
+        bins=two_hot.Bins(config.num_bins, config.bin_limit),
+        anti_collapse=anti_collapse(config, learner),
+        config=config,
+        learner=learner,
+        spec=spec,
+    )
+
+
+def init(networks: Networks, key: Array) -> dict[str, Params]:
+    """Fresh parameters: a dict with one subtree a network."""
+    latent = jnp.zeros(networks.config.latent_dim)
+    joint = jnp.zeros(networks.config.latent_dim + networks.spec.action_dim)
+    inputs = {
+        "encoder": jnp.zeros(networks.spec.obs_dim),
+        "dynamics": joint,
+        "reward": joint,
+        "value": joint,
+        "prior": latent,
+    }
+    if networks.termination is not None:
+        inputs["termination"] = latent
+    keys = jax.random.split(key, len(inputs))
+    return {
+        name: getattr(networks, name).init(k, x)
+        for k, (name, x) in zip(keys, inputs.items(), strict=True)
+    }
+
+
+def choose_heads(value_params: Params, num_heads: int, key: Array, count: int = 2) -> Params:
+    """A random subset of `count` heads of the ensemble's parameters (all when there are fewer)."""
+    if num_heads <= count:
+        return value_params
+    chosen = jax.random.choice(key, num_heads, (count,), replace=False)
+    return jax.tree.map(lambda p: p[chosen], value_params)
+
+
+def as_latent_model(networks: Networks) -> LatentModel:
+    """The functions a planner calls, each for one latent."""
+
+    def step(params: Params, latent: Array, action: Array) -> tuple[Array, Array, Array]:
+        reward = two_hot.decode(networks.reward_logits(params, latent, action), networks.bins)
+        following = networks.predict(params, latent, action)
+        discount = jnp.asarray(networks.spec.discount, latent.dtype)
+        if networks.termination is not None:
+            discount *= 1 - jax.nn.sigmoid(networks.termination_logit(params, following))
+        return following, reward, discount
+
+    def prior(params: Params, latent: Array, key: Array | None) -> Array:
+        mean, log_std = networks.prior_distribution(params, latent)
+        if key is None:
+            return jnp.tanh(mean)
+        return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype))
+
+    def value(params: Params, latent: Array, key: Array) -> Array:
+        key_prior, key_heads = jax.random.split(key)
+        heads = choose_heads(params["value"], networks.config.num_heads, key_heads)
+        action = prior(params, latent, key_prior)
+        logits = networks.value_logits(heads, latent, action)
+        return two_hot.decode(logits, networks.bins).mean(0)
+
+    return LatentModel(encode=networks.encode, step=step, value=value, prior=prior)

@@ -1,0 +1,43 @@
+"""What a planner and a learner need to know of a world model, and nothing more."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = Any
+
+
+class Spec(NamedTuple):
+    """Sizes and time scale of the task a model is built for (static)."""
+
+    obs_dim: int
+    action_dim: int
+    discount: float
+
+
+class LatentModel(NamedTuple):
+    """A latent world model as functions, each written for ONE latent; callers vmap.
+
+    encode(params, obs [O]) -> latent [D]
+    step(params, latent [D], action [A]) -> (latent [D], reward [], discount [])
+    value(params, latent [D], key) -> [] estimate of the discounted return from latent
+    prior(params, latent [D], key) -> action [A]; key None gives the prior's mode
+    """
+
+    encode: Callable[[Params, Array], Array]
+    step: Callable[[Params, Array, Array], tuple[Array, Array, Array]]
+    value: Callable[[Params, Array, Array], Array]
+    prior: Callable[[Params, Array, Array | None], Array]
+
+
+def discount_for(episode_steps: int) -> float:
+    """Discount for episodes of `episode_steps` decisions (TD-MPC2, section 3).
+
+    0 stands for "no time limit" and gives the longest horizon.
+    """
+    if episode_steps <= 0:
+        return 0.995
+    fraction = episode_steps / 5
+    return min(max((fraction - 1) / fraction, 0.95), 0.995)
