@@ -1,0 +1,1 @@
+"""Simulators: native batches of MuJoCo tasks and adapters, behind one vectorised contract."""
