@@ -1,0 +1,111 @@
+"""Files that survive a kill or a power cut: write, sync, hash, lock, and say what went wrong.
+
+A file is written under another name, synced, then renamed, so that a reader finds the old
+content or the new, never a part. Imports no jax.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK = 1 << 20  # bytes read at once when hashing
+
+
+class CheckpointError(RuntimeError):
+    """Stored data that must not be used; shown as one line."""
+
+    exit_code = 3
+
+
+class StorageError(RuntimeError):
+    """A disk or directory that cannot be used; shown as one line."""
+
+    exit_code = 4
+
+
+def storage_error(path: Path, error: Exception, note: str = "") -> StorageError:
+    """One line for a failed write or read at `path`: the cause, the free space and the way out."""
+    cause = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
+    parts = [f"cannot use {path}: {cause} ({free_space(path)})"]
+    if note:
+        parts.append(note)
+    parts.append("free some space or choose another --run-dir, then type the same command again")
+    return StorageError("; ".join(parts))
+
+
+def free_space(path: Path) -> str:
+    """What is left on the disk that holds `path` (or its nearest existing parent)."""
+    for place in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(place)
+            return f"{disk.f_bavail * disk.f_frsize / 1e6:.1f} MB free"
+    return "free space unknown"
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path, *, sync: bool = False) -> tuple[str, int]:
+    """(SHA-256 in hex, size in bytes) of a file; `sync` also forces it to the disk."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        if sync:
+            os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+def sync_directory(path: Path) -> None:
+    """Force a directory's entries (creations, renames) to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and force it to the disk."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file in one step. Raises StorageError; the old content then stands."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        write_synced(temporary, data)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise storage_error(path, error) from error
+
+
+@contextlib.contextmanager
+def locked_directory(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a directory's advisory lock; yields whether it was got.
+
+    The kernel lets go of it when the process ends, however it ends. File systems without locks
+    yield False.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            got = True
+        except OSError:
+            got = False
+        yield got
+    finally:
+        os.close(descriptor)
