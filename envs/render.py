@@ -49,9 +49,7 @@ class Camera:
         else:
             mujoco.mjv_defaultFreeCamera(model, self._view)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
-        mujoco.mjv_updateScene(
-            model, data, self._option, None, self._view, everything, self._scene
-        )
+        mujoco.mjv_updateScene(model, data, self._option, None, self._view, everything, self._scene)
         mujoco.mjr_render(self._rect, self._scene, self._context)
         frame = np.empty((*self.shape, 3), np.uint8)
         mujoco.mjr_readPixels(frame, None, self._rect, self._context)

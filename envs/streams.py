@@ -7,8 +7,6 @@ import numpy as np
 from envs.spec import EnvError
 
 _WORD = (1 << 64) - 1
-STREAM_WORDS = 6
-"""uint64 numbers that hold one stream."""
 
 
 def make_streams(seed: int | Sequence[int | None] | None, count: int) -> list[np.random.Generator]:
@@ -40,10 +38,8 @@ def pack_streams(streams: Sequence[np.random.Generator]) -> np.ndarray:
     for stream in streams:
         state = stream.bit_generator.state
         value, step = state["state"]["state"], state["state"]["inc"]
-        rows.append(
-            [value >> 64, value & _WORD, step >> 64, step & _WORD]
-            + [state["has_uint32"], state["uinteger"]]
-        )
+        words = (value >> 64, value & _WORD, step >> 64, step & _WORD)
+        rows.append((*words, state["has_uint32"], state["uinteger"]))
     return np.array(rows, np.uint64)
 
 

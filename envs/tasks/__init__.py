@@ -2,34 +2,78 @@
 
 from functools import partial
 
+from envs.tasks.acrobot import Acrobot
+from envs.tasks.ball_in_cup import BallInCup
 from envs.tasks.base import Start as Start
 from envs.tasks.base import Task as Task
 from envs.tasks.base import TaskDef as TaskDef
 from envs.tasks.base import load_model as load_model
 from envs.tasks.cartpole import Cartpole
 from envs.tasks.cheetah import Cheetah
+from envs.tasks.finger import Spin, Turn
+from envs.tasks.hopper import Hopper
+from envs.tasks.pendulum import Pendulum
+from envs.tasks.point_mass import PointMass
+from envs.tasks.reacher import Reacher
 from envs.tasks.walker import Walker
 
-_CARTPOLE = (("position", 3), ("velocity", 2))
-_CHEETAH = (("position", 8), ("velocity", 9))
-_WALKER = (("orientations", 14), ("height", 1), ("velocity", 9))
+_SPIN_OBS = (("position", 4), ("velocity", 3), ("touch", 2))
+_TURN_OBS = (*_SPIN_OBS, ("target_position", 2), ("dist_to_target", 1))
+
+
+def _acrobot(sparse: bool) -> TaskDef:
+    make = partial(Acrobot, sparse=sparse)
+    return TaskDef("acrobot", make, (("orientations", 4), ("velocity", 2)), 1, 0.01, 1, 10)
 
 
 def _cartpole(swing_up: bool, sparse: bool) -> TaskDef:
     make = partial(Cartpole, swing_up=swing_up, sparse=sparse)
-    return TaskDef("cartpole", make, _CARTPOLE, 1, 0.01, 1, 10)
+    return TaskDef("cartpole", make, (("position", 3), ("velocity", 2)), 1, 0.01, 1, 10)
+
+
+def _hopper(hopping: bool) -> TaskDef:
+    obs_names = (("position", 6), ("velocity", 7), ("touch", 2))
+    return TaskDef("hopper", partial(Hopper, hopping=hopping), obs_names, 4, 0.005, 4, 20)
+
+
+def _reacher(target_size: float) -> TaskDef:
+    obs_names = (("position", 2), ("to_target", 2), ("velocity", 2))
+    return TaskDef("reacher", partial(Reacher, target_size=target_size), obs_names, 2, 0.02, 1, 20)
+
+
+def _turn(target_size: float) -> TaskDef:
+    return TaskDef("finger", partial(Turn, target_size=target_size), _TURN_OBS, 2, 0.01, 2, 20)
 
 
 def _walker(speed: float) -> TaskDef:
-    return TaskDef("walker", partial(Walker, speed=speed), _WALKER, 6, 0.0025, 10, 25)
+    obs_names = (("orientations", 14), ("height", 1), ("velocity", 9))
+    return TaskDef("walker", partial(Walker, speed=speed), obs_names, 6, 0.0025, 10, 25)
 
 
 TASKS: dict[str, TaskDef] = {
+    "acrobot-swingup": _acrobot(sparse=False),
+    "acrobot-swingup_sparse": _acrobot(sparse=True),
+    "ball_in_cup-catch": TaskDef(
+        "ball_in_cup", BallInCup, (("position", 4), ("velocity", 4)), 2, 0.002, 10, 20
+    ),
     "cartpole-balance": _cartpole(swing_up=False, sparse=False),
     "cartpole-balance_sparse": _cartpole(swing_up=False, sparse=True),
     "cartpole-swingup": _cartpole(swing_up=True, sparse=False),
     "cartpole-swingup_sparse": _cartpole(swing_up=True, sparse=True),
-    "cheetah-run": TaskDef("cheetah", Cheetah, _CHEETAH, 6, 0.01, 1, 10),
+    "cheetah-run": TaskDef("cheetah", Cheetah, (("position", 8), ("velocity", 9)), 6, 0.01, 1, 10),
+    "finger-spin": TaskDef("finger", Spin, _SPIN_OBS, 2, 0.01, 2, 20),
+    "finger-turn_easy": _turn(0.07),
+    "finger-turn_hard": _turn(0.03),
+    "hopper-hop": _hopper(hopping=True),
+    "hopper-stand": _hopper(hopping=False),
+    "pendulum-swingup": TaskDef(
+        "pendulum", Pendulum, (("orientation", 2), ("velocity", 1)), 1, 0.02, 1, 20
+    ),
+    "point_mass-easy": TaskDef(
+        "point_mass", PointMass, (("position", 2), ("velocity", 2)), 2, 0.02, 1, 20
+    ),
+    "reacher-easy": _reacher(0.05),
+    "reacher-hard": _reacher(0.015),
     "walker-run": _walker(8.0),
     "walker-stand": _walker(0.0),
     "walker-walk": _walker(1.0),

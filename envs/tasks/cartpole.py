@@ -37,9 +37,7 @@ class Cartpole(Task):
             return tolerance(xp, cart, _CART_RANGE) * tolerance(xp, cosine, _COSINE_RANGE)
         upright = (cosine + 1) / 2
         centered = (1 + tolerance(xp, cart, margin=2)) / 2
-        control = tolerance(
-            xp, data.ctrl[..., 0], margin=1, value_at_margin=0, sigmoid="quadratic"
-        )
+        control = tolerance(xp, data.ctrl[..., 0], margin=1, value_at_margin=0, sigmoid="quadratic")
         slow = (1 + tolerance(xp, data.qvel[..., 1], margin=5)) / 2
         return upright * ((4 + control) / 5) * slow * centered
 

@@ -26,9 +26,7 @@ class Walker(Task):
     def observe(self, xp: Any, data: Any) -> Any:
         """Planar orientation of each body, height of the torso, velocities."""
         lead = data.qpos.shape[:-1]
-        axes = xp.stack(
-            [rotation(xp, data, slice(1, None), entry) for entry in (XX, XZ)], axis=-1
-        )
+        axes = xp.stack([rotation(xp, data, slice(1, None), entry) for entry in (XX, XZ)], axis=-1)
         height = data.xpos[..., self._torso : self._torso + 1, 2]
         return xp.concatenate([xp.reshape(axes, (*lead, -1)), height, data.qvel], axis=-1)
 

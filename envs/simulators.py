@@ -1,0 +1,147 @@
+"""The physics of many simulators of one task: a thread pool, random streams and pictures.
+
+Knows tasks and MuJoCo, but not Gymnasium, time limits or rewards summed over frames.
+"""
+
+import os
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from envs.spec import EnvError
+from envs.streams import make_streams, pack_streams, unpack_streams
+from envs.tasks import TaskDef, load_model
+
+_MAX_REDRAWS = 1000
+_NO_STAGE, _POSITION_STAGE, _VELOCITY_STAGE = 0, 1, 2  # values of mujoco.mjtStage
+
+
+class Simulators:
+    """`count` simulators of a task.
+
+    Attributes:
+        task: the task, on the model they share.
+        data: its bound arrays, [E, ...] each, current after every call.
+    """
+
+    def __init__(self, task: TaskDef, count: int, num_threads: int = 0) -> None:
+        """Compile the model; `num_threads=0` takes the cores this process may use."""
+        from mujoco.batch import Batch
+
+        model = load_model(task.domain)
+        self.task = task.make(model)
+        self.count = count
+        self._substeps = task.substeps
+        threads = min(num_threads or _cores(), count)
+        # persistent: a frame goes on from the derived fields that the one before computed
+        self._batch = Batch(model, count, threads, persistent=True)
+        names = ("qpos", "qvel", "ctrl", *self.task.fields)
+        self.data = SimpleNamespace(**{name: self._batch.bind(name) for name in names})
+        self._ncon = self._batch.bind("ncon") if self.task.collision_free else None
+        self._model_fields = {n: self._batch.expand(n) for n in self.task.model_fields}
+        self._streams = make_streams(None, count)
+        self._camera: Any = None
+
+    def reseed(self, seed: int | Sequence[int | None] | None) -> None:
+        """New random streams, as `make_streams` makes them."""
+        self._streams = make_streams(seed, self.count)
+
+    def frame(self, ids: np.ndarray | None) -> np.ndarray:
+        """Advance some simulators (None: all) by one frame of `data.ctrl`.
+
+        Returns:
+            [E] bool: which have warned since their episode began, or failed just now.
+        """
+        from mujoco.batch import SimulationError
+
+        try:
+            self._batch.step(ids, self._substeps, _VELOCITY_STAGE)
+        except SimulationError as error:
+            failed = self._warned()
+            failed[error.ids] = True
+            return failed
+        return self._warned()
+
+    def _warned(self) -> np.ndarray:
+        """Which simulators have raised a warning since their reset, [E]."""
+        return self._batch.warning[:, :, 1].any(axis=1)
+
+    def start(self, ids: np.ndarray) -> None:
+        """Draw the first states of new episodes for some simulators; no other is touched.
+
+        Raises:
+            EnvError: no start without contacts was found.
+        """
+        self._batch.reset(ids, stage=_NO_STAGE)
+        redraw = ids
+        for _ in range(_MAX_REDRAWS):
+            for index in redraw:
+                self._draw_start(index)
+            if self._ncon is None:
+                break
+            self._batch.forward(redraw, stage=_POSITION_STAGE)
+            redraw = redraw[self._ncon[redraw] > 0]
+            if not redraw.size:
+                break
+        else:
+            raise EnvError(f"no start free of collisions in {_MAX_REDRAWS} draws")
+        if self.task.settle_steps:
+            self._batch.step(ids, self.task.settle_steps)
+            self._batch.bind("time")[ids] = 0.0
+        self._batch.forward(ids)
+
+    def _draw_start(self, index: int) -> None:
+        """Draw the first state of one simulator from its own stream."""
+        start = self.task.start(self._streams[index])
+        self.data.qpos[index] = start.qpos
+        self.data.qvel[index] = start.qvel
+        for name, value in start.changes.items():
+            self._model_fields[name][index] = value
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Copies of everything that decides the future: physics, streams, model changes."""
+        state = {"physics": self._batch.state.copy(), "streams": pack_streams(self._streams)}
+        return state | {f"model/{n}": value.copy() for n, value in self._model_fields.items()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to what `get_state` gave; the arrays must have its shapes and types."""
+        self._batch.reset(stage=_NO_STAGE)  # also clears the warning counters
+        self._batch.state[:] = state["physics"]
+        self._streams = unpack_streams(state["streams"])
+        for name, values in self._model_fields.items():
+            values[:] = state[f"model/{name}"]
+
+    def picture(self, index: int, height: int, width: int) -> np.ndarray:
+        """One simulator from camera 0, uint8 [H, W, 3].
+
+        Raises:
+            EnvError: no such simulator, too large a picture, or OpenGL does not work here.
+        """
+        import mujoco
+
+        from envs.render import Camera
+
+        if not 0 <= index < self.count:
+            raise EnvError(f"no simulator {index}; expected 0 to {self.count - 1}")
+        if self._camera is not None and self._camera.shape != (height, width):
+            self.close()
+        if self._camera is None:
+            self._camera = Camera(self.task.model, height, width)
+        model, data = self._batch.get_model(index), self._batch.get_data(index)
+        mujoco.mj_forward(model, data)
+        return self._camera.picture(model, data)
+
+    def close(self) -> None:
+        """Give OpenGL back, if a picture was taken."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
