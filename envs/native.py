@@ -54,7 +54,7 @@ def make_native(
     num_threads: int = 0,
     seed: int | None = None,
 ) -> "NativeVectorEnv":
-    """Simulators of a native task; `num_threads=0` takes the cores this process may use."""
+    """Simulators of a native task; `num_threads=0` takes as many as pay."""
     return NativeVectorEnv(native_spec(env_id, action_repeat), num_envs, num_threads, seed)
 
 

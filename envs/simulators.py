@@ -15,6 +15,7 @@ from envs.streams import make_streams, pack_streams, unpack_streams
 from envs.tasks import TaskDef, load_model
 
 _MAX_REDRAWS = 1000
+_STEPS_PER_THREAD = 32  # fewer cost less than handing them to another thread
 _NO_STAGE, _POSITION_STAGE, _VELOCITY_STAGE = 0, 1, 2  # values of mujoco.mjtStage
 
 
@@ -27,14 +28,14 @@ class Simulators:
     """
 
     def __init__(self, task: TaskDef, count: int, num_threads: int = 0) -> None:
-        """Compile the model; `num_threads=0` takes the cores this process may use."""
+        """Compile the model; `num_threads=0` takes as many as pay, within this process's cores."""
         from mujoco.batch import Batch
 
         model = load_model(task.domain)
         self.task = task.make(model)
         self.count = count
         self._substeps = task.substeps
-        threads = min(num_threads or _cores(), count)
+        threads = num_threads or _useful_threads(count * task.substeps)
         # persistent: a frame goes on from the derived fields that the one before computed
         self._batch = Batch(model, count, threads, persistent=True)
         names = ("qpos", "qvel", "ctrl", *self.task.fields)
@@ -72,25 +73,33 @@ class Simulators:
         """Draw the first states of new episodes for some simulators; no other is touched.
 
         Raises:
-            EnvError: no start without contacts was found.
+            EnvError: MuJoCo failed, or no start without contacts was found.
         """
-        self._batch.reset(ids, stage=_NO_STAGE)
+        from mujoco.batch import SimulationError
+
+        try:
+            self._batch.reset(ids, stage=_NO_STAGE)
+            self._draw_starts(ids)
+            if self.task.settle_steps:
+                self._batch.step(ids, self.task.settle_steps)
+                self._batch.bind("time")[ids] = 0.0
+            self._batch.forward(ids)
+        except SimulationError as error:
+            raise EnvError(f"an episode could not begin: {error}") from error
+
+    def _draw_starts(self, ids: np.ndarray) -> None:
+        """Draw first states, again where the task wants none with contacts."""
         redraw = ids
         for _ in range(_MAX_REDRAWS):
             for index in redraw:
                 self._draw_start(index)
             if self._ncon is None:
-                break
+                return
             self._batch.forward(redraw, stage=_POSITION_STAGE)
             redraw = redraw[self._ncon[redraw] > 0]
             if not redraw.size:
-                break
-        else:
-            raise EnvError(f"no start free of collisions in {_MAX_REDRAWS} draws")
-        if self.task.settle_steps:
-            self._batch.step(ids, self.task.settle_steps)
-            self._batch.bind("time")[ids] = 0.0
-        self._batch.forward(ids)
+                return
+        raise EnvError(f"no start free of contacts in {_MAX_REDRAWS} draws")
 
     def _draw_start(self, index: int) -> None:
         """Draw the first state of one simulator from its own stream."""
@@ -140,8 +149,10 @@ class Simulators:
             self._camera = None
 
 
-def _cores() -> int:
-    """Cores this process may use."""
+def _useful_threads(steps: int) -> int:
+    """Threads that pay for themselves on calls of so many physics steps, within our cores."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, steps // _STEPS_PER_THREAD))
