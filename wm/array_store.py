@@ -115,7 +115,7 @@ def _kind(leaf: Any) -> str:
 
     leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     shape = leaf.shape
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         shape = jax.eval_shape(jax.random.key_data, leaf).shape
     return f"{leaf.dtype}{list(shape)}"
 
@@ -140,7 +140,7 @@ def _host(path: PathKeys, leaf: Any) -> tuple[np.ndarray, str]:
     """A leaf as numpy array and the name of its dtype (typed PRNG keys: their raw data)."""
     import jax
 
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf)), str(leaf.dtype)
     value = np.asarray(leaf)
     if value.dtype.kind in "OSUMmV" and value.dtype.name not in _narrow_floats():
@@ -168,7 +168,7 @@ def _as_leaf(value: np.ndarray, wanted: Any) -> Any:
 
     if not isinstance(wanted, jax.Array):
         return value
-    if jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(wanted.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.array(value), impl=jax.random.key_impl(wanted))
     return jnp.array(value, copy=True)
 

@@ -1,6 +1,6 @@
 """The manifest of a checkpoint: name, size and SHA-256 of every other file in its directory.
 
-The manifest itself must be byte for byte as it was written. Links, devices and files that it
+The manifest holds its own digest too: it must be byte for byte as it was written. Links, devices and files that it
 does not list are refused. Imports no jax.
 """
 
@@ -23,7 +23,8 @@ def write(directory: Path, step: int) -> None:
     for file in _walk(directory):
         digest, size = sha256_file(file, sync=True)
         entries[file.relative_to(directory).as_posix()] = {"sha256": digest, "size": size}
-    write_synced(directory / MANIFEST, encode({"files": entries, "format": FORMAT, "step": step}))
+    body = {"files": entries, "format": FORMAT, "step": step}
+    write_synced(directory / MANIFEST, encode({**body, "sha256": sha256_bytes(encode(body))}))
 
 
 def read_file(path: Path, name: str) -> bytes:
@@ -59,8 +60,10 @@ def read(path: Path) -> dict[str, dict]:
     expected = f"expected a manifest of format {FORMAT} as it was written"
     try:
         manifest = json.loads(raw)
+        intact = raw == encode(manifest)
+        intact &= manifest.pop("sha256") == sha256_bytes(encode(manifest))
+        intact &= manifest["format"] == FORMAT
         entries = manifest["files"]
-        intact = raw == encode(manifest) and manifest["format"] == FORMAT
         intact &= all(set(entry) == {"sha256", "size"} for entry in entries.values())
         intact &= not path.name.isdigit() or manifest["step"] == int(path.name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

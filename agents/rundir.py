@@ -1,0 +1,206 @@
+"""The run directory: where everything of one training run lives, and who may write it.
+
+    RUN/ config.json  metrics.jsonl  checkpoints/  replay/  result.json  report.html  video.mp4
+         lock         held while a process trains into it
+
+Imports no jax.
+"""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from agents.config import ConfigError
+from wm.durable import CheckpointError, storage_error, write_atomically
+
+
+class RunLockedError(RuntimeError):
+    """Another process trains into this run directory; shown as one line."""
+
+    exit_code = 6
+
+
+class RunDir:
+    """Paths of a run, its lock, its metrics and its JSON files.
+
+    Making one touches nothing; `create` and the writers do. As a context manager it holds the
+    lock. Writers raise StorageError when the disk or its permissions do not let them.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.replay = self.path / "replay"
+        self.result = self.path / "result.json"
+        self.report = self.path / "report.html"
+        self.video = self.path / "video.mp4"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, path: Path | str) -> "RunDir":
+        """Make the directories if need be. Raises StorageError."""
+        run = cls(path)
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            run.replay.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(run.path, error) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunDir":
+        """An existing run. Raises ConfigError if there is none."""
+        run = cls(path)
+        if not run.config.is_file():
+            raise ConfigError(
+                f"{path} is no run directory (no config.json in it): give the --run-dir of a "
+                "training, or start one with `latentmpc train ENV --run-dir DIR`"
+            )
+        return run
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Lock the run for this process; the kernel unlocks it when the process ends, even by
+        kill -9. Raises RunLockedError naming the process that holds it."""
+        if self._lock is not None:
+            return
+        path = self.path / "lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise RunLockedError(
+                f"{self.path} is in use by process {holder}: wait for it, stop it with "
+                f"`kill {holder}`, or use another --run-dir"
+            ) from None
+        except OSError as error:
+            os.close(lock)
+            raise storage_error(path, error) from error
+        self._lock = lock
+
+    def release(self) -> None:
+        """Unlock the run; nothing happens when it is not locked."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl; it has reached the system when this returns.
+
+        NaN and infinities become null. Rows of a decision come before its checkpoint.
+        """
+        line = json.dumps(plain(row), separators=(",", ":")) + "\n"
+        try:
+            with open(self.metrics, "ab") as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise storage_error(self.metrics, error) from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Complete rows so far; a torn last line is left out."""
+        return [row for _, row in self._rows()]
+
+    def truncate_metrics(self, env_steps: int) -> None:
+        """Drop rows after `env_steps` and a torn last line (-1 drops all), when resuming."""
+        if self.metrics.exists():
+            kept = [line for line, row in self._rows() if row.get("env_steps", 0) <= env_steps]
+            write_atomically(self.metrics, b"".join(kept))
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Replace a JSON file in one step; NaN and infinities become null."""
+        path = self.path / name
+        write_atomically(path, json.dumps(plain(value), indent=2).encode() + b"\n")
+        return path
+
+    def read_json(self, name: str) -> Any:
+        """Content of a JSON file. Raises CheckpointError if it cannot be read."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error}); use another --run-dir, or delete {self.path}"
+            ) from error
+
+    def ensure_config(self, config: Mapping[str, Any], ignore: Collection[str] = ()) -> bool:
+        """Write config.json, or check that it holds the same settings; True if it was there.
+
+        `ignore` names settings that may differ ("video", "learner.batch_size", or a whole
+        block). Raises ConfigError naming the first that differs.
+        """
+        if not self.config.exists():
+            self.write_json(self.config.name, config)
+            return False
+        stored, asked = _flat(self.read_json(self.config.name)), _flat(plain(config))
+        for name in (*asked, *stored):
+            if any(f"{name}.".startswith(f"{skipped}.") for skipped in ignore):
+                continue
+            old, new = stored.get(name, "not set"), asked.get(name, "not set")
+            if old != new:
+                raise ConfigError(
+                    f"{name} is {new}, but {self.config} was made with {old}: set it back, use "
+                    f"another --run-dir, or delete {self.path} to start again"
+                )
+        return True
+
+    def _rows(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """(line, row) of every complete line of the metrics."""
+        try:
+            lines = self.metrics.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise storage_error(self.metrics, error) from error
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith(b"\n") and isinstance(row, dict):
+                yield line, row
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: arrays as lists, NaN and infinities as null, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+        return plain(np.asarray(value).tolist())
+    return value
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"learner.batch_size": 256}."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
+    return flat

@@ -1,0 +1,156 @@
+"""Replay rows on disk as immutable segments, so that a save writes only the new rows.
+
+A segment holds rows [start, stop) of every field, with rows counted since the run began. The
+references (name, range, size, digest) live in the checkpoint, which decides what counts: files
+that it does not list were written after it. Nothing is ever unpickled.
+"""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wm.checkpoint import CheckpointError, sha256_bytes
+from wm.durable import storage_error, write_atomically
+
+
+@dataclass(frozen=True)
+class SegmentRef:
+    """A segment file: its name, its rows [start, stop), its SHA-256 and size in bytes."""
+
+    name: str
+    start: int
+    stop: int
+    sha256: str
+    size: int
+
+
+def dump_refs(refs: Sequence[SegmentRef]) -> bytes:
+    """References as JSON, to be an extra file of a checkpoint."""
+    return json.dumps([asdict(ref) for ref in refs], indent=1).encode()
+
+
+def load_refs(data: bytes) -> list[SegmentRef]:
+    """References from JSON. Raises CheckpointError for anything else."""
+    try:
+        refs = [SegmentRef(**entry) for entry in json.loads(data)]
+        sound = all(_sound(ref) for ref in refs)
+    except (ValueError, TypeError, RecursionError):
+        refs, sound = [], False
+    if not sound:
+        raise CheckpointError("the list of replay segments is damaged: use another checkpoint")
+    return refs
+
+
+def write_segment(directory: Path, start: int, rows: dict[str, np.ndarray]) -> SegmentRef:
+    """Store rows (each field [n, ...], n >= 1) as rows start .. start + n of the run.
+
+    Synced and renamed into place. Raises StorageError, ValueError for rows that do not fit.
+    """
+    counts = {name: len(value) for name, value in rows.items()}
+    if not counts or len(set(counts.values())) != 1 or not min(counts.values()):
+        raise ValueError(f"fields of a segment need one equal number of rows, got {counts}")
+    if odd := [name for name, value in rows.items() if value.dtype.hasobject]:
+        raise ValueError(f"field {odd[0]} holds Python objects, expected numbers")
+    stop = start + min(counts.values())
+    buffer = io.BytesIO()
+    np.savez(buffer, **rows)  # pyright: ignore[reportArgumentType]
+    data = buffer.getvalue()
+    name = f"{start:012d}-{stop:012d}.npz"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+    write_atomically(directory / name, data)
+    return SegmentRef(name, start, stop, sha256_bytes(data), len(data))
+
+
+def read_segments(directory: Path, refs: Sequence[SegmentRef]) -> dict[str, np.ndarray]:
+    """Rows of all segments, verified and concatenated; {} without segments.
+
+    Raises CheckpointError naming the file that is missing, damaged or out of order.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    for i, ref in enumerate(refs):
+        if i and refs[i - 1].stop != ref.start:
+            raise _refusal(directory / ref.name, f"expected rows from {refs[i - 1].stop}")
+        parts.append(_read(directory / ref.name, ref))
+        if parts[0].keys() != parts[-1].keys():
+            raise _refusal(directory / ref.name, f"expected the fields {sorted(parts[0])}")
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def drop_after(directory: Path, refs: Sequence[SegmentRef]) -> None:
+    """Remove files that `refs` does not list: written after the checkpoint being resumed."""
+    _remove_except(directory, {ref.name for ref in refs})
+
+
+def drop_before(directory: Path, refs: Sequence[SegmentRef], oldest_row: int) -> list[SegmentRef]:
+    """Remove segments wholly before `oldest_row`; returns the references that stay.
+
+    `oldest_row` is the oldest one that ANY kept checkpoint needs, so that the previous
+    checkpoint can still be resumed.
+    """
+    kept = [ref for ref in refs if ref.stop > oldest_row]
+    for ref in refs:
+        if ref.stop <= oldest_row:
+            _unlink(directory / ref.name)
+    return kept
+
+
+def _read(path: Path, ref: SegmentRef) -> dict[str, np.ndarray]:
+    """Rows of one segment. Raises CheckpointError."""
+    try:
+        if path.is_symlink():
+            raise _refusal(path, "expected a regular file, not a link")
+        data = path.read_bytes()
+    except OSError as error:
+        raise _refusal(path, f"cannot be read ({error.strerror})") from None
+    if len(data) != ref.size:
+        raise _refusal(path, f"{len(data)} bytes, expected {ref.size}")
+    if (digest := sha256_bytes(data)) != ref.sha256:
+        raise _refusal(path, f"SHA-256 {digest[:12]}..., expected {ref.sha256}")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            rows = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError):
+        raise _refusal(path, "not an archive of number arrays") from None
+    if any(value.shape[:1] != (ref.stop - ref.start,) for value in rows.values()):
+        raise _refusal(path, f"expected {ref.stop - ref.start} rows in every field")
+    return rows
+
+
+def _sound(ref: SegmentRef) -> bool:
+    numbers = (ref.start, ref.stop, ref.size)
+    return (
+        all(type(value) is int for value in numbers)
+        and isinstance(ref.name, str)
+        and re.fullmatch(r"[0-9]+-[0-9]+\.npz", ref.name) is not None
+        and 0 <= ref.start < ref.stop
+    )
+
+
+def _refusal(path: Path, problem: str) -> CheckpointError:
+    way = "go on from an earlier checkpoint with --checkpoint PATH, or use another --run-dir"
+    return CheckpointError(f"replay segment {path} refused: {problem}; {way}")
+
+
+def _remove_except(directory: Path, names: set[str]) -> None:
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path.name not in names:
+                _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
