@@ -5,7 +5,11 @@ in the tree, shape and dtype. So float64 stays float64 though jax runs without x
 arrays (which Orbax refuses) work, and a mismatch is found before anything is read.
 """
 
+import contextlib
+import logging
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +46,12 @@ def write(directory: Path, leaves: dict[str, np.ndarray]) -> None:
         return
     handler = ocp.PyTreeCheckpointHandler(use_compression=False)  # random floats do not compress
     try:
-        with ocp.Checkpointer(handler) as checkpointer:
+        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(directory.absolute(), args=ocp.args.PyTreeSave(stored))
     except OSError:
         raise
     except Exception as error:  # tensorstore reports a full disk as ValueError
-        raise OSError(f"Orbax cannot write: {_first_line(error)}") from error
+        raise OSError(f"Orbax cannot write: {_cause(error)}") from error
 
 
 def read(directory: Path, index: Index) -> dict[str, np.ndarray]:
@@ -178,15 +182,29 @@ def _orbax_read(directory: Path, names: list[str]) -> dict[str, np.ndarray]:
 
     wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             args = ocp.args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=wanted)
             return checkpointer.restore(directory.absolute(), args=args)
     except Exception as error:  # Orbax and tensorstore raise many kinds
-        cause = _first_line(error)
-        raise CheckpointError(f"{directory}: Orbax cannot read it: {cause}") from error
+        raise CheckpointError(f"{directory}: Orbax cannot read it: {_cause(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax from printing the tracebacks of its threads: the error that it raises is told."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _cause(error: Exception) -> str:
+    """One line: the system's words where tensorstore names a system error, else its own."""
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
     return (str(error).splitlines() or [repr(error)])[0]
 
 

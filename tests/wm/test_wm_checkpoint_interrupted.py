@@ -133,13 +133,15 @@ def small_files_only():
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_that_refuses_the_arrays(tmp_path, small_files_only):
+def test_a_disk_that_refuses_the_arrays(tmp_path, small_files_only, capfd):
     first = save(tmp_path, 1)
     with pytest.raises(StorageError, match=f"previous checkpoint {first} is intact") as caught:
         save(tmp_path, 2, {"large": np.random.default_rng(0).normal(size=100_000)})
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
+    assert f"Orbax cannot write: {os.strerror(errno.EFBIG)} (" in str(caught.value)
     assert "MB free" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
     assert checkpoint.latest(tmp_path) == first
 
