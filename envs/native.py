@@ -64,7 +64,7 @@ class NativeVectorEnv(VectorEnv):
     An episode that ends is reset by the next `step` (NEXT_STEP), which ignores that simulator's
     action. `info["invalid"]` marks episodes that MuJoCo's warnings or errors ended: they are
     truncated, with reward 0 and the last valid observation. `info["is_reset"]` marks simulators
-    that the step reset.
+    that the step reset. `simulators` is the physics behind it, `env_spec` its plain facts.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -83,9 +83,9 @@ class NativeVectorEnv(VectorEnv):
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._sims = Simulators(TASKS[spec.env_id], num_envs, num_threads)
-        self._sims.reseed(seed)
-        self._task, self._data = self._sims.task, self._sims.data
+        self.simulators = Simulators(TASKS[spec.env_id], num_envs, num_threads)
+        self.simulators.reseed(seed)
+        self._task, self._data = self.simulators.task, self.simulators.data
         low, high = self._task.model.actuator_ctrlrange.T
         self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
         self._frames = np.zeros(num_envs, np.int64)
@@ -103,7 +103,7 @@ class NativeVectorEnv(VectorEnv):
         Without a seed the random streams go on. Returns obs [E, O] float64 and info.
         """
         if seed is not None:
-            self._sims.reseed(seed)
+            self.simulators.reseed(seed)
         chosen = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
         if chosen.shape != (self.num_envs,) or (self._obs is None and not chosen.all()):
             raise EnvError(
@@ -146,7 +146,7 @@ class NativeVectorEnv(VectorEnv):
 
     def _start(self, ids: np.ndarray) -> None:
         """Begin new episodes on some simulators."""
-        self._sims.start(ids)
+        self.simulators.start(ids)
         self._frames[ids] = 0
         self._pending[ids] = False
 
@@ -161,7 +161,7 @@ class NativeVectorEnv(VectorEnv):
         for _ in range(self.env_spec.action_repeat):
             if not active.any():
                 break
-            failed = self._sims.frame(None if everywhere else np.flatnonzero(active))
+            failed = self.simulators.frame(None if everywhere else np.flatnonzero(active))
             self._frames += active
             gained = self._task.reward(np, self._data)
             reward += gained if everywhere else np.where(active, gained, 0.0)
@@ -193,7 +193,7 @@ class NativeVectorEnv(VectorEnv):
         if self._obs is None:
             raise EnvError("get_state() before reset(); call reset() first")
         mine = {"frames": self._frames, "pending": self._pending, "obs": self._obs}
-        return self._sims.get_state() | {name: value.copy() for name, value in mine.items()}
+        return self.simulators.get_state() | {name: value.copy() for name, value in mine.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to what `get_state` gave, on as many simulators of the same task.
@@ -211,7 +211,7 @@ class NativeVectorEnv(VectorEnv):
                 raise EnvError(
                     f"simulator state {name!r} is {found}; expected {mine.dtype}{list(mine.shape)}"
                 )
-        self._sims.set_state(state)
+        self.simulators.set_state(state)
         self._frames, self._pending = state["frames"].copy(), state["pending"].copy()
         self._obs = state["obs"].copy()
 
@@ -221,12 +221,12 @@ class NativeVectorEnv(VectorEnv):
         Raises:
             EnvError: no such simulator, too large a picture, or OpenGL does not work here.
         """
-        return self._sims.picture(index, height, width)
+        return self.simulators.picture(index, height, width)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give OpenGL back, if a picture was taken."""
         del kwargs
-        self._sims.close()
+        self.simulators.close()
 
 
 def _info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:

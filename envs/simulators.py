@@ -25,6 +25,8 @@ class Simulators:
     Attributes:
         task: the task, on the model they share.
         data: its bound arrays, [E, ...] each, current after every call.
+        batch: the MuJoCo batch that holds them.
+        streams: one random generator each, from which its episodes start.
     """
 
     def __init__(self, task: TaskDef, count: int, num_threads: int = 0) -> None:
@@ -37,17 +39,17 @@ class Simulators:
         self._substeps = task.substeps
         threads = num_threads or _useful_threads(count * task.substeps)
         # persistent: a frame goes on from the derived fields that the one before computed
-        self._batch = Batch(model, count, threads, persistent=True)
+        self.batch = Batch(model, count, threads, persistent=True)
         names = ("qpos", "qvel", "ctrl", *self.task.fields)
-        self.data = SimpleNamespace(**{name: self._batch.bind(name) for name in names})
-        self._ncon = self._batch.bind("ncon") if self.task.collision_free else None
-        self._model_fields = {n: self._batch.expand(n) for n in self.task.model_fields}
-        self._streams = make_streams(None, count)
+        self.data = SimpleNamespace(**{name: self.batch.bind(name) for name in names})
+        self._ncon = self.batch.bind("ncon") if self.task.collision_free else None
+        self._model_fields = {n: self.batch.expand(n) for n in self.task.model_fields}
+        self.streams = make_streams(None, count)
         self._camera: Any = None
 
     def reseed(self, seed: int | Sequence[int | None] | None) -> None:
         """New random streams, as `make_streams` makes them."""
-        self._streams = make_streams(seed, self.count)
+        self.streams = make_streams(seed, self.count)
 
     def frame(self, ids: np.ndarray | None) -> np.ndarray:
         """Advance some simulators (None: all) by one frame of `data.ctrl`.
@@ -58,7 +60,7 @@ class Simulators:
         from mujoco.batch import SimulationError
 
         try:
-            self._batch.step(ids, self._substeps, _VELOCITY_STAGE)
+            self.batch.step(ids, self._substeps, _VELOCITY_STAGE)
         except SimulationError as error:
             failed = self._warned()
             failed[error.ids] = True
@@ -67,7 +69,7 @@ class Simulators:
 
     def _warned(self) -> np.ndarray:
         """Which simulators have raised a warning since their reset, [E]."""
-        return self._batch.warning[:, :, 1].any(axis=1)
+        return self.batch.warning[:, :, 1].any(axis=1)
 
     def start(self, ids: np.ndarray) -> None:
         """Draw the first states of new episodes for some simulators; no other is touched.
@@ -78,12 +80,12 @@ class Simulators:
         from mujoco.batch import SimulationError
 
         try:
-            self._batch.reset(ids, stage=_NO_STAGE)
+            self.batch.reset(ids, stage=_NO_STAGE)
             self._draw_starts(ids)
             if self.task.settle_steps:
-                self._batch.step(ids, self.task.settle_steps)
-                self._batch.bind("time")[ids] = 0.0
-            self._batch.forward(ids)
+                self.batch.step(ids, self.task.settle_steps)
+                self.batch.bind("time")[ids] = 0.0
+            self.batch.forward(ids)
         except SimulationError as error:
             raise EnvError(f"an episode could not begin: {error}") from error
 
@@ -95,7 +97,7 @@ class Simulators:
                 self._draw_start(index)
             if self._ncon is None:
                 return
-            self._batch.forward(redraw, stage=_POSITION_STAGE)
+            self.batch.forward(redraw, stage=_POSITION_STAGE)
             redraw = redraw[self._ncon[redraw] > 0]
             if not redraw.size:
                 return
@@ -103,7 +105,7 @@ class Simulators:
 
     def _draw_start(self, index: int) -> None:
         """Draw the first state of one simulator from its own stream."""
-        start = self.task.start(self._streams[index])
+        start = self.task.start(self.streams[index])
         self.data.qpos[index] = start.qpos
         self.data.qvel[index] = start.qvel
         for name, value in start.changes.items():
@@ -111,14 +113,14 @@ class Simulators:
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Copies of everything that decides the future: physics, streams, model changes."""
-        state = {"physics": self._batch.state.copy(), "streams": pack_streams(self._streams)}
+        state = {"physics": self.batch.state.copy(), "streams": pack_streams(self.streams)}
         return state | {f"model/{n}": value.copy() for n, value in self._model_fields.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to what `get_state` gave; the arrays must have its shapes and types."""
-        self._batch.reset(stage=_NO_STAGE)  # also clears the warning counters
-        self._batch.state[:] = state["physics"]
-        self._streams = unpack_streams(state["streams"])
+        self.batch.reset(stage=_NO_STAGE)  # also clears the warning counters
+        self.batch.state[:] = state["physics"]
+        self.streams = unpack_streams(state["streams"])
         for name, values in self._model_fields.items():
             values[:] = state[f"model/{name}"]
 
@@ -138,7 +140,7 @@ class Simulators:
             self.close()
         if self._camera is None:
             self._camera = Camera(self.task.model, height, width)
-        model, data = self._batch.get_model(index), self._batch.get_data(index)
+        model, data = self.batch.get_model(index), self.batch.get_data(index)
         mujoco.mj_forward(model, data)
         return self._camera.picture(model, data)
 

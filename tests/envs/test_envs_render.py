@@ -1,0 +1,55 @@
+"""Pictures of simulators, on machines with and without OpenGL."""
+
+import numpy as np
+import pytest
+
+from envs.native import make_native
+from envs.spec import EnvError
+
+
+def picture_or_reason(env, index=0):
+    """A picture, or None after checking that the error says what to type."""
+    try:
+        return env.render(index, 120, 160)
+    except EnvError as error:
+        assert "MUJOCO_GL" in str(error) and "\n" not in str(error)
+        return None
+
+
+def test_pictures_show_each_simulators_own_target():
+    env = make_native("reacher-easy", 2, seed=1)
+    env.reset()
+    qpos = env.simulators.data.qpos
+    qpos[1] = qpos[0]
+    frames = [picture_or_reason(env, index) for index in (0, 1)]
+    env.close()
+    if frames[0] is None or frames[1] is None:
+        return
+    assert frames[0].shape == (120, 160, 3) and frames[0].dtype == np.uint8
+    assert frames[0].std() > 5
+    moved = abs(frames[0].astype(int) - frames[1]).max(axis=-1) > 30
+    assert 50 < moved.sum() < 4000, "only the target differs, and it does"
+
+
+def test_a_picture_does_not_disturb_the_physics():
+    env, plain = (make_native("walker-walk", 2, seed=0) for _ in range(2))
+    env.reset()
+    plain.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        action = rng.uniform(-1, 1, (2, 6))
+        np.testing.assert_array_equal(env.step(action)[0], plain.step(action)[0])
+        picture_or_reason(env, 1)
+    env.close()
+
+
+def test_bad_pictures_are_named(monkeypatch):
+    env = make_native("walker-walk", 2, seed=0)
+    env.reset()
+    with pytest.raises(EnvError, match="no simulator 2; expected 0 to 1"):
+        env.render(2)
+    with pytest.raises(EnvError, match="does not fit"):
+        env.render(0, 100_000, 10)
+    monkeypatch.setenv("MUJOCO_GL", "crayons")
+    with pytest.raises(EnvError, match="'crayons' cannot render"):
+        env.render(0)
