@@ -1,7 +1,7 @@
 """The manifest of a checkpoint: name, size and SHA-256 of every other file in its directory.
 
-The manifest holds its own digest too: it must be byte for byte as it was written. Links, devices and files that it
-does not list are refused. Imports no jax.
+The manifest holds its own digest too: it must be byte for byte as it was written. Links,
+devices and files that it does not list are refused. Imports no jax.
 """
 
 import json
