@@ -110,8 +110,8 @@ class NativeVectorEnv(VectorEnv):
                 f"reset_mask must have shape ({self.num_envs},) and the first reset be of all"
             )
         self._start(np.flatnonzero(chosen))
-        self._obs = self._task.observe(np, self._data)
-        return self._obs.copy(), _info(np.zeros(self.num_envs, bool), chosen)
+        self._obs = obs = self._task.observe(np, self._data)
+        return obs.copy(), _info(np.zeros(self.num_envs, bool), chosen)
 
     def step(
         self, actions: Any

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.spec import EnvError
+from envs.tasks.engine import engine
 
 _BACKENDS = ("egl", "osmesa", "glfw")
 
@@ -20,8 +21,7 @@ class Camera:
     """
 
     def __init__(self, model: Any, height: int, width: int) -> None:
-        import mujoco
-
+        mujoco = engine()
         limits = model.vis.global_
         if not (0 < height <= limits.offheight and 0 < width <= limits.offwidth):
             raise EnvError(
@@ -40,8 +40,7 @@ class Camera:
 
     def picture(self, model: Any, data: Any) -> np.ndarray:
         """Camera 0 (the free camera where there is none) on `data`, uint8 [H, W, 3]."""
-        import mujoco
-
+        mujoco = engine()
         self._gl.make_current()
         if model.ncam:
             self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED.value

@@ -13,6 +13,7 @@ import numpy as np
 from envs.spec import EnvError
 from envs.streams import make_streams, pack_streams, unpack_streams
 from envs.tasks import TaskDef, load_model
+from envs.tasks.engine import engine
 
 _MAX_REDRAWS = 1000
 _STEPS_PER_THREAD = 32  # fewer cost less than handing them to another thread
@@ -130,8 +131,6 @@ class Simulators:
         Raises:
             EnvError: no such simulator, too large a picture, or OpenGL does not work here.
         """
-        import mujoco
-
         from envs.render import Camera
 
         if not 0 <= index < self.count:
@@ -141,7 +140,7 @@ class Simulators:
         if self._camera is None:
             self._camera = Camera(self.task.model, height, width)
         model, data = self.batch.get_model(index), self.batch.get_data(index)
-        mujoco.mj_forward(model, data)
+        engine().mj_forward(model, data)
         return self._camera.picture(model, data)
 
     def close(self) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.tasks.engine import engine
+
 XX, XZ, ZZ = 0, 2, 8
 """Positions of the entries of a rotation matrix in its nine row-major numbers."""
 
@@ -134,8 +136,7 @@ def joint_bounds(model: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Limited joints span their range, free hinges a full turn; free slides stay at their default.
     """
-    import mujoco
-
+    mujoco = engine()
     limited = model.jnt_limited.astype(bool)
     turns = ~limited & (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE.value)
     low = np.where(limited, model.jnt_range[:, 0], np.where(turns, -np.pi, model.qpos0))
@@ -151,10 +152,9 @@ def load_model(domain: str) -> Any:
     """
     from importlib.resources import files
 
-    import mujoco
-
     from envs.spec import EnvError
 
+    mujoco = engine()
     try:
         suite = files("dm_control") / "suite"
         xml = (suite / f"{domain}.xml").read_text()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.tasks.base import Start, Task, sensor_slice
+from envs.tasks.engine import engine
 from envs.tasks.rewards import tolerance
 
 _RUN_SPEED = 10.0
@@ -52,8 +53,7 @@ def _first_settling_step(model: Any) -> tuple[np.ndarray, np.ndarray]:
     The suite computes forces at the default pose, sets the random pose, and only then integrates;
     so its first step of 200 does not depend on the pose drawn.
     """
-    import mujoco
-
+    mujoco = engine()
     data = mujoco.MjData(model)
     mujoco.mj_step(model, data)
     return data.qpos - model.qpos0, data.qvel.copy()
