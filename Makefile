@@ -1,0 +1,83 @@
+# `make help` lists the targets. Needs python3 (3.11 or 3.12) with venv, pip and make; no more.
+# PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The locks are complete and hashed, so pip neither resolves nor builds anything.
+PIP_LOCKED := $(BIN)/python -m pip install --quiet --no-input --require-hashes --no-deps --only-binary :all:
+
+DEMO_TASK ?= cartpole-swingup
+DEMO_DIR ?= runs/demo
+DEMO_FLAGS ?=
+TESTS ?= tests
+
+.PHONY: help setup setup-dev demo test test-slow check format bench lock build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.setup ## Make .venv with the latentmpc command, from requirements.lock
+
+setup-dev: $(VENV)/.setup-dev ## The same, with the test and lint tools
+
+demo: setup ## Train cartpole-swingup, evaluate it closed-loop, write runs/demo/
+	@$(BIN)/latentmpc train $(DEMO_TASK) --run-dir $(DEMO_DIR) $(DEMO_FLAGS)
+	@echo "Report: $(DEMO_DIR)/report.html   Figures: $(DEMO_DIR)/result.json"
+
+test: setup-dev ## Run the tests (TESTS=tests/wm for some of them)
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+test-slow: setup-dev ## Run the tests marked slow
+	@$(BIN)/python -m pytest -q -m slow --timeout 1800 $(TESTS)
+
+check: setup-dev ## Lint, format check, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pyright
+
+format: setup-dev ## Fix what the linter and the formatter can fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## Time simulators, planner and learner; print the ratios
+	@$(BIN)/python -m scripts.bench_quick
+
+lock: $(VENV)/.setup-dev ## Resolve the dependencies again into the two lock files
+	@$(BIN)/python .ci/lock.py
+
+build: setup-dev ## Build sdist and wheel, smoke-test the wheel from another folder
+	@rm -rf build dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	@$(BIN)/python .ci/smoke_wheel.py dist/*.whl
+
+clean: ## Remove the environment, caches and builds (runs/ stays)
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis MUJOCO_LOG.TXT
+	@find agents envs planning scripts tests wm -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2> /dev/null; then \
+	    echo "Making $(VENV) with $$("$$python" -V)"; \
+	    "$$python" -m venv $(VENV) && exit 0; \
+	    echo "make: $$python cannot make a virtual environment: install its venv module (Debian: python3-venv)" >&2; \
+	    rm -rf $(VENV); exit 2; \
+	  fi; \
+	done; \
+	echo "make: no Python 3.11 or 3.12 among: $(CANDIDATES). Say where one is: make PYTHON=/path/to/python3.12" >&2; exit 2
+
+$(VENV)/.setup: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing the locked packages into $(VENV) (a few hundred MB the first time)"
+	@$(PIP_LOCKED) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup
+	@echo "Installing the test and lint tools into $(VENV)"
+	@$(PIP_LOCKED) -r requirements-dev.lock
+	@touch $@
