@@ -5,10 +5,13 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
 
 from planning.config import PlannerConfig
-from wm.config import LearnerConfig, ModelConfig
+from wm.config import PRESETS, LearnerConfig, ModelConfig
+
+Mode = Literal["plan", "prior", "random", "zero"]
 
 
 class ConfigError(ValueError):
@@ -60,6 +63,94 @@ class TrainConfig:
         for name in ("action_repeat", "seed_steps", "eval_every", "utd"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        _check_seed(self.seed)
+        _check_preset(self.preset)
+        if not self.env_id:
+            raise ConfigError("env_id must not be empty (`latentmpc tasks` lists the tasks)")
+
+    @property
+    def resolved_run_dir(self) -> str:
+        """`run_dir`, or runs/ENV-seed where it was not given."""
+        return self.run_dir or f"runs/{self.env_id.replace('/', '-')}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class PlannerOverrides:
+    """Planner settings that replace the run's own; what is not given stays as it was trained."""
+
+    horizon: int | None = None
+    """Steps the plan looks ahead (agent decisions)."""
+    num_samples: int | None = None
+    """Action sequences scored in each iteration."""
+    num_prior_samples: int | None = None
+    """Sequences rolled out by the learned prior."""
+    num_elites: int | None = None
+    """Best sequences that update the plan."""
+    num_iterations: int | None = None
+    """Refinements of the plan per decision."""
+    temperature: float | None = None
+    """Divides the values: weights = softmax(value / temperature)."""
+    init_std: float | None = None
+    """Standard deviation every plan restarts from."""
+    min_std: float | None = None
+    """Floor of the standard deviation."""
+
+    def apply(self, planner: PlannerConfig) -> PlannerConfig:
+        """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        try:
+            return replace(planner, **{k: v for k, v in given.items() if v is not None})
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Settings of one closed-loop evaluation."""
+
+    path: str = ""
+    """Run directory or checkpoint to evaluate."""
+    episodes: int = 10
+    """Episodes, one a simulator, run side by side."""
+    seed: int = 1000
+    """Seed of the episodes; the same seed gives the same initial states."""
+    mode: Mode = "plan"
+    """plan: the planner; prior: the learned prior alone; random and zero: the floors."""
+    env_id: str = ""
+    """Evaluate on this task instead of the run's; its spec must match the checkpoint's."""
+    out: str = ""
+    """Directory for result.json and the report; nothing is written when empty."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
+
+    def __post_init__(self):
+        """Reject impossible values. Raises ConfigError naming the field."""
+        if self.episodes < 1:
+            raise ConfigError(f"episodes must be at least 1, got {self.episodes}")
+        _check_seed(self.seed)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"seed must lie in [0, 2**31), got {seed}")
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+
+
+def preset_config(preset: str, **changes: Any) -> TrainConfig:
+    """Defaults of a preset: its network, and the learner's settings that suit its size.
+
+    Raises ConfigError if there is no such preset.
+    """
+    _check_preset(preset)
+    learner = LearnerConfig()
+    if preset != "tiny":
+        learner = replace(learner, batch_size=256, learning_rate=3e-4)
+    return TrainConfig(
+        **{"model": PRESETS[preset], "learner": learner, "preset": preset, **changes}
+    )
 
 
 def digest(config: TrainConfig) -> str:

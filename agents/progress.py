@@ -1,0 +1,113 @@
+"""What a training shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+LINE_EVERY = 10.0
+"""Seconds between lines when standard error is no terminal."""
+LABELS = {
+    "return": "return",
+    "return_mean": "return",
+    "loss/consistency": "consistency",
+    "loss/reward": "reward",
+    "loss/value": "value",
+    "loss/prior": "prior",
+    "loss/termination": "termination",
+    "updates_per_s": "updates/s",
+}
+"""Fields that are shown, in this order, under these names; others are ignored."""
+
+
+class TrainProgress:
+    """Bar over env_steps with return, losses, updates/s, elapsed time and time to go.
+
+    Writes to standard error. The time to go follows the pace since the first update, so a
+    resumed run is not taken for a fast one. Everything is a no-op when quiet.
+    """
+
+    def __init__(self, total: int, console: Console | None = None, quiet: bool = False):
+        self.total = total
+        self.console = console or Console(stderr=True, highlight=False)
+        self.quiet = quiet
+        self._fields: dict[str, float] = {}
+        self._bar: Progress | None = None
+        self._start = self._last_line = time.monotonic()
+        self._first: tuple[float, int] | None = None
+
+    def __enter__(self) -> "TrainProgress":
+        self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to show."""
+        self._start = self._last_line = time.monotonic()
+        if not self.quiet and self.console.is_terminal:
+            self._bar = Progress(
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=self.console,
+                refresh_per_second=4,
+                redirect_stdout=False,
+            )
+            self._task = self._bar.add_task("train", total=self.total, text="starting")
+            self._bar.start()
+
+    def stop(self) -> None:
+        """Leave the last state on the screen and end; may be called twice."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def update(self, env_steps: int, **fields: Any) -> None:
+        """Show that `env_steps` decisions are made; `fields` are kept until given again.
+
+        Names with a slash are passed as `update(n, **{"loss/reward": x})`. None is ignored.
+        """
+        if self.quiet:
+            return
+        now = time.monotonic()
+        self._first = self._first or (now, env_steps)
+        known = {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
+        self._fields |= known
+        if self._bar is not None:
+            self._bar.update(self._task, completed=env_steps, text=self._text(env_steps, now))
+        elif now - self._last_line >= LINE_EVERY or env_steps >= self.total:
+            self._last_line = now
+            self._print(f"{env_steps}/{self.total} {self._text(env_steps, now)}")
+
+    def message(self, text: str) -> None:
+        """One line above the bar."""
+        if not self.quiet:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def _text(self, env_steps: int, now: float) -> str:
+        shown = {LABELS[k]: self._fields[k] for k in LABELS if k in self._fields}
+        parts = [f"{name} {value:.3g}" for name, value in shown.items()]
+        parts.append(f"{clock(now - self._start)} gone")
+        if (left := self._seconds_left(env_steps, now)) is not None:
+            parts.append(f"{clock(left)} to go")
+        return "  ".join(parts)
+
+    def _seconds_left(self, env_steps: int, now: float) -> float | None:
+        assert self._first is not None
+        begun, first = self._first
+        if env_steps <= first or now <= begun:
+            return None
+        return max(0, self.total - env_steps) * (now - begun) / (env_steps - first)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, secs = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"

@@ -1,0 +1,105 @@
+"""`latentmpc VERB`: finds the verb, runs it, turns failures into one line and an exit code.
+
+Nothing heavy is imported here: the list of verbs is printed without even the flag parser.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS: dict[str, tuple[str, str]] = {
+    "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
+    "eval": ("scripts.eval", "run a trained run or checkpoint closed-loop and report"),
+    "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
+    "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
+}
+EXIT_INTERRUPTED = 130
+
+HELP = """usage: latentmpc VERB [OPTIONS]
+
+A latent world model, and a planner inside it, that control simulated robots.
+
+verbs:
+{verbs}
+
+Every verb takes --help, --config FILE.toml and --json (the result alone on standard output).
+Example: latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartpole
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    0 ok, 1 unexpected, 2 usage or config, 3 bad checkpoint, 4 environment, 6 locked,
+    130 interrupted.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    verb = args[0] if args else ""
+    try:
+        if verb in ("-h", "--help"):
+            print(_help(), end="")
+            return 0
+        if verb == "--version":
+            print(_version())
+            return 0
+        if verb not in VERBS:
+            return _fail(_unknown_verb(verb), 2)
+        return importlib.import_module(VERBS[verb][0]).main(args[1:])
+    except SystemExit as stop:  # after a verb's --help
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        resume = "; the same command resumes" if verb == "train" else ""
+        return _fail(f"interrupted{resume}", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader (`| head`) has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """One line for an exception; its traceback too when LATENTMPC_DEBUG is set."""
+    if os.environ.get("LATENTMPC_DEBUG"):
+        raise error
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return _fail(str(error), code)
+    return _fail(
+        f"{type(error).__name__}: {error} (unexpected; run again with LATENTMPC_DEBUG=1 for the "
+        "traceback)",
+        1,
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print("latentmpc: error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    return HELP.format(verbs="\n".join(f"  {v:{width}}  {text}" for v, (_, text) in VERBS.items()))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"latentmpc {version('latentmpc')}"
+    except PackageNotFoundError:
+        return "latentmpc (not installed)"
+
+
+def _unknown_verb(verb: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(verb, VERBS, 1)
+    if not verb:
+        return f"which verb? one of {', '.join(VERBS)} (latentmpc --help)"
+    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
+    return f"unknown verb {verb}: {hint}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Command lines and TOML files to typed settings: defaults < preset < TOML < flags.
+
+The names, types and help come from the dataclass; tyro makes the settings and prints the help.
+Mistakes are found before it, so that flags and files are told wrong in the same words, in one line.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import tyro
+
+from agents.config import ConfigError
+from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
+
+T = TypeVar("T")
+OWN = ("config", "json")
+"""Flags of the command line itself, which a TOML file cannot set."""
+
+
+def parse(
+    verb: str,
+    cls: type[T],
+    config_cls: type,
+    argv: Sequence[str],
+    *,
+    positional: str = "",
+    base: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> T:
+    """Settings of class `cls` (a `config_cls` plus `OWN`) from flags and the --config file.
+
+    `positional` is the setting that may be given without its flag. `base` maps the settings
+    given so far to the defaults of the others. Raises ConfigError; exits after --help.
+    """
+    types = flat_types(cls)
+    wants_help = "-h" in argv or "--help" in argv
+    given = {} if wants_help else scan(argv, types, positional, verb)
+    toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
+    merged = {**{k: _text(v) for k, v in toml.items()}, **given}
+    default = cls(**_fields_of(base(merged))) if base else cls()
+    if wants_help:
+        tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)
+    settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
+    check_finite(settings)
+    return settings
+
+
+def scan(
+    argv: Sequence[str], types: Mapping[str, Any], positional: str, verb: str
+) -> dict[str, Any]:
+    """{"model.latent_dim": "64", "video": False} from tokens; the last of a repeated flag wins.
+
+    Raises ConfigError: no such name, a missing or wrong value, a stray argument.
+    """
+    given: dict[str, Any] = {}
+    tokens, see = iter(argv), f"see latentmpc {verb} --help"
+    for token in tokens:
+        if not token.startswith("-"):
+            if not positional or positional in given:
+                raise ConfigError(f"unexpected argument {token!r}; {see}")
+            given[positional] = token
+            continue
+        flag, has_value, value = token.removeprefix("-").removeprefix("-").partition("=")
+        name = flag.replace("-", "_")
+        negated = re.sub(r"(^|\.)no_", r"\1", name)
+        if types.get(name) is bool or (name not in types and types.get(negated) is bool):
+            if has_value:
+                raise ConfigError(f"--{flag} takes no value; use --{flag} or {_opposite(name)}")
+            given[name if name in types else negated] = name in types
+        elif name not in types or not token.startswith("--"):
+            known = ["--" + known.replace("_", "-") for known in types]
+            raise unknown("flag", token.partition("=")[0], known, see)
+        else:
+            given[name] = value if has_value else next(tokens, None)
+            if given[name] is None or (not has_value and given[name].startswith("--")):
+                raise ConfigError(f"--{flag} needs a value; {see}")
+            check_text(f"--{flag}", given[name], types[name])
+    return given
+
+
+def _opposite(name: str) -> str:
+    block, dot, last = name.rpartition(".")
+    last = last.removeprefix("no_") if last.startswith("no_") else f"no_{last}"
+    return f"--{block}{dot}{last}".replace("_", "-")
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, bool) else str(value)
+
+
+def _fields_of(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config)}
+
+
+def _tokens(given: Mapping[str, Any], positional: str) -> list[str]:
+    """Settings as the tokens tyro reads."""
+    tokens = []
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            tokens.append(flag if value else _opposite(name))
+        else:
+            tokens.append(value if name == positional else f"{flag}={value}")
+    return tokens
+
+
+def _run_tyro(verb: str, cls: type[T], tokens: list[str], default: T) -> T:
+    """Convert the values. Raises ConfigError with tyro's message on one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return tyro.cli(cls, prog=f"latentmpc {verb}", args=tokens, default=default)
+    except SystemExit:
+        raise ConfigError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The message inside tyro's box (drawn in Unicode or ASCII), without its frame and footer."""
+    text = " ".join(" ".join(line.strip(" │|") for line in box.splitlines()).split())
+    found = re.search(r"Error parsing \S+ (.*?)(?: [─-]{5}|$)", text)
+    return found[1] if found else text

@@ -1,0 +1,63 @@
+"""`latentmpc train ENV`: learn a world model on a task, evaluate it, write a run directory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Annotated
+
+import tyro
+
+from agents.config import TrainConfig, preset_config
+from scripts.flags import parse
+
+
+@dataclass(frozen=True)
+class TrainFlags(TrainConfig):
+    """Learn a world model on a task, evaluate it closed-loop and write a run directory.
+
+    The same command resumes a run that was stopped. Priority: defaults, preset, TOML file, flags.
+    """
+
+    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = "cartpole-swingup"
+    """Task to learn (`latentmpc tasks` lists them)."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (`[model]` and so on as tables)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> TrainConfig:
+        """The settings alone, with the run directory filled in."""
+        values = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
+        config = TrainConfig(**values)
+        return replace(config, run_dir=config.resolved_run_dir)
+
+
+def parse_train(argv: Sequence[str]) -> TrainFlags:
+    """Settings from the command line. Raises ConfigError."""
+    return parse(
+        "train",
+        TrainFlags,
+        TrainConfig,
+        argv,
+        positional="env_id",
+        base=lambda given: preset_config(given.get("preset", "tiny")),
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train; 0 when the run is complete."""
+    flags = parse_train(argv)
+    config = flags.config_of()
+
+    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
+    from scripts.tasks import require_task
+
+    with stdout_to_stderr(flags.json):
+        require_task(config.env_id)
+        from agents.train import train
+
+        result = train(config, console=stderr_console(), json_mode=flags.json)
+    if flags.json:
+        print_json(result)
+    else:
+        print_table(summary(f"{config.env_id}: {config.run_dir}", result))
+    return 0
