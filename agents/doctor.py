@@ -142,7 +142,7 @@ def check_devices() -> list[Finding]:
     text = f"jax {jax.__version__}: " + ", ".join(str(device) for device in devices)
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/dev/nvidia0").exists()
     if has_gpu and all(device.platform == "cpu" for device in devices):
-        fix = f'{_pip()} install "jax[cuda12]=={jax.__version__}"'
+        fix = f'{_pip()} install "jax[cuda13]=={jax.__version__}"'
         return [Finding("devices", "warn", f"{text}; there is a GPU that jax does not see", fix)]
     return [Finding("devices", "ok", text)]
 

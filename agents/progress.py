@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 LINE_EVERY = 10.0
 """Seconds between lines when standard error is no terminal."""
@@ -51,6 +51,7 @@ class TrainProgress:
             self._bar = Progress(
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
+                TimeElapsedColumn(),
                 TextColumn("{task.fields[text]}"),
                 console=self.console,
                 refresh_per_second=4,
@@ -77,10 +78,10 @@ class TrainProgress:
         known = {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
         self._fields |= known
         if self._bar is not None:
-            self._bar.update(self._task, completed=env_steps, text=self._text(env_steps, now))
+            self._bar.update(self._task, completed=env_steps, text=self._text(env_steps, now, ""))
         elif now - self._last_line >= LINE_EVERY or env_steps >= self.total:
-            self._last_line = now
-            self._print(f"{env_steps}/{self.total} {self._text(env_steps, now)}")
+            self._last_line, since = now, f"{clock(now - self._start)} gone"
+            self._print(f"{env_steps}/{self.total} {self._text(env_steps, now, since)}")
 
     def message(self, text: str) -> None:
         """One line above the bar."""
@@ -90,17 +91,15 @@ class TrainProgress:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def _text(self, env_steps: int, now: float) -> str:
+    def _text(self, env_steps: int, now: float, since: str) -> str:
         shown = {LABELS[k]: self._fields[k] for k in LABELS if k in self._fields}
         parts = [f"{name} {value:.3g}" for name, value in shown.items()]
-        parts.append(f"{clock(now - self._start)} gone")
-        if (left := self._seconds_left(env_steps, now)) is not None:
-            parts.append(f"{clock(left)} to go")
-        return "  ".join(parts)
+        left = self._seconds_left(env_steps, now)
+        ahead = f"{clock(left)} to go" if left is not None else ""
+        return "  ".join(part for part in (*parts, since, ahead) if part)
 
     def _seconds_left(self, env_steps: int, now: float) -> float | None:
-        assert self._first is not None
-        begun, first = self._first
+        begun, first = self._first or (now, env_steps)
         if env_steps <= first or now <= begun:
             return None
         return max(0, self.total - env_steps) * (now - begun) / (env_steps - first)

@@ -13,9 +13,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from agents.config import ConfigError
+from agents.config import ConfigError, TrainConfig
 
 T = TypeVar("T")
+STORED_BESIDE = ("env", "digest", "versions")
+"""Keys of a run's config.json that are not settings."""
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -24,7 +26,8 @@ def flat_types(cls: type, prefix: str = "") -> dict[str, Any]:
     hints, flat = get_type_hints(cls), {}
     for field in fields(cls):
         name, kind = prefix + field.name, hints[field.name]
-        flat |= flat_types(kind, f"{name}.") if is_dataclass(kind) else {name: kind}
+        nested = isinstance(kind, type) and is_dataclass(kind)
+        flat |= flat_types(kind, f"{name}.") if nested else {name: kind}
     return flat
 
 
@@ -135,6 +138,25 @@ def read_toml(cls: type, path: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return flatten(cls, mapping, path)
+
+
+def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
+    """Settings of a run from its `config.json` or a checkpoint's.
+
+    Raises CheckpointError when they are not those of this version.
+    """
+    from wm.durable import CheckpointError
+
+    settings = stored.get("settings", stored)
+    try:
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
+        ours = {k: v for k, v in settings.items() if k not in STORED_BESIDE}
+        return build(TrainConfig, flatten(TrainConfig, ours, where))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{error} (in {where}; was it written by another version of latentmpc?)"
+        ) from error
 
 
 def check_finite(config: Any, prefix: str = "") -> None:
