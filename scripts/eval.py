@@ -1,8 +1,8 @@
 """`latentmpc eval RUN_OR_CHECKPOINT`: run a trained model closed-loop and report."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -32,7 +32,7 @@ def parse_eval(argv: Sequence[str]) -> EvalFlags:
     flags = parse("eval", EvalFlags, EvalConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
-    if not Path(flags.path).is_dir():
+    if not os.path.isdir(flags.path):
         raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
     return flags
 
