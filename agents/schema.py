@@ -135,7 +135,7 @@ def read_toml(cls: type, path: str) -> dict[str, Any]:
         mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return flatten(cls, mapping, path)
 

@@ -40,6 +40,8 @@ def parse(
     given = {} if wants_help else scan(argv, types, positional, verb)
     toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
     merged = {**{k: _text(v) for k, v in toml.items()}, **given}
+    if str(merged.get(positional, "")).startswith("-"):
+        raise ConfigError(f"{positional} must not begin with a dash, got {merged[positional]!r}")
     default = cls(**_fields_of(base(merged))) if base else cls()
     if wants_help:
         tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)

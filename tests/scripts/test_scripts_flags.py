@@ -98,6 +98,7 @@ WRONG_FLAGS = {
     "--learner.batch-size -1": "learner.batch_size must be at least 1, got -1",
     "--video=yes": "--video takes no value; use --video or --no-video",
     "--no-video=yes": "--no-video takes no value; use --no-video or --video",
+    "--env-id=-h": "env_id must not begin with a dash, got '-h'",
     "a b": "unexpected argument 'b'; see latentmpc train --help",
     "--config nowhere.toml": "nowhere.toml cannot be read: No such file or directory",
 }
@@ -126,6 +127,7 @@ WRONG_FILES = {
     "video = 1": "{}: video must be true or false, got 1",
     "env_id = 3": "{}: env_id must be text, got 3",
     "seed = [1]": "{}: seed must be an integer, got [1]",
+    'env_id = "--help"': "env_id must not begin with a dash, got '--help'",
     "utd = nan": "utd must be finite, got nan",
     'preset = "2M"': "preset must be one of tiny, 1M, 5M, 19M, 48M, 317M, got '2M'",
     "[planner]\nhorizon = 0": "planner.horizon must be at least 1, got 0",
