@@ -9,12 +9,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# The locks are complete and hashed, so pip neither resolves nor builds anything.
-PIP_LOCKED := $(BIN)/python -m pip install --quiet --no-input --require-hashes --no-deps --only-binary :all:
+# The locks are complete and hashed, so pip neither resolves nor builds anything. Byte code is
+# written for what is imported, at the first import: a third of the installation time saved.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --no-deps --no-compile
+PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary :all:
 
 DEMO_TASK ?= cartpole-swingup
 DEMO_DIR ?= runs/demo
 DEMO_FLAGS ?=
+LOCK_FLAGS ?=
 TESTS ?= tests
 
 .PHONY: help setup setup-dev demo test test-slow check format bench lock build clean
@@ -48,8 +51,8 @@ format: setup-dev ## Fix what the linter and the formatter can fix
 bench: setup ## Time simulators, planner and learner; print the ratios
 	@$(BIN)/python -m scripts.bench_quick
 
-lock: $(VENV)/.setup-dev ## Resolve the dependencies again into the two lock files
-	@$(BIN)/python .ci/lock.py
+lock: setup-dev ## Resolve into the two lock files again (LOCK_FLAGS=--upgrade)
+	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)
 
 build: setup-dev ## Build sdist and wheel, smoke-test the wheel from another folder
 	@rm -rf build dist
@@ -74,7 +77,8 @@ $(BIN)/python:
 $(VENV)/.setup: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into $(VENV) (a few hundred MB the first time)"
 	@$(PIP_LOCKED) -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-input --no-deps --no-build-isolation --editable .
+	@$(PIP_INSTALL) --no-build-isolation --editable .
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/latentmpc train --help > /dev/null
 	@touch $@
 
 $(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup

@@ -1,0 +1,26 @@
+"""Settings of every test: JAX on the CPU, and silent rank promotion is an error."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def strict_jax():
+    """A sum of shapes [3] and [2, 3] is a mistake in our code, not a broadcast."""
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def empty_folder(tmp_path_factory):
+    """A working folder for the whole session."""
+    return tmp_path_factory.mktemp("cwd")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, empty_folder):
+    """No test depends on the working folder, nor litters it (MuJoCo writes MUJOCO_LOG.TXT)."""
+    monkeypatch.chdir(empty_folder)
