@@ -1,0 +1,51 @@
+"""The learner on its replay: several updates in one jitted call."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents import replay as replay_lib
+from agents.compiling import cpu_options
+from agents.replay import Replay
+from wm import learner
+from wm.learner import TrainState
+from wm.tdmpc import Networks
+
+Array = jax.Array
+
+
+class Learning(NamedTuple):
+    """Jitted functions (static).
+
+    add(replay, rows [E, F]) -> Replay, which takes over the old one's memory
+    learn(state, replay, key) -> (TrainState, metrics averaged over `updates` updates)
+    """
+
+    add: Callable[[Replay, Array], Replay]
+    learn: Callable[[TrainState, Replay, Array], tuple[TrainState, dict[str, Any]]]
+    updates: int
+
+
+def make_learning(net: Networks, updates: int) -> Learning:
+    """Functions that do `updates` updates a call, each on a fresh sample.
+
+    `learn` leaves its inputs alone: the agent may plan on the old parameters meanwhile.
+    """
+    cfg = net.learner
+
+    def learn(state: TrainState, replay: Replay, key: Array):
+        def once(state: TrainState, key: Array):
+            key_sample, key_update = jax.random.split(key)
+            batch = replay_lib.sample(
+                replay, key_sample, cfg.batch_size, cfg.horizon, net.spec.obs_dim
+            )
+            return learner.update(net, state, batch, key_update)
+
+        state, metrics = jax.lax.scan(once, state, jax.random.split(key, updates))
+        return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
+
+    fast_learn = jax.jit(learn, compiler_options=cpu_options(many_reductions=True))
+    return Learning(jax.jit(replay_lib.add, donate_argnums=0), fast_learn, updates)

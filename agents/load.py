@@ -1,0 +1,93 @@
+"""From a path on disk to a trained model: runs and checkpoints, verified before use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from agents import setup
+from agents.config import ConfigError, TrainConfig
+from agents.schema import build, flatten
+from envs.spec import EnvSpec
+from wm import checkpoint, learner
+from wm.checkpoint import CheckpointError
+from wm.tdmpc import Networks
+
+
+@dataclass
+class Trained:
+    """A trained model and what it was trained for."""
+
+    path: Path
+    config: TrainConfig
+    spec: EnvSpec
+    net: Networks
+    params: Any
+    env_steps: int
+
+
+def find_checkpoint(path: str) -> Path:
+    """The checkpoint that a run directory or checkpoint path means.
+
+    Raises ConfigError for a path that is neither, CheckpointError for a run without one.
+    """
+    given = Path(path)
+    if (given / "checkpoints").is_dir():
+        newest = checkpoint.latest(given / "checkpoints")
+        if newest is None:
+            raise CheckpointError(
+                f"{path} has no checkpoint yet: let `latentmpc train` reach its first save"
+            )
+        return newest
+    if not given.is_dir() or not (given / "arrays").exists() and not list(given.glob("*.json")):
+        raise ConfigError(
+            f"{path} is neither a run directory nor a checkpoint: give the --run-dir of a "
+            "training or one of its checkpoints/NUMBER folders"
+        )
+    return given
+
+
+def load(path: str) -> Trained:
+    """Verify and load. Raises ConfigError or CheckpointError."""
+    found = find_checkpoint(path)
+    checkpoint.verify(found)
+    config = _settings(found)
+    spec = EnvSpec.from_json(checkpoint.read_json(found, "spec.json"))
+    net = setup.build_networks(config, spec)
+    like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
+    params = checkpoint.restore(found)["train"]["params"]
+    _check_shapes(found, like, params)
+    return Trained(found, config, spec, net, jax.device_put(params), int(found.name or 0))
+
+
+def _settings(path: Path) -> TrainConfig:
+    """The settings a checkpoint was trained with. Raises CheckpointError."""
+    where = f"{path}/config.json"
+    try:
+        stored = checkpoint.read_json(path, "config.json")["settings"]
+        return build(TrainConfig, flatten(TrainConfig, stored, where))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{where} does not read as settings of this version ({error}): evaluate it with the "
+            "version it names under \"versions\""
+        ) from error
+
+
+def _check_shapes(path: Path, like: Any, params: Any) -> None:
+    expected = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(like)}
+    found = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(params)}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path}: parameter {name} has shape {found.get(name)}, its config.json asks for "
+                f"{expected.get(name)}; was the checkpoint written by another version?"
+            )
+
+
+def check_spec(trained: Trained, spec: EnvSpec) -> None:
+    """Refuse an environment that differs from the one trained on. Raises ConfigError."""
+    if found := trained.spec.difference(spec):
+        raise ConfigError(
+            f"{spec.env_id} does not fit {trained.path} (checkpoint != environment): {found[0]}"
+        )

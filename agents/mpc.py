@@ -1,0 +1,97 @@
+"""The agent: encode, plan, act. Written for one simulator, vmapped over many, jitted once."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.compiling import cpu_options
+from planning import mppi
+from planning.config import PlannerConfig
+from planning.types import Model, Plan, PlanInfo, shift
+from wm.tdmpc import Networks, as_latent_model
+
+Array = jax.Array
+Mode = Literal["plan", "prior"]
+
+
+class Carry(NamedTuple):
+    """What the agent remembers from one decision to the next, one simulator."""
+
+    plan: Plan
+
+
+class Agent(NamedTuple):
+    """Functions over E simulators (static).
+
+    init_carry(E) -> Carry with leading axis E
+    act(params, carry, obs [E, O], is_first [E], key) -> (action [E, A], Carry, PlanInfo [E])
+    """
+
+    init_carry: Callable[[int], Carry]
+    act: Callable[[Any, Carry, Array, Array, Array], tuple[Array, Carry, PlanInfo]]
+
+
+def planner_model(net: Networks) -> Model:
+    """The part of the world model that planners see."""
+    model = as_latent_model(net)
+    return Model(step=model.step, value=model.value, prior=model.prior)
+
+
+def act_once(
+    net: Networks,
+    config: PlannerConfig,
+    explore: bool,
+    params: Any,
+    carry: Carry,
+    obs: Array,
+    is_first: Array,
+    key: Array,
+) -> tuple[Array, Carry, PlanInfo]:
+    """One decision of one simulator. `is_first` is data: it restarts the plan inside jit.
+
+    An exploring agent executes a drawn elite plus noise of the plan's spread; otherwise the
+    plan's mean is executed and the decision is a function of the key alone.
+    """
+    key_plan, key_noise = jax.random.split(key)
+    fresh = mppi.init(config, net.spec.action_dim)
+    moved = shift(carry.plan, 1, config.init_std)
+    plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
+    latent = net.encode(params, obs)
+    plan, info = mppi.improve(config, planner_model(net), params, latent, plan, key_plan)
+    action = plan.mean[0]
+    if explore:
+        noise = jax.random.normal(key_noise, action.shape, action.dtype)
+        action = plan.sample[0] + plan.std[0] * noise
+    return jnp.clip(action, -1.0, 1.0), Carry(plan), info
+
+
+def _prior_once(net: Networks, explore: bool, params, carry: Carry, obs, is_first, key):
+    action = as_latent_model(net).prior(params, net.encode(params, obs), key if explore else None)
+    return action, carry, PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
+
+
+def make_agent(
+    net: Networks, config: PlannerConfig, *, mode: Mode = "plan", explore: bool = False
+) -> Agent:
+    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted.
+
+    Simulator i draws its noise from fold_in(key, i): its actions do not depend on how many
+    other simulators there are.
+    """
+
+    def one(params, carry, obs, is_first, key):
+        if mode == "prior":
+            return _prior_once(net, explore, params, carry, obs, is_first, key)
+        return act_once(net, config, explore, params, carry, obs, is_first, key)
+
+    def act(params, carry, obs, is_first, key):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(obs.shape[0]))
+        return jax.vmap(one, (None, 0, 0, 0, 0))(params, carry, obs, is_first, keys)
+
+    def init_carry(num_envs: int) -> Carry:
+        carry = Carry(mppi.init(config, net.spec.action_dim))
+        return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
+
+    return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))

@@ -1,0 +1,104 @@
+"""Save a trainer and bring it back to exactly where it was."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from agents import segments
+from agents.config import digest
+from agents.replay import Replay
+from agents.rundir import RunDir
+from agents.segments import SegmentRef
+from agents.trainer import Counters, Trainer
+from agents.versions import installed
+from wm import checkpoint
+
+KEEP = 2
+SEGMENTS, PROGRESS = "replay.json", "progress.json"
+
+
+class Saver:
+    """Writes checkpoints of one run; replay rows go to disk once."""
+
+    def __init__(self, run: RunDir):
+        """Start with no replay on disk."""
+        self.run = run
+        self.refs: list[SegmentRef] = []
+        self.previous_rows = 0
+
+    def save(self, trainer: Trainer, wall: dict[str, float]) -> None:
+        """Write a checkpoint at the trainer's env_steps. Raises StorageError."""
+        self._write_rows(trainer)
+        counters = trainer.counters
+        progress = {"counters": asdict(counters), "wall": wall}
+        checkpoint.save(
+            self.run.checkpoints,
+            counters.env_steps,
+            _arrays(trainer),
+            config={
+                "settings": asdict(trainer.config),
+                "digest": digest(trainer.config),
+                "versions": installed(),
+            },
+            spec=trainer.spec.to_json(),
+            extra_files={
+                SEGMENTS: segments.dump_refs(self.refs),
+                PROGRESS: json.dumps(progress).encode(),
+            },
+        )
+        checkpoint.prune(self.run.checkpoints, KEEP)
+        # The older checkpoint that is kept still needs the rows it could see.
+        capacity = trainer.replay.rows.shape[0]
+        oldest = self.previous_rows - capacity
+        self.refs = segments.drop_before(self.run.replay, self.refs, oldest)
+        self.previous_rows = counters.rows
+
+    def _write_rows(self, trainer: Trainer) -> None:
+        start = self.refs[-1].stop if self.refs else 0
+        stop, capacity = trainer.counters.rows, trainer.replay.rows.shape[0]
+        start = max(start, stop - capacity)
+        if stop > start:
+            index = np.arange(start, stop) % capacity
+            rows = np.array(trainer.replay.rows)[index]
+            self.refs.append(segments.write_segment(self.run.replay, start, {"rows": rows}))
+
+    def restore(self, trainer: Trainer) -> dict[str, float] | None:
+        """Bring `trainer` to the newest checkpoint; its wall times, or None without one.
+
+        Raises CheckpointError naming the damaged file and the last good checkpoint.
+        """
+        path = checkpoint.latest(self.run.checkpoints)
+        if path is None:
+            return None
+        arrays = checkpoint.restore(path, _arrays(trainer))
+        progress = json.loads(checkpoint.read_file(path, PROGRESS))
+        self.refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
+        rows = segments.read_segments(self.run.replay, self.refs)
+        trainer.state, trainer.carry = arrays["train"], arrays["carry"]
+        trainer.driver.set_state(arrays["driver"])
+        trainer.counters = Counters(**progress["counters"])
+        first = self.refs[0].start if self.refs else 0
+        trainer.replay = _refill(trainer.replay, rows.get("rows"), first)
+        segments.drop_after(self.run.replay, self.refs)
+        self.previous_rows = trainer.counters.rows
+        self.run.truncate_metrics(trainer.counters.env_steps)
+        return progress["wall"]
+
+
+def _arrays(trainer: Trainer) -> dict[str, Any]:
+    driver = trainer.driver.get_state()
+    return {"train": trainer.state, "carry": trainer.carry, "driver": driver}
+
+
+def _refill(replay: Replay, rows: np.ndarray | None, first: int) -> Replay:
+    """The ring buffer that held `rows`, of which the oldest is row `first` of the run."""
+    if rows is None:
+        return replay
+    ring, capacity = np.array(replay.rows), replay.rows.shape[0]
+    stop = first + len(rows)
+    kept = rows[-capacity:]
+    ring[np.arange(stop - len(kept), stop) % capacity] = kept
+    return Replay(jnp.asarray(ring), jnp.asarray(stop, jnp.int32))

@@ -1,0 +1,165 @@
+"""`train`: run or resume one training in its run directory, then evaluate and report."""
+
+import signal
+import threading
+import time
+from dataclasses import asdict
+from typing import Any
+
+from agents import compiling
+from agents.config import TrainConfig, digest
+from agents.evaluate import in_training
+from agents.persist import Saver
+from agents.progress import TrainProgress
+from agents.result import finish
+from agents.rundir import RunDir
+from agents.trainer import Trainer
+
+LOG_EVERY = 1_000  # decisions between rows of metrics
+FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes")
+
+
+class InterruptedRunError(RuntimeError):
+    """The run was asked to stop; its state is saved. Shown as one line."""
+
+    exit_code = 130
+
+
+class _StopSignal:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one acts at once."""
+
+    def __init__(self):
+        self.name = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._restore()
+
+    def _note(self, number: int, _) -> None:
+        self.name = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class _Session:
+    """One process's share of a run: its clock, its log and its saves."""
+
+    def __init__(self, config: TrainConfig, run: RunDir, trainer: Trainer, bar: TrainProgress):
+        self.config, self.run, self.trainer, self.bar = config, run, trainer, bar
+        self.saver = Saver(run)
+        self.wall = {"train_s": 0.0, "total_s": 0.0, "compile_s": 0.0}
+        self.began = time.perf_counter()
+        self.compiled = compiling.Compilations()
+        self.saved_at = self.logged_at = self.evaluated_at = 0
+        self.logged_updates, self.logged_time = 0, self.began
+
+    def restore(self) -> None:
+        """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
+        wall = self.saver.restore(self.trainer)
+        if wall is None:
+            self.run.truncate_metrics(-1)
+            return
+        self.wall = wall
+        steps = self.trainer.counters.env_steps
+        self.saved_at = steps
+        self.logged_at = steps // LOG_EVERY * LOG_EVERY
+        if self.config.eval_every:
+            self.evaluated_at = steps // self.config.eval_every * self.config.eval_every
+        self.logged_updates = self.trainer.counters.updates
+        self.bar.message(f"resumed at {steps} decisions")
+
+    def clock(self) -> dict[str, float]:
+        """Wall times of the run so far, earlier processes included."""
+        spent = time.perf_counter() - self.began
+        return {
+            "train_s": self.wall["train_s"] + spent,
+            "total_s": self.wall["total_s"] + spent,
+            "compile_s": self.wall["compile_s"] + self.compiled.seconds,
+        }
+
+    def row(self, kind: str, **values: Any) -> None:
+        """One row of metrics.jsonl."""
+        steps = self.trainer.counters.env_steps
+        repeat = self.trainer.spec.action_repeat
+        stamp = {"env_steps": steps, "frames": steps * repeat, "wall_s": self.clock()["total_s"]}
+        self.run.append_metrics({"kind": kind, **stamp, **values})
+
+    def advance(self) -> None:
+        """One cycle, and what is due after it."""
+        cycle, counters = self.trainer.cycle(), self.trainer.counters
+        for episode in cycle.episodes:
+            values = {"return": episode.ret, "length": episode.length, "invalid": episode.invalid}
+            self.row("episode", **values)
+            self.bar.update(counters.env_steps, **{"return": episode.ret})
+        if counters.env_steps - self.logged_at >= LOG_EVERY:
+            self.logged_at += LOG_EVERY
+            self.log()
+        every = self.config.eval_every
+        if every and counters.env_steps - self.evaluated_at >= every:
+            self.evaluated_at += every
+            if counters.updates and counters.env_steps < self.config.env_steps:
+                self.row("eval", **in_training(self.trainer))
+        if counters.env_steps - self.saved_at >= self.config.save_every:
+            self.save()
+
+    def log(self) -> None:
+        """Losses and planner reports; the pace since the last row."""
+        counters, now = self.trainer.counters, time.perf_counter()
+        pace = (counters.updates - self.logged_updates) / max(now - self.logged_time, 1e-9)
+        self.logged_updates, self.logged_time = counters.updates, now
+        values = self.trainer.read_metrics()
+        self.row("train", **values, updates=counters.updates, updates_per_s=pace)
+        self.bar.update(counters.env_steps, **values, updates_per_s=pace)
+
+    def save(self) -> None:
+        """A checkpoint, from which the same command continues."""
+        self.trainer.read_metrics()  # never save a diverged model over a good one
+        self.saver.save(self.trainer, self.clock())
+        self.saved_at = self.trainer.counters.env_steps
+
+
+def train(config: TrainConfig, *, console=None, json_mode: bool = False) -> dict[str, Any]:
+    """Train to `env_steps`, evaluate, write the run directory; the result as in result.json.
+
+    Resumes a run that was stopped, to the same numbers. Raises ConfigError, CheckpointError,
+    EnvError, StorageError, RunLockedError, LearningError and InterruptedRunError, each with its
+    exit code and one line.
+    """
+    run = RunDir.create(config.resolved_run_dir)
+    with run, compiling.counted() as compiled:
+        trainer = Trainer(config)
+        record = asdict(config) | {"env": trainer.spec.to_json(), "digest": digest(config)}
+        ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
+        run.ensure_config(record, ignore=ignore)
+        with TrainProgress(config.env_steps, console, quiet=json_mode) as bar:
+            session = _Session(config, run, trainer, bar)
+            session.compiled = compiled
+            session.restore()
+            run.write_json(run.config.name, record)
+            _run_to_end(session)
+            return finish(config, run, trainer, session.clock(), bar)
+
+
+def _run_to_end(session: _Session) -> None:
+    config, counters = session.config, lambda: session.trainer.counters
+    with _StopSignal() as stop:
+        while counters().env_steps < config.env_steps:
+            session.advance()
+            if stop.name:
+                session.save()
+                raise InterruptedRunError(
+                    f"stopped by {stop.name} at {counters().env_steps} decisions, saved in "
+                    f"{session.run.path}: the same command resumes"
+                )
+    if session.saved_at != counters().env_steps:
+        session.save()

@@ -1,0 +1,132 @@
+"""Train, plan and act in one loop over parallel simulators.
+
+Every cycle plans for all simulators and, at the same time, learns from the replay as it was
+before: the two depend on nothing of each other and run side by side on the device. All
+randomness is a function of the seed and of counters, so a restored trainer continues bit for bit.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import replay as replay_lib
+from agents import setup
+from agents.config import TrainConfig
+from agents.driver import Cycle, Driver, jax_inputs
+from agents.learning import make_learning
+from agents.mpc import make_agent
+from envs.registry import make_vec
+from wm import learner
+
+ACT, LEARN, INIT = 0, 1, 2  # streams of random keys
+
+
+class LearningError(RuntimeError):
+    """Learning has left the finite numbers; shown as one line."""
+
+    exit_code = 5
+
+
+@dataclass
+class Counters:
+    """Where a run stands."""
+
+    cycles: int = 0
+    env_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    invalid_episodes: int = 0
+    rows: int = 0
+    """Replay rows a simulator, ever."""
+
+
+class Trainer:
+    """Holds a run's state and advances it one cycle at a time."""
+
+    def __init__(self, config: TrainConfig):
+        """Build simulators, networks and jitted functions. Raises what make_vec raises."""
+        self.config = config
+        env = make_vec(config.env_id, config.num_envs, action_repeat=config.action_repeat)
+        self.spec = env.env_spec
+        self.net = setup.build_networks(config, self.spec)
+        self.key = jax.random.key(config.seed)
+        self.agent = make_agent(self.net, config.planner, explore=True)
+        self.eval_agents = {
+            "plan": make_agent(self.net, config.planner),
+            "prior": make_agent(self.net, config.planner, mode="prior"),
+        }
+        self.learning = make_learning(self.net, setup.updates_per_call(config))
+        self.seed_steps = setup.seed_steps(config, self.spec)
+        self.driver = Driver(env, config.seed)
+        self.carry = self.agent.init_carry(config.num_envs)
+        self.state = learner.init(self.net, self.stream(INIT, 0))
+        self.replay = replay_lib.init(
+            config.replay_capacity, config.num_envs, self.spec.obs_dim, self.spec.action_dim
+        )
+        self.counters = Counters()
+        self.metrics: dict[str, Any] = {}
+        self.plan_info: Any = None
+
+    def stream(self, stream: int, count: int) -> jax.Array:
+        """The key of draw `count` of a stream."""
+        return jax.random.fold_in(jax.random.fold_in(self.key, stream), count)
+
+    @property
+    def num_params(self) -> int:
+        """Parameters that are learned."""
+        return sum(x.size for x in jax.tree.leaves(self.state.params))
+
+    def cycle(self) -> Cycle:
+        """One decision of every simulator and the updates it earns."""
+        if self.counters.env_steps < self.seed_steps:
+            actions = self.driver.random_actions(self.counters.cycles)
+        else:
+            key = self.stream(ACT, self.counters.cycles)
+            planned, self.carry, self.plan_info = self.agent.act(
+                self.state.params, self.carry, *jax_inputs(self.driver), key
+            )
+            self._learn()
+            actions = np.asarray(planned)
+        cycle = self.driver.step(actions)
+        self.replay = self.learning.add(self.replay, jnp.asarray(cycle.rows))
+        self._count(cycle)
+        return cycle
+
+    def _learn(self) -> None:
+        """Dispatch the updates that are due; those of the seed phase come at once."""
+        due = int(self.counters.env_steps * self.config.utd)
+        while self.counters.updates + self.learning.updates <= due:
+            key = self.stream(LEARN, self.counters.updates)
+            self.state, self.metrics = self.learning.learn(self.state, self.replay, key)
+            self.counters.updates += self.learning.updates
+
+    def _count(self, cycle: Cycle) -> None:
+        invalid = sum(e.invalid for e in cycle.episodes)
+        self.counters = replace(
+            self.counters,
+            cycles=self.counters.cycles + 1,
+            rows=self.counters.rows + 1,
+            env_steps=self.counters.env_steps + cycle.decisions,
+            episodes=self.counters.episodes + len(cycle.episodes),
+            invalid_episodes=self.counters.invalid_episodes + invalid,
+        )
+
+    def read_metrics(self) -> dict[str, float]:
+        """The latest losses and planner reports, on the host.
+
+        Raises LearningError when one of them is not finite.
+        """
+        values = {k: float(v) for k, v in self.metrics.items()}
+        if bad := [k for k, v in values.items() if not np.isfinite(v)]:
+            raise LearningError(
+                f"learning diverged: {bad[0]} is {values[bad[0]]} after "
+                f"{self.counters.updates} updates; the last checkpoint is intact, lower "
+                "--learner.learning-rate in a new --run-dir"
+            )
+        if self.plan_info is not None:
+            info = self.plan_info._asdict()
+            values |= {f"planner/{k}": float(np.mean(v)) for k, v in info.items()}
+        return values
