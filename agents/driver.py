@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import replay as replay_lib
+from envs.spec import EnvError
 
 
 class Episode(NamedTuple):
@@ -53,6 +54,7 @@ class Driver:
         """Step every simulator once with actions [E, A] in [-1, 1]."""
         before = self.obs
         obs, reward, terminated, truncated, info = self.env.step(actions)
+        self._check(obs, reward)
         was_reset, invalid = info["is_reset"], info["invalid"]
         rows = replay_lib.pack(before, actions, reward, terminated, was_reset | invalid)
         self.returns += reward
@@ -65,6 +67,16 @@ class Driver:
         self.returns[done], self.lengths[done] = 0.0, 0
         self.obs, self.is_first = obs, was_reset
         return Cycle(rows, int((~was_reset).sum()), episodes)
+
+    def _check(self, obs: np.ndarray, reward: np.ndarray) -> None:
+        """Refuse data that would poison the replay. Raises EnvError naming the simulators."""
+        bad = np.flatnonzero(~(np.isfinite(obs).all(1) & np.isfinite(reward)))
+        if len(bad):
+            raise EnvError(
+                f"simulators {bad.tolist()} of {self.env.env_spec.env_id} returned an observation "
+                "or reward that is not finite; nothing of it was stored, the last checkpoint is "
+                "intact"
+            )
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to continue bit-identically, as arrays."""

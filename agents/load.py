@@ -8,7 +8,7 @@ import jax
 
 from agents import setup
 from agents.config import ConfigError, TrainConfig
-from agents.schema import build, flatten
+from agents.schema import train_config_from
 from envs.spec import EnvSpec
 from wm import checkpoint, learner
 from wm.checkpoint import CheckpointError
@@ -52,26 +52,14 @@ def load(path: str) -> Trained:
     """Verify and load. Raises ConfigError or CheckpointError."""
     found = find_checkpoint(path)
     checkpoint.verify(found)
-    config = _settings(found)
+    where = f"{found}/config.json"
+    config = train_config_from(checkpoint.read_json(found, "config.json"), where)
     spec = EnvSpec.from_json(checkpoint.read_json(found, "spec.json"))
     net = setup.build_networks(config, spec)
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     params = checkpoint.restore(found)["train"]["params"]
     _check_shapes(found, like, params)
     return Trained(found, config, spec, net, jax.device_put(params), int(found.name or 0))
-
-
-def _settings(path: Path) -> TrainConfig:
-    """The settings a checkpoint was trained with. Raises CheckpointError."""
-    where = f"{path}/config.json"
-    try:
-        stored = checkpoint.read_json(path, "config.json")["settings"]
-        return build(TrainConfig, flatten(TrainConfig, stored, where))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{where} does not read as settings of this version ({error}): evaluate it with the "
-            "version it names under \"versions\""
-        ) from error
 
 
 def _check_shapes(path: Path, like: Any, params: Any) -> None:

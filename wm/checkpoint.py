@@ -208,7 +208,7 @@ def _refusal(path: Path, problem: str) -> CheckpointError:
     good = next((p for p in others if p.name != path.name and not manifest.problem(p)), None)
     way = "no other good checkpoint there: start again with another --run-dir"
     if good:
-        way = f"last good checkpoint: {good}, type --checkpoint {good}"
+        way = f"last good checkpoint: {good}, to go on from it type: rm -r {path}"
     return CheckpointError(f"checkpoint {path} refused: {problem}; {way}")
 
 

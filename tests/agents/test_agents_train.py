@@ -1,0 +1,207 @@
+"""The whole cycle on a miniature: learn, stop, kill, resume, evaluate."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from agents import compiling
+from agents.config import ConfigError, TrainConfig
+from agents.rundir import RunDir
+from agents.train import train
+from agents.trainer import Trainer
+from planning.config import PlannerConfig
+from wm import checkpoint
+from wm.config import LearnerConfig, ModelConfig
+
+SMALL = {
+    "env_id": "cartpole-swingup",
+    "action_repeat": 20,  # episodes of 50 decisions
+    "env_steps": 400,
+    "seed_steps": 80,
+    "num_envs": 4,
+    "eval_every": 200,
+    "eval_episodes": 2,
+    "save_every": 100,
+    "replay_capacity": 300,  # so that the ring wraps around
+    "video": False,
+    "model": ModelConfig(encoder_width=16, mlp_width=16, latent_dim=16, num_bins=21),
+    "learner": LearnerConfig(batch_size=8),
+    "planner": PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2),
+}
+FLAGS = (
+    "--action-repeat 20 --env-steps 400 --seed-steps 80 --num-envs 4 --eval-every 200 "
+    "--eval-episodes 2 --save-every 100 --replay-capacity 300 --no-video "
+    "--model.encoder-width 16 --model.mlp-width 16 --model.latent-dim 16 --model.num-bins 21 "
+    "--learner.batch-size 8 --planner.num-samples 16 --planner.num-prior-samples 4 "
+    "--planner.num-elites 4 --planner.num-iterations 2"
+).split()
+TIMES = ("wall_s", "updates_per_s")
+
+
+def config(run_dir, **changes) -> TrainConfig:
+    return TrainConfig(**{**SMALL, "run_dir": str(run_dir), **changes})
+
+
+def command(run_dir, *flags) -> list[str]:
+    code = "import sys; from scripts.cli import main; sys.exit(main())"
+    verb = ["train", "cartpole-swingup", "--run-dir", str(run_dir), *FLAGS, *flags]
+    return [sys.executable, "-c", code, *verb]
+
+
+def arrays(run_dir):
+    newest = checkpoint.latest(RunDir(run_dir).checkpoints)
+    assert newest is not None
+    return newest.name, checkpoint.restore(newest)
+
+
+def rows(run_dir):
+    """Metrics without times."""
+    return [
+        {k: v for k, v in row.items() if k not in TIMES} for row in RunDir(run_dir).read_metrics()
+    ]
+
+
+def assert_same_run(one, other):
+    (name_one, tree_one), (name_other, tree_other) = arrays(one), arrays(other)
+    assert name_one == name_other
+    jax.tree.map(np.testing.assert_array_equal, tree_one, tree_other)
+    assert rows(one) == rows(other)
+    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
+    for key in ("episode_returns", "prior_return_mean", "random_return_mean", "updates"):
+        assert results[0][key] == results[1][key]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that nothing disturbed, and its result."""
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    return run_dir, train(config(run_dir), json_mode=True)
+
+
+def test_result_and_run_directory_are_complete(finished):
+    run_dir, result = finished
+    promised = (
+        "env_id return_mean return_ci95 episode_returns episodes_valid episodes_asked "
+        "prior_return_mean random_return_mean env_steps frames updates train_wall_s total_wall_s "
+        "plan_ms compile_s params config_digest versions"
+    ).split()
+    assert set(promised) <= result.keys()
+    assert result["plan_ms"].keys() == {"p50", "p95", "p99"}
+    assert result["env_steps"] == 400
+    assert result["frames"] == 8000
+    assert result["updates"] == 400 - 400 % 4
+    assert result["episodes_valid"] == result["episodes_asked"] == 2
+    assert json.loads((run_dir / "result.json").read_text())["env_id"] == "cartpole-swingup"
+    assert (run_dir / "report.html").stat().st_size > 10_000
+    kinds = {row["kind"] for row in rows(run_dir)}
+    assert kinds == {"train", "episode", "eval"} or kinds == {"episode", "eval"}
+
+
+def test_finished_run_is_evaluated_again_to_the_same_numbers(finished):
+    run_dir, result = finished
+    again = train(config(run_dir), json_mode=True)
+    assert again["episode_returns"] == result["episode_returns"]
+    assert again["env_steps"] == result["env_steps"]
+
+
+def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
+    """In pieces, through checkpoints on disk: bit-identical to one piece."""
+    for steps in (150, 270, 400):
+        train(config(tmp_path / "pieces", env_steps=steps), json_mode=True)
+    _, whole = arrays(finished[0])
+    _, pieces = arrays(tmp_path / "pieces")
+    jax.tree.map(np.testing.assert_array_equal, whole, pieces)
+
+
+def test_killed_at_random_resumes_bit_identically(finished, tmp_path):
+    run_dir = tmp_path / "killed"
+    process = subprocess.Popen(command(run_dir), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list((run_dir / "checkpoints").glob("0*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (run_dir / "result.json").exists()
+    done = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(finished[0], run_dir)
+
+
+def test_sigterm_saves_and_the_same_command_resumes(finished, tmp_path):
+    run_dir = tmp_path / "asked"
+    flags = ["--save-every", "100000"]
+    process = subprocess.Popen(command(run_dir, *flags), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    metrics = run_dir / "metrics.jsonl"
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert "the same command resumes" in stderr
+    assert "Traceback" not in stderr
+    assert list((run_dir / "checkpoints").glob("0*"))
+    train(config(run_dir), json_mode=True)
+    assert_same_run(finished[0], run_dir)
+
+
+def test_second_process_is_locked_out(finished):
+    run_dir = finished[0]
+    with RunDir(run_dir):
+        done = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert str(os.getpid()) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_other_settings_in_the_same_run_are_refused(finished):
+    with pytest.raises(ConfigError, match=r"learner\.batch_size"):
+        train(config(finished[0], learner=LearnerConfig(batch_size=16)), json_mode=True)
+
+
+def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path):
+    import shutil
+
+    run_dir = tmp_path / "corrupt"
+    shutil.copytree(finished[0], run_dir)
+    good, bad = sorted((run_dir / "checkpoints").glob("0*"))
+    target = max((p for p in (bad / "arrays").rglob("*") if p.is_file()), key=os.path.getsize)
+    data = bytearray(target.read_bytes())
+    data[len(data) // 2] ^= 1
+    target.write_bytes(data)
+    done = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert target.name in done.stderr
+    assert good.name in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_compiles_after_the_first_cycles(tmp_path):
+    trainer = Trainer(config(tmp_path, eval_every=0))
+    while trainer.counters.updates < 120:
+        trainer.cycle()
+    with compiling.counted() as totals:
+        for _ in range(60):  # across episode ends and resets
+            trainer.cycle()
+    assert totals.count == 0
+
+
+def test_planning_and_learning_do_not_wait_for_each_other(tmp_path):
+    """The action of a cycle comes from the parameters before its updates."""
+    trainer = Trainer(config(tmp_path))
+    while trainer.counters.updates < 100:
+        trainer.cycle()
+    before, carry = trainer.state.params, trainer.carry
+    obs, first = trainer.driver.obs.copy(), trainer.driver.is_first.copy()
+    key = trainer.stream(0, trainer.counters.cycles)
+    expected, _, _ = trainer.agent.act(before, carry, np.float32(obs), first, key)
+    trainer.cycle()
+    row = np.asarray(trainer.replay.rows)[(trainer.counters.rows - 1) % 75]
+    np.testing.assert_array_equal(row[:, 5:6], np.asarray(expected))
