@@ -138,7 +138,7 @@ def _sound(ref: SegmentRef) -> bool:
 
 
 def _refusal(path: Path, problem: str) -> CheckpointError:
-    way = "go on from an earlier checkpoint with --checkpoint PATH, or use another --run-dir"
+    way = "start again with another --run-dir; `latentmpc eval` still works, it needs no replay"
     return CheckpointError(f"replay segment {path} refused: {problem}; {way}")
 
 

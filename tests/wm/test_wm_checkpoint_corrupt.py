@@ -81,7 +81,7 @@ def test_every_mutation_of_every_file_is_refused(saved, tmp_path, kind):
             checkpoint.latest(directory)
         line = str(caught.value)
         assert name in line
-        assert f"type --checkpoint {directory / '000000001'}" in line
+        assert f"last good checkpoint: {directory / '000000001'}" in line
         assert "\n" not in line
         assert caught.value.exit_code == 3
 
