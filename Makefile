@@ -11,6 +11,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The locks are complete and hashed, so pip neither resolves nor builds anything. Byte code is
 # written for what is imported, at the first import: a third of the installation time saved.
+# Tests start many interpreters, and a user may have forbidden that, so theirs is written here.
+WARM := jax, flax.linen, optax, orbax.checkpoint, mujoco.batch, gymnasium, scipy.stats
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --no-deps --no-compile
 PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary :all:
 
@@ -84,4 +86,5 @@ $(VENV)/.setup: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup
 	@echo "Installing the test and lint tools into $(VENV)"
 	@$(PIP_LOCKED) -r requirements-dev.lock
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -W ignore -c "import $(WARM)"
 	@touch $@
