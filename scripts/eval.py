@@ -1,14 +1,18 @@
 """`latentmpc eval RUN_OR_CHECKPOINT`: run a trained model closed-loop and report."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from agents.config import ConfigError, EvalConfig
+from agents.schema import train_config_from
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,21 @@ def parse_eval(argv: Sequence[str]) -> EvalFlags:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
     if not os.path.isdir(flags.path):
         raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+    _check_overrides(flags)
     return flags
+
+
+def _check_overrides(flags: EvalFlags) -> None:
+    """Refuse overrides that do not fit the run's planner, before anything heavy is loaded.
+
+    A config.json that cannot be read is left to the evaluation, which verifies the checkpoint.
+    """
+    stored = Path(flags.path, "config.json")
+    try:
+        planner = train_config_from(json.loads(stored.read_bytes()), str(stored)).planner
+    except (OSError, ValueError, AttributeError, CheckpointError):
+        return
+    flags.planner.apply(planner)
 
 
 def main(argv: Sequence[str]) -> int:

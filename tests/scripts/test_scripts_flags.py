@@ -1,6 +1,7 @@
 """Flags and TOML files to settings: precedence, and one clear line for each mistake."""
 
 import contextlib
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -169,6 +170,16 @@ def test_eval_overrides_only_what_is_given(tmp_path):
     assert config.planner.apply(run) == replace(run, horizon=5)
     with pytest.raises(ConfigError, match=r"planner\.num_elites must be at most num_samples=64"):
         parse_eval([str(tmp_path), "--planner.num-elites", "65"]).planner.apply(run)
+
+
+def test_eval_overrides_are_judged_with_the_run_beside_them(tmp_path):
+    stored = tmp_path / "config.json"
+    stored.write_text(json.dumps(asdict(TrainConfig(planner=PlannerConfig(num_samples=64)))))
+    with pytest.raises(ConfigError, match=r"at most num_samples=64, got 65"):
+        parse_eval([str(tmp_path), "--planner.num-elites", "65"])
+    for broken in ("{", "[]", '{"modle": 1}'):  # told by the evaluation, which names the file
+        stored.write_text(broken)
+        assert parse_eval([str(tmp_path), "--planner.num-elites", "65"]).planner.num_elites == 65
 
 
 def test_eval_overrides_cover_every_planner_setting():
