@@ -62,9 +62,7 @@ def finish(
         if name == "plan":
             results[name].k_step_error = k_step_error(net, params, log)
     env.close()
-    results["plan"].plan_ms, note = _episode_alone(
-        config, run, agents["plan"], params
-    )
+    results["plan"].plan_ms, note = _episode_alone(config, run, agents["plan"], params)
     timing = {
         "train_wall_s": clock["train_s"],
         "total_wall_s": clock["total_s"] + time.perf_counter() - began,
@@ -77,26 +75,13 @@ def finish(
     return result
 
 
-def summarise(result: EvalResult) -> dict[str, Any]:
-    """Return with its interval, over the valid episodes."""
-    returns = np.array(result.episode_returns)[np.array(result.valid, bool)]
-    mean, low, high = stats.mean_ci(returns) if len(returns) else (float("nan"),) * 3
-    return {
-        "return_mean": mean,
-        "return_ci95": [low, high],
-        "episode_returns": result.episode_returns,
-        "episodes_valid": int(len(returns)),
-        "episodes_asked": len(result.episode_returns),
-    }
-
-
 def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResult]) -> dict:
     counters, spec = trainer.counters, trainer.spec
     return {
         "env_id": config.env_id,
-        **summarise(results["plan"]),
-        "prior_return_mean": summarise(results["prior"])["return_mean"],
-        "random_return_mean": summarise(results["random"])["return_mean"],
+        **stats.summarise(results["plan"]),
+        "prior_return_mean": stats.summarise(results["prior"])["return_mean"],
+        "random_return_mean": stats.summarise(results["random"])["return_mean"],
         "env_steps": counters.env_steps,
         "frames": counters.env_steps * spec.action_repeat,
         "updates": counters.updates,
@@ -132,4 +117,3 @@ def _report(run: RunDir, bar: TrainProgress) -> None:
     from agents.report import write_report  # matplotlib only when needed
 
     bar.message(f"report: {write_report(run.path)}")
-

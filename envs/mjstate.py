@@ -1,0 +1,64 @@
+"""Exact state of one MuJoCo simulator that somebody else steps.
+
+The integration state decides the future of the physics; derived fields are kept as well, since
+foreign tasks read some of them a substep late.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from envs.tasks.engine import engine
+
+_DERIVED = (
+    "qacc qfrc_actuator qfrc_constraint qfrc_passive qfrc_bias actuator_force actuator_length "
+    "actuator_velocity sensordata xpos xquat xmat xipos ximat xanchor xaxis geom_xpos geom_xmat "
+    "site_xpos site_xmat subtree_com subtree_linvel cinert cvel cacc cfrc_int cfrc_ext"
+).split()
+
+
+def get_state(model: Any, data: Any) -> dict[str, np.ndarray]:
+    """Copies of the integration state and of derived fields."""
+    mujoco = engine()
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+    physics = np.empty(mujoco.mj_stateSize(model, kind))
+    mujoco.mj_getState(model, data, physics, kind)
+    return {"physics": physics} | {f"data/{n}": np.array(getattr(data, n)) for n in _DERIVED}
+
+
+def set_state(model: Any, data: Any, state: dict[str, np.ndarray]) -> None:
+    """Go back to what `get_state` gave."""
+    mujoco = engine()
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+    mujoco.mj_setState(model, data, state["physics"], kind)
+    mujoco.mj_forward(model, data)  # contacts and factorisations, which are not kept
+    mujoco.mj_setState(model, data, state["physics"], kind)  # it moved the warm start
+    for name in _DERIVED:
+        getattr(data, name)[:] = state[f"data/{name}"]
+
+
+def warnings(data: Any) -> int:
+    """How often MuJoCo has warned: a rise means that it reset or clamped the state by itself."""
+    return sum(int(w.number) for w in data.warning)
+
+
+def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Numeric attributes of an object as arrays; None becomes an empty array."""
+    found = {}
+    for name, value in vars(obj).items():
+        if name in skip:
+            continue
+        if value is None:
+            found[name] = np.empty(0)
+        elif isinstance(value, bool | int | float | np.generic | np.ndarray):
+            array = np.asarray(value)
+            if array.dtype.kind in "biuf" and array.size:
+                found[name] = array.copy()
+    return found
+
+
+def set_plain_attributes(obj: Any, state: dict[str, np.ndarray]) -> None:
+    """Set the attributes `plain_attributes` gave, scalars as scalars."""
+    for name, array in state.items():
+        value = None if not array.size else (array.item() if array.ndim == 0 else array.copy())
+        setattr(obj, name, value)

@@ -1,0 +1,173 @@
+"""Every environment by id, whatever simulates it.
+
+cartpole-swingup               a native batch, or the dm_control adapter where there is none
+dmc/cartpole-swingup           the dm_control adapter in any case
+HalfCheetah-v5                 any continuous Gymnasium id
+latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from envs.native import make_native, native_spec
+from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.tasks import TASKS
+
+DMC_REPEAT, GYM_REPEAT = 2, 1
+NAMESPACE, VERSION, FORCE_DMC = "latentmpc/", "-v0", "dmc/"
+GYM_IDS = (
+    "Ant-v5",
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Humanoid-v5",
+    "HumanoidStandup-v5",
+    "InvertedDoublePendulum-v5",
+    "InvertedPendulum-v5",
+    "Pusher-v5",
+    "Reacher-v5",
+    "Swimmer-v5",
+    "Walker2d-v5",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+)
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """One row of the list of tasks; sizes are None where they take a simulator to know."""
+
+    env_id: str
+    backend: str
+    obs_dim: int | None
+    action_dim: int | None
+    note: str
+
+
+def make_vec(
+    env_id: str,
+    num_envs: int,
+    *,
+    action_repeat: int = 0,
+    num_threads: int = 0,
+    seed: int | None = None,
+) -> Any:
+    """Vector environment of `num_envs` simulators, all under the contract of `envs.native`.
+
+    `action_repeat=0` takes the default: 2 for dm_control tasks, 1 for Gymnasium ids. Raises
+    UnknownTaskError (with the nearest name) or EnvError.
+    """
+    kind, name = resolve(env_id)
+    if kind == "native":
+        repeat = action_repeat or DMC_REPEAT
+        return make_native(name, num_envs, repeat, num_threads, seed)
+    if kind == "dmc":
+        from envs.dmc import make_dmc
+
+        env = make_dmc(name, num_envs, action_repeat or DMC_REPEAT, _plain(env_id))
+    else:
+        from envs.gym import make_gym
+
+        env = make_gym(name, num_envs, action_repeat or GYM_REPEAT)
+    if seed is not None:
+        env.reset(seed=seed)
+    return env
+
+
+def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
+    """Spec of an environment. Raises UnknownTaskError or EnvError."""
+    kind, name = resolve(env_id)
+    if kind == "native":
+        return native_spec(name, action_repeat or DMC_REPEAT)
+    if kind == "dmc":
+        from envs.dmc import dmc_spec
+
+        return dmc_spec(name, action_repeat or DMC_REPEAT, _plain(env_id))
+    from envs.gym import gym_spec
+
+    return gym_spec(name, action_repeat or GYM_REPEAT)
+
+
+def _plain(env_id: str) -> str:
+    """The id without Gymnasium's namespace and version."""
+    if env_id.startswith(NAMESPACE):
+        return env_id.removeprefix(NAMESPACE).removesuffix(VERSION)
+    return env_id
+
+
+def resolve(env_id: str) -> tuple[str, str]:
+    """(kind, name) of an id; kind is native, dmc or gym. Raises UnknownTaskError."""
+    name = _plain(env_id)
+    if name in TASKS:
+        return "native", name
+    forced = name.startswith(FORCE_DMC)
+    bare = name.removeprefix(FORCE_DMC)
+    if not forced and bare in _gymnasium_ids():
+        return "gym", bare
+    from envs.dmc import dmc_names
+
+    names = dmc_names()
+    if bare in names:
+        return "dmc", bare
+    known = [*names, *GYM_IDS, *_gymnasium_ids()]
+    near = difflib.get_close_matches(bare, known, n=1, cutoff=0.0)[0]
+    raise UnknownTaskError(
+        f"unknown task {env_id!r}: did you mean {near}? `latentmpc tasks` lists them"
+    )
+
+
+def _gymnasium_ids() -> list[str]:
+    import gymnasium
+
+    return [name for name in gymnasium.registry if not name.startswith(NAMESPACE)]
+
+
+def list_tasks() -> list[TaskInfo]:
+    """All tasks: native ones, the rest of dm_control's suite, MuJoCo and classic Gymnasium ids."""
+    from envs.dmc import dmc_names
+
+    native = [
+        TaskInfo(name, "native", task.obs_dim, task.action_dim, "parallel MuJoCo batch")
+        for name, task in sorted(TASKS.items())
+    ]
+    rest = sorted(set(dmc_names()) - set(TASKS))
+    dmc = [TaskInfo(name, "dmc", None, None, "dm_control adapter") for name in rest]
+    gym = [TaskInfo(name, "gym", None, None, "Gymnasium adapter") for name in GYM_IDS]
+    return [*native, *dmc, *gym]
+
+
+def register() -> None:
+    """Make every dm_control task known to Gymnasium as latentmpc/DOMAIN-TASK-v0; idempotent.
+
+    `gymnasium.make` then gives a single environment, `gymnasium.make_vec` the batch itself.
+    """
+    import gymnasium
+
+    from envs.dmc import dmc_names
+
+    for name in sorted({*TASKS, *dmc_names()}):
+        env_id = f"{NAMESPACE}{name}{VERSION}"
+        if env_id not in gymnasium.registry:
+            gymnasium.register(
+                env_id,
+                entry_point="envs.single:SingleEnv",
+                vector_entry_point="envs.registry:make_registered_vec",
+                kwargs={"task": name},
+                disable_env_checker=True,
+                order_enforce=False,
+            )
+
+
+def make_registered_vec(
+    task: str,
+    num_envs: int = 1,
+    action_repeat: int = 0,
+    num_threads: int = 0,
+    render_mode: str | None = None,
+) -> Any:
+    """What `gymnasium.make_vec` calls."""
+    if render_mode not in (None, "rgb_array"):
+        raise EnvError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+    env = make_vec(task, num_envs, action_repeat=action_repeat, num_threads=num_threads)
+    env.render_mode = render_mode
+    return env
