@@ -22,10 +22,10 @@ def counted() -> Iterator[Compilations]:
     """Count the compilations of a block."""
     totals = Compilations()
 
-    def listen(event: str, duration: float, **_) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event == COMPILE_EVENT:
             totals.count += 1
-            totals.seconds += duration
+            totals.seconds += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

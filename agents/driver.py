@@ -93,4 +93,3 @@ class Driver:
 def jax_inputs(driver: Driver) -> tuple[jax.Array, jax.Array]:
     """Observations [E, O] float32 and is_first [E] on device."""
     return jnp.asarray(driver.obs, jnp.float32), jnp.asarray(driver.is_first)
-

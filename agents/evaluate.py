@@ -12,7 +12,7 @@ import numpy as np
 from agents import stats
 from agents.config import EvalConfig
 from agents.load import check_spec, load
-from agents.mpc import Agent
+from agents.mpc import Agent, agent_for
 from agents.rundir import RunDir
 from agents.setup import EVAL_SEED
 from agents.versions import installed

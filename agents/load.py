@@ -40,7 +40,7 @@ def find_checkpoint(path: str) -> Path:
                 f"{path} has no checkpoint yet: let `latentmpc train` reach its first save"
             )
         return newest
-    if not given.is_dir() or not (given / "arrays").exists() and not list(given.glob("*.json")):
+    if not given.is_dir() or (not (given / "arrays").exists() and not list(given.glob("*.json"))):
         raise ConfigError(
             f"{path} is neither a run directory nor a checkpoint: give the --run-dir of a "
             "training or one of its checkpoints/NUMBER folders"

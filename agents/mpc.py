@@ -95,3 +95,26 @@ def make_agent(
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
     return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))
+
+
+def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
+    """Uniform actions, or none at all: the floors every controller is measured against."""
+
+    def act(params, carry, obs, is_first, key):
+        shape = (obs.shape[0], action_dim)
+        action = jnp.zeros(shape)
+        if mode == "random":
+            action = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        return action, carry, PlanInfo(*[jnp.zeros(obs.shape[0])] * len(PlanInfo._fields))
+
+    nothing = Plan(*[jnp.zeros((1, action_dim))] * len(Plan._fields))
+    return Agent(lambda num_envs: Carry(nothing), jax.jit(act))
+
+
+def agent_for(net: Networks, config: PlannerConfig, mode: str) -> Agent:
+    """The deterministic agent of a mode: plan, prior, random or zero."""
+    if mode == "random" or mode == "zero":
+        return floor_agent(net.spec.action_dim, mode)
+    if mode == "plan" or mode == "prior":
+        return make_agent(net, config, mode=mode)
+    raise ValueError(f"mode must be plan, prior, random or zero, got {mode!r}")

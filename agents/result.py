@@ -4,46 +4,20 @@ import sys
 import time
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents import stats, video
 from agents.config import TrainConfig, digest
 from agents.evaluate import EvalResult, evaluate, k_step_error, measure_latency
-from agents.mpc import Agent, Carry
+from agents.mpc import Agent, floor_agent
 from agents.progress import TrainProgress
 from agents.rundir import RunDir
 from agents.setup import EVAL_SEED
 from agents.trainer import Trainer
 from agents.versions import installed
 from envs.registry import make_vec
-from planning.types import PlanInfo
 
 VIDEO_EVERY = 2  # every second decision becomes a frame
-
-
-def random_agent(action_dim: int) -> Agent:
-    """Uniform actions: the floor every controller is measured against."""
-
-    def act(params, carry, obs, is_first, key):
-        action = jax.random.uniform(key, (obs.shape[0], action_dim), minval=-1.0, maxval=1.0)
-        return action, carry, _no_info(obs.shape[0])
-
-    return Agent(lambda num_envs: Carry(None), jax.jit(act))  # pyright: ignore
-
-
-def zero_agent(action_dim: int) -> Agent:
-    """No action at all."""
-
-    def act(params, carry, obs, is_first, key):
-        return jnp.zeros((obs.shape[0], action_dim)), carry, _no_info(obs.shape[0])
-
-    return Agent(lambda num_envs: Carry(None), jax.jit(act))  # pyright: ignore
-
-
-def _no_info(num_envs: int) -> PlanInfo:
-    return PlanInfo(*[jnp.zeros(num_envs)] * len(PlanInfo._fields))
 
 
 def finish(
@@ -54,7 +28,7 @@ def finish(
     bar.message("evaluating")
     net, params = trainer.net, trainer.state.params
     spec, episodes = trainer.spec, config.eval_episodes
-    agents = trainer.eval_agents | {"random": random_agent(spec.action_dim)}
+    agents = trainer.eval_agents | {"random": floor_agent(spec.action_dim, "random")}
     env = make_vec(config.env_id, episodes, action_repeat=config.action_repeat)
     results: dict[str, EvalResult] = {}
     for name, candidate in agents.items():

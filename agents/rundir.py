@@ -74,8 +74,10 @@ class RunDir:
         self.release()
 
     def acquire(self) -> None:
-        """Lock the run for this process; the kernel unlocks it when the process ends, even by
-        kill -9. Raises RunLockedError naming the process that holds it."""
+        """Lock the run for this process. Raises RunLockedError naming the process that holds it.
+
+        The kernel unlocks it when the process ends, even by kill -9.
+        """
         if self._lock is not None:
             return
         path = self.path / "lock"

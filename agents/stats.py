@@ -10,7 +10,7 @@ def mean_ci(values, confidence: float = 0.95, seed: int = 0) -> tuple[float, flo
     """Mean and its percentile-bootstrap interval."""
     x = np.asarray(values, float)
     if not len(x):
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     means = x[np.random.default_rng(seed).integers(0, len(x), (10_000, len(x)))].mean(1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(x.mean()), float(low), float(high)

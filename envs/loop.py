@@ -95,7 +95,7 @@ class LoopVectorEnv(VectorEnv):
             self._obs = np.zeros((self.num_envs, self.env_spec.obs_dim))
         seeds = _seeds(seed, self.num_envs)
         for i in np.flatnonzero(chosen):
-            self._start(i, seeds[i])
+            self._start(int(i), seeds[i])
         return self._obs.copy(), _info(~every, chosen)
 
     def step(

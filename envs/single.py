@@ -1,6 +1,6 @@
 """One simulator as an ordinary gymnasium.Env."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,7 @@ class SingleEnv(gymnasium.Env):
     `info["invalid"]` is true when MuJoCo's warnings ended the episode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 50}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 
     def __init__(self, task: str, action_repeat: int = 0, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):

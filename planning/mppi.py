@@ -80,9 +80,7 @@ def improve(
         jnp.full(config.num_samples, -jnp.inf, plan.mean.dtype),
     )
     keys = jax.random.split(key_noise, config.num_iterations)
-    (mean, std, elites), (clipped, bad) = jax.lax.scan(
-        iterate, (plan.mean, plan.std, start), keys
-    )
+    (mean, std, elites), (clipped, bad) = jax.lax.scan(iterate, (plan.mean, plan.std, start), keys)
     mean = jnp.where(elites.any_valid, mean, _fallback(model, params, latent, mean))
     pick = jax.random.categorical(key_pick, jnp.log(elites.weights))
     sample = jnp.where(elites.any_valid, elites.actions[pick], mean)

@@ -27,9 +27,7 @@ def score(model: Model, params: Params, latent, actions: Array, key: Array) -> A
     return jnp.where(jnp.isfinite(total), total, -jnp.inf)
 
 
-def prior_sequences(
-    model: Model, params: Params, latent, keys: Array, horizon: int
-) -> Array:
+def prior_sequences(model: Model, params: Params, latent, keys: Array, horizon: int) -> Array:
     """Action sequences [N, H, A] that the prior rolls out from one latent, one key each [N]."""
 
     def one(key: Array) -> Array:

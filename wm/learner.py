@@ -1,6 +1,6 @@
 """One learner update as a pure function: TrainState and a batch in, TrainState and metrics out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,9 +67,7 @@ def update(net: Networks, state: TrainState, batch: Batch, key: Array):
 
     grads, (latents, metrics) = jax.grad(loss, has_aux=True)(model_params)
     steps, model_state = model_opt.update(grads, state.model_opt, model_params)
-    slow = net.learner.encoder_lr_scale
-    steps["encoder"] = jax.tree.map(lambda u: slow * u, steps["encoder"])  # pyright: ignore
-    model_params = optax.apply_updates(model_params, steps)
+    model_params = _apply(model_params, steps, net.learner.encoder_lr_scale)
 
     latents = jax.lax.stop_gradient(latents)
     grads_prior, (values, prior_metrics) = jax.grad(prior_loss, has_aux=True)(
@@ -94,6 +92,12 @@ def update(net: Networks, state: TrainState, batch: Batch, key: Array):
         "value_scale": new.value_scale,
     }
     return new, metrics
+
+
+def _apply(params: dict[str, Params], steps: Any, encoder_scale: float) -> dict[str, Params]:
+    """Parameters after an optimiser's steps; those of the encoder are shortened."""
+    slow = jax.tree.map(lambda step: encoder_scale * step, steps["encoder"])
+    return dict(optax.apply_updates(params, {**steps, "encoder": slow}))  # pyright: ignore
 
 
 def _running_scale(scale: Array, values: Array, rate: float) -> Array:

@@ -4,7 +4,7 @@ Nothing is ever decoded: the latent has to predict itself, the reward, the value
 episodes can end, their end.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -38,16 +38,16 @@ class Networks(NamedTuple):
 
     def encode(self, params: Params, obs: Array) -> Array:
         """Obs [..., O] -> latent [..., D]."""
-        return self._activate(self.encoder.apply(params["encoder"], obs))
+        return self._activate(_apply(self.encoder, params["encoder"], obs))
 
     def predict(self, params: Params, latent: Array, action: Array) -> Array:
         """Next latent [..., D]."""
         joint = jnp.concatenate([latent, action], -1)
-        return self._activate(self.dynamics.apply(params["dynamics"], joint))
+        return self._activate(_apply(self.dynamics, params["dynamics"], joint))
 
     def reward_logits(self, params: Params, latent: Array, action: Array) -> Array:
         """Two-hot logits [..., bins] of the reward of `action` at `latent`."""
-        return self.reward.apply(params["reward"], jnp.concatenate([latent, action], -1))
+        return _apply(self.reward, params["reward"], jnp.concatenate([latent, action], -1))
 
     def value_logits(
         self, value_params: Params, latent: Array, action: Array, dropout_key: Array | None = None
@@ -56,20 +56,27 @@ class Networks(NamedTuple):
         rngs = None if dropout_key is None else {"dropout": dropout_key}
         joint = jnp.concatenate([latent, action], -1)
         heads = jax.tree.leaves(value_params)[0].shape[0]
-        return _value_heads(self.config, heads).apply(value_params, joint, rngs=rngs)
+        return _apply(_value_heads(self.config, heads), value_params, joint, rngs=rngs)
 
     def prior_distribution(self, params: Params, latent: Array) -> tuple[Array, Array]:
         """Mean and log standard deviation [..., A] of the Gaussian before its tanh."""
-        mean, raw = jnp.split(self.prior.apply(params["prior"], latent), 2, -1)
+        mean, raw = jnp.split(_apply(self.prior, params["prior"], latent), 2, -1)
         low, high = self.learner.log_std_min, self.learner.log_std_max
         return mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1)
 
     def termination_logit(self, params: Params, latent: Array) -> Array:
         """Log-odds [...] that the episode has ended at `latent`."""
-        return self.termination.apply(params["termination"], latent)[..., 0]  # pyright: ignore
+        return _apply(self.termination, params["termination"], latent)[..., 0]
 
     def _activate(self, latent: Array) -> Array:
         return self.anti_collapse.activation(latent)
+
+
+def _apply(module: nn.Module | None, params: Params, x: Array, **kwargs: Any) -> Array:
+    """A module on parameters, as the plain function it is."""
+    if module is None:
+        raise ValueError("this model was built without a termination head")
+    return cast(Array, module.apply(params, x, **kwargs))
 
 
 def _value_heads(config: ModelConfig, heads: int) -> nn.Module:

@@ -40,7 +40,7 @@ def test_a_new_run_has_its_places(run):
 
 
 def test_opening_what_is_no_run_says_what_to_type(tmp_path):
-    with pytest.raises(ConfigError, match="no run directory .*latentmpc train") as caught:
+    with pytest.raises(ConfigError, match=r"no run directory .*latentmpc train") as caught:
         RunDir.open(tmp_path)
     assert caught.value.exit_code == 2
 
@@ -163,9 +163,9 @@ def test_a_setting_that_differs_is_named_with_both_values(run):
 def test_a_setting_that_is_gone_or_new_is_named(run):
     run.ensure_config({"a": 1, "shape": (2, 3)})
     assert run.ensure_config({"a": 1, "shape": [2, 3]})
-    with pytest.raises(ConfigError, match="b is 2, but .* made with not set"):
+    with pytest.raises(ConfigError, match=r"b is 2, but .* made with not set"):
         run.ensure_config({"a": 1, "shape": [2, 3], "b": 2})
-    with pytest.raises(ConfigError, match="a is not set, but .* made with 1"):
+    with pytest.raises(ConfigError, match=r"a is not set, but .* made with 1"):
         run.ensure_config({"shape": [2, 3]})
 
 

@@ -52,7 +52,8 @@ def test_spec_survives_json_and_names_differences():
 def test_native_simulators_need_neither_jax_nor_opengl():
     code = (
         "import sys; from envs.native import make_native; make_native('reacher-easy', 2).reset();"
-        "print([m for m in ('jax', 'OpenGL', 'mujoco.egl', 'dm_control.suite') if m in sys.modules])"
+        "names = ('jax', 'OpenGL', 'mujoco.egl', 'dm_control.suite');"
+        "print([m for m in names if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

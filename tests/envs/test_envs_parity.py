@@ -124,8 +124,7 @@ def test_cheetah_settles_exactly_as_dm_controls():
 
 @pytest.mark.parametrize(
     "sigmoid",
-    ["gaussian", "hyperbolic", "long_tail", "reciprocal", "tanh_squared"]
-    + ["cosine", "linear", "quadratic"],
+    "gaussian hyperbolic long_tail reciprocal tanh_squared cosine linear quadratic".split(),
 )
 @pytest.mark.parametrize("bounds", [(0.0, 0.0), (-0.5, 1.0), (1.0, float("inf"))])
 def test_tolerance_equals_dm_controls(sigmoid, bounds):

@@ -12,8 +12,9 @@ def picture_or_reason(env, index=0):
     try:
         return env.render(index, 120, 160)
     except EnvError as error:
-        assert "MUJOCO_GL" in str(error) and "\n" not in str(error)
-        return None
+        reason = str(error)
+    assert "MUJOCO_GL" in reason and "\n" not in reason
+    return None
 
 
 def test_pictures_show_each_simulators_own_target():
