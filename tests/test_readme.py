@@ -160,3 +160,15 @@ def test_the_task_of_the_readme_runs(monkeypatch):
     assert ((reward >= 0) & (reward <= 2)).all()
     assert not (terminated | truncated).any()
     env.close()
+
+
+def test_the_gymnasium_example_of_the_readme_runs():
+    """Both environments are made and can be reset."""
+    blocks = FENCE.findall((ROOT / "README.md").read_text("utf-8"))
+    (source,) = (body for language, body in blocks if language == "python" and "make_vec" in body)
+    scope = {}
+    exec(source, scope)
+    assert scope["one"].reset(seed=0)[0].shape == (17,)
+    assert scope["many"].reset(seed=0)[0].shape == (64, 17)
+    scope["one"].close()
+    scope["many"].close()
