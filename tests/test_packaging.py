@@ -1,5 +1,6 @@
 """What is tracked, locked and installed is what it says."""
 
+import ast
 import importlib.metadata as metadata
 import os
 import re
@@ -107,6 +108,22 @@ def test_lock_names_no_host(lock):
     shape = re.compile(r"[a-z0-9][a-z0-9-]*==[\w.+]+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     odd = [line for line in lines[1:] if not shape.fullmatch(line)]
     assert not odd, odd[:5]
+
+
+def test_imports_are_declared():
+    """What the packages import is a dependency, not somebody else's."""
+    owners = metadata.packages_distributions()
+    declared = {canonicalize_name(Requirement(r).name) for r in project()["dependencies"]}
+    imported = set()
+    for source in (path for name in PACKAGES for path in (ROOT / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(PACKAGES) - sys.stdlib_module_names
+    undeclared = {n for n in foreign if not declared & set(map(canonicalize_name, owners[n]))}
+    assert not undeclared, f"imported but not in pyproject.toml's dependencies: {undeclared}"
 
 
 def test_locks_do_not_overlap():
