@@ -57,7 +57,7 @@ def load(path: str) -> Trained:
     spec = EnvSpec.from_json(checkpoint.read_json(found, "spec.json"))
     net = setup.build_networks(config, spec)
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
-    params = checkpoint.restore(found)["train"]["params"]
+    params = checkpoint.restore(found)["train"]["average"]
     _check_shapes(found, like, params)
     return Trained(found, config, spec, net, jax.device_put(params), int(found.name or 0))
 

@@ -57,7 +57,7 @@ def sample(replay: Replay, key: Array, batch_size: int, horizon: int, obs_dim: i
     oldest = jnp.maximum(replay.count - capacity, 0)
     start = jax.random.randint(key_time, (batch_size,), oldest, replay.count - horizon)
     env = jax.random.randint(key_env, (batch_size,), 0, num_envs)
-    time = (start[:, None] + jnp.arange(horizon + 1)) % capacity
+    time = (start[:, None] + jnp.arange(horizon + 1)[None]) % capacity
     rows = replay.rows[time, env[:, None]]
     steps = rows[:, :-1]
     going_on = 1.0 - steps[..., width - 1]

@@ -26,7 +26,7 @@ def finish(
     """Evaluate the trained agent, write result.json, eval.json, video and report."""
     began = time.perf_counter()
     bar.message("evaluating")
-    net, params = trainer.net, trainer.state.params
+    net, params = trainer.net, trainer.state.average
     spec, episodes = trainer.spec, config.eval_episodes
     agents = trainer.eval_agents | {"random": floor_agent(spec.action_dim, "random")}
     env = make_vec(config.env_id, episodes, action_repeat=config.action_repeat)

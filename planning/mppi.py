@@ -61,11 +61,12 @@ def improve(
     def iterate(carry, key_iteration: Array):
         mean, std, _ = carry
         noise = jax.random.normal(key_iteration, (num_new, horizon, action_dim), mean.dtype)
-        raw = mean + std * noise.at[0].set(0.0)
+        raw = mean[None] + std[None] * noise.at[0].set(0.0)
         actions = jnp.clip(raw, -1.0, 1.0)
         values = score(model, params, latent, actions, key_value)
+        # Ties go to what comes first: with nothing to tell apart, search and not the prior.
         elites = _select(
-            config, jnp.concatenate([led, actions]), jnp.concatenate([led_values, values])
+            config, jnp.concatenate([actions, led]), jnp.concatenate([values, led_values])
         )
         new_mean, new_std = _moments(config, elites)
         mean = jnp.where(elites.any_valid, new_mean, mean)
@@ -90,8 +91,7 @@ def improve(
 def _moments(config: PlannerConfig, elites: _Elites) -> tuple[Array, Array]:
     weights = elites.weights[:, None, None]
     mean = jnp.sum(weights * elites.actions, axis=0)
-    variance = jnp.sum(weights * (elites.actions - mean) ** 2, axis=0)
-    # The square root of zero has no gradient and the floor is wanted anyway.
+    variance = jnp.sum(weights * (elites.actions - mean[None]) ** 2, axis=0)
     return mean, jnp.clip(jnp.sqrt(variance), config.min_std, config.init_std)
 
 

@@ -32,7 +32,7 @@ def prior_sequences(model: Model, params: Params, latent, keys: Array, horizon: 
 
     def one(key: Array) -> Array:
         def step(z, k: Array):
-            action = model.prior(params, z, k)
+            action = jnp.clip(model.prior(params, z, k), -1.0, 1.0)
             z, _, _ = model.step(params, z, action)
             return z, action
 

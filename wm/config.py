@@ -87,6 +87,8 @@ class LearnerConfig:
     """Step t of the unroll weighs time_decay**t."""
     target_rate: float = 0.01
     """EMA rate of the target value heads."""
+    average_rate: float = 0.005
+    """Rate of the running average of all parameters that is evaluated; 1 takes the latest."""
     entropy_coef: float = 1e-4
     log_std_min: float = -10.0
     log_std_max: float = 2.0
@@ -98,5 +100,6 @@ class LearnerConfig:
                 raise ValueError(f"learner.{field} must be at least 1, got {getattr(self, field)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learner.learning_rate must be positive, got {self.learning_rate}")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"learner.target_rate must lie in (0, 1], got {self.target_rate}")
+        for field in ("target_rate", "average_rate"):
+            if not 0 < getattr(self, field) <= 1:
+                raise ValueError(f"learner.{field} must lie in (0, 1], got {getattr(self, field)}")

@@ -19,6 +19,9 @@ class TrainState(NamedTuple):
     """Everything learning changes."""
 
     params: dict[str, Params]
+    average: dict[str, Params]
+    """Running average of params: what is evaluated and deployed. It does not jump about as one
+    update after another pulls this way and that."""
     target_value: Params
     model_opt: optax.OptState
     prior_opt: optax.OptState
@@ -47,6 +50,7 @@ def init(net: Networks, key: Array) -> TrainState:
     model, prior = _optimisers(net)
     return TrainState(
         params=params,
+        average=jax.tree.map(jnp.copy, params),
         target_value=jax.tree.map(jnp.copy, params["value"]),
         model_opt=model.init(model_params),
         prior_opt=prior.init(prior_params),
@@ -77,8 +81,10 @@ def update(net: Networks, state: TrainState, batch: Batch, key: Array):
     prior_params = optax.apply_updates(prior_params, steps)
 
     rate = net.learner.target_rate
+    params = {**model_params, "prior": prior_params}
     new = TrainState(
-        params={**model_params, "prior": prior_params},
+        params=params,
+        average=optax.incremental_update(params, state.average, net.learner.average_rate),
         target_value=optax.incremental_update(model_params["value"], state.target_value, rate),
         model_opt=model_state,
         prior_opt=prior_state,
@@ -88,7 +94,7 @@ def update(net: Networks, state: TrainState, batch: Batch, key: Array):
     metrics = {
         **metrics,
         **prior_metrics,
-        "grad_norm": optax.global_norm(grads),
+        "grad_norm": optax.tree.norm(grads),
         "value_scale": new.value_scale,
     }
     return new, metrics

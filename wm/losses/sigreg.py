@@ -22,9 +22,9 @@ def epps_pulley(x: Array) -> Array:
     spacing = LAST_KNOT / (NUM_KNOTS - 1)
     trapezoid = jnp.full(NUM_KNOTS, 2 * spacing, x.dtype).at[jnp.array([0, -1])].set(spacing)
     window = jnp.exp(-0.5 * knots**2)
-    angles = x[..., None] * knots
-    error = (jnp.cos(angles).mean(0) - window) ** 2 + jnp.sin(angles).mean(0) ** 2
-    return x.shape[0] * jnp.sum(error * (trapezoid * window), axis=-1)
+    angles = x[..., None] * knots[None, None]
+    error = (jnp.cos(angles).mean(0) - window[None]) ** 2 + jnp.sin(angles).mean(0) ** 2
+    return x.shape[0] * (error @ (trapezoid * window))
 
 
 def sigreg(latents: Array, key: Array, num_directions: int) -> Array:

@@ -40,13 +40,14 @@ def encode(x: Array, bins: Bins) -> Array:
     The weight of a bin falls linearly to zero one bin width away, so at most two are non-zero.
     """
     target = jnp.clip(symlog(x), -bins.limit, bins.limit)
-    distance = jnp.abs(target[..., None] - bins.centers())
+    centers = jnp.expand_dims(bins.centers(), tuple(range(target.ndim)))
+    distance = jnp.abs(target[..., None] - centers)
     return jnp.maximum(1.0 - distance / bins.width, 0.0)
 
 
 def decode(logits: Array, bins: Bins) -> Array:
     """Logits [..., count] to the scalar they stand for [...]."""
-    return symexp(jnp.sum(jax.nn.softmax(logits, axis=-1) * bins.centers(), axis=-1))
+    return symexp(jax.nn.softmax(logits, axis=-1) @ bins.centers().astype(logits.dtype))
 
 
 def cross_entropy(logits: Array, x: Array, bins: Bins) -> Array:

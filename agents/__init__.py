@@ -1,0 +1,1 @@
+"""The composition: collect, learn, plan, act; and what comes of it."""
