@@ -16,7 +16,7 @@ def figure(draw: Callable[[Any], None], width: float = 6.0, height: float = 3.2)
     """SVG of one set of axes that `draw` fills."""
     import matplotlib
 
-    style = {
+    style: Any = {
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

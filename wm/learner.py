@@ -84,7 +84,7 @@ def update(net: Networks, state: TrainState, batch: Batch, key: Array):
     params = {**model_params, "prior": prior_params}
     new = TrainState(
         params=params,
-        average=optax.incremental_update(params, state.average, net.learner.average_rate),
+        average=_average(state.average, params, net.learner.average_rate),
         target_value=optax.incremental_update(model_params["value"], state.target_value, rate),
         model_opt=model_state,
         prior_opt=prior_state,
@@ -104,6 +104,10 @@ def _apply(params: dict[str, Params], steps: Any, encoder_scale: float) -> dict[
     """Parameters after an optimiser's steps; those of the encoder are shortened."""
     slow = jax.tree.map(lambda step: encoder_scale * step, steps["encoder"])
     return dict(optax.apply_updates(params, {**steps, "encoder": slow}))  # pyright: ignore
+
+
+def _average(old: dict[str, Params], new: dict[str, Params], rate: float) -> dict[str, Params]:
+    return jax.tree.map(lambda o, n: o + rate * (n - o), old, new)
 
 
 def _running_scale(scale: Array, values: Array, rate: float) -> Array:
