@@ -18,7 +18,10 @@ PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary :all:
 
 DEMO_TASK ?= cartpole-swingup
 DEMO_DIR ?= runs/demo
-DEMO_FLAGS ?=
+# 25 decisions a second (four frames each): about two minutes of learning on two cores.
+DEMO_FLAGS ?= --action-repeat 4 --env-steps 16000 --eval-every 4000 --learner.batch-size 64 \
+  --learner.target-rate 0.02 --planner.horizon 4
+DEMO_SEED ?= 0
 LOCK_FLAGS ?=
 TESTS ?= tests
 
@@ -32,7 +35,7 @@ setup: $(VENV)/.setup ## Make .venv with the latentmpc command, from requirement
 setup-dev: $(VENV)/.setup-dev ## The same, with the test and lint tools
 
 demo: setup ## Train cartpole-swingup, evaluate it closed-loop, write runs/demo/
-	@$(BIN)/latentmpc train $(DEMO_TASK) --run-dir $(DEMO_DIR) $(DEMO_FLAGS)
+	@$(BIN)/latentmpc train $(DEMO_TASK) --run-dir $(DEMO_DIR) --seed $(DEMO_SEED) $(DEMO_FLAGS)
 	@echo "Report: $(DEMO_DIR)/report.html   Figures: $(DEMO_DIR)/result.json"
 
 test: setup-dev ## Run the tests (TESTS=tests/wm for some of them)
