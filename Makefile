@@ -19,7 +19,7 @@ PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary :all:
 DEMO_TASK ?= cartpole-swingup
 DEMO_DIR ?= runs/demo
 # 25 decisions a second (four frames each): about two minutes of learning on two cores.
-DEMO_FLAGS ?= --action-repeat 4 --env-steps 16000 --eval-every 4000 --learner.batch-size 64 \
+DEMO_FLAGS ?= --action-repeat 4 --env-steps 14000 --eval-every 4000 --learner.batch-size 64 \
   --learner.target-rate 0.02 --planner.horizon 4
 DEMO_SEED ?= 0
 LOCK_FLAGS ?=
