@@ -17,6 +17,7 @@ from agents.learning import make_learning
 from agents.mpc import make_agent
 from agents.stats import percentiles
 from envs.native import make_native
+from envs.tasks.engine import quiet_loading
 from planning.config import PlannerConfig
 from wm import learner, tdmpc
 from wm.config import PRESETS, LearnerConfig
@@ -151,9 +152,10 @@ def _raw_step(persistent: bool) -> Callable[[], Any]:
 def _gymnasium_step() -> Callable[[], Any]:
     import gymnasium
 
-    env = gymnasium.make_vec(
-        "HalfCheetah-v5", num_envs=SIMS, vectorization_mode="sync", frame_skip=1
-    )
+    with quiet_loading():
+        env = gymnasium.make_vec(
+            "HalfCheetah-v5", num_envs=SIMS, vectorization_mode="sync", frame_skip=1
+        )
     env.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1, 1, (SIMS, ACTION)).astype(np.float32)
     return lambda: env.step(actions)

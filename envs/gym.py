@@ -10,6 +10,7 @@ from envs import mjstate
 from envs.loop import Frame, LoopVectorEnv, scaled
 from envs.spec import EnvError, EnvSpec
 from envs.streams import pack_streams, unpack_streams
+from envs.tasks.engine import quiet_loading
 
 NEVER_TERMINATE = {
     "Pendulum-v1",
@@ -70,7 +71,8 @@ class GymSimulator:
         import gymnasium
 
         try:
-            env = gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
+            with quiet_loading():
+                env = gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
         except (gymnasium.error.Error, ImportError, TypeError, ModuleNotFoundError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.tasks.engine import engine
+from envs.tasks.engine import engine, quiet_loading
 
 XX, XZ, ZZ = 0, 2, 8
 """Positions of the entries of a rotation matrix in its nine row-major numbers."""
@@ -165,14 +165,5 @@ def load_model(domain: str) -> Any:
             f"the model of domain {domain!r} is not readable ({error}); "
             "reinstall dm-control with `pip install dm-control`"
         ) from error
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_ignore)  # deprecation notes about the shipped XML
-    try:
+    with quiet_loading():
         return mujoco.MjModel.from_xml_string(xml, assets)
-    finally:
-        mujoco.set_mju_user_warning(handler)
-
-
-def _ignore(message: str) -> None:
-    """Drop a MuJoCo warning."""
-    del message

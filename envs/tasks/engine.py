@@ -1,5 +1,7 @@
 """The MuJoCo module, loaded on first use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -8,3 +10,19 @@ def engine() -> Any:
     import mujoco
 
     return mujoco
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Drop MuJoCo's deprecation notes about XML that other packages ship."""
+    mujoco = engine()
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_ignore)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
+
+
+def _ignore(message: str) -> None:
+    del message
