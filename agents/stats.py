@@ -1,31 +1,219 @@
-"""Statistics of returns and latencies."""
+"""Statistics of returns, success rates and latencies.
 
+Scores over tasks are a list of *strata*: one array [n] a task, one number a run, of any lengths.
+Numbers that are not finite (invalid episodes) are left out everywhere. Intervals are 95 % and a
+function of the data and of `seed` alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
+REPS = 10_000
+CONFIDENCE, POWER = 0.95, 0.8
+_AT_ONCE = 1 << 22  # numbers of a resample held in memory
+_NAN = float("nan")
+Interval = tuple[float, float]
+Strata = Sequence[Any]
 
-def mean_ci(values, confidence: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its percentile-bootstrap interval."""
-    x = np.asarray(values, float)
+
+def clean(values: Any) -> np.ndarray:
+    """The finite numbers, [n] float64."""
+    x = np.asarray(values, float).ravel()
+    return x[np.isfinite(x)]
+
+
+def mean_ci(
+    values, confidence: float = CONFIDENCE, seed: int = 0, reps: int = REPS
+) -> tuple[float, float, float]:
+    """Mean and its percentile-bootstrap interval; NaN without values."""
+    x = clean(values)
     if not len(x):
-        return float("nan"), float("nan"), float("nan")
-    means = x[np.random.default_rng(seed).integers(0, len(x), (10_000, len(x)))].mean(1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(x.mean()), float(low), float(high)
+        return _NAN, _NAN, _NAN
+    return float(x.mean()), *bootstrap([x], along_mean, confidence, seed, reps)
 
 
 def iqm(values) -> float:
-    """Interquartile mean."""
-    return float(scipy_stats.trim_mean(np.asarray(values, float).ravel(), 0.25))
+    """Interquartile mean: what is left without the lowest and the highest quarter."""
+    x = clean(values)
+    return float(scipy_stats.trim_mean(x, 0.25)) if len(x) else _NAN
+
+
+def optimality_gap(values, target: float = 1.0) -> float:
+    """Mean shortfall from `target`; what exceeds it does not make up for others."""
+    x = clean(values)
+    return float(np.maximum(target - x, 0).mean()) if len(x) else _NAN
 
 
 def percentiles(values) -> dict[str, float]:
     """{"p50", "p95", "p99"}; NaN without values."""
-    if not len(values):
-        return dict.fromkeys(("p50", "p95", "p99"), float("nan"))
-    return {f"p{q}": float(np.percentile(values, q)) for q in (50, 95, 99)}
+    x = clean(values)
+    if not len(x):
+        return dict.fromkeys(("p50", "p95", "p99"), _NAN)
+    return {f"p{q}": float(np.percentile(x, q)) for q in (50, 95, 99)}
+
+
+def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, ...]:
+    """Success rate and its Wilson interval (rate, low, high); NaN without trials."""
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes must lie in 0..{trials}, got {successes}")
+    if not trials:
+        return _NAN, _NAN, _NAN
+    z2, rate = float(scipy_stats.norm.ppf((1 + confidence) / 2)) ** 2, successes / trials
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    spread = math.sqrt(z2 * (rate * (1 - rate) + z2 / (4 * trials)) / trials) / (1 + z2 / trials)
+    low = 0.0 if successes == 0 else centre - spread
+    return rate, low, 1.0 if successes == trials else centre + spread
+
+
+def along_mean(x: np.ndarray) -> np.ndarray:
+    """Means of resamples [..., n]."""
+    return x.mean(-1)
+
+
+def along_iqm(x: np.ndarray) -> np.ndarray:
+    """Interquartile means of resamples [..., n]."""
+    cut = x.shape[-1] // 4
+    return np.sort(x, -1)[..., cut : x.shape[-1] - cut].mean(-1)
+
+
+def bootstrap(
+    strata: Strata,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    reps: int = REPS,
+) -> Interval:
+    """Stratified percentile interval: every stratum is resampled within itself.
+
+    `statistic` takes resamples of all strata side by side, [reps, n], to [reps].
+    """
+    kept = [x for x in map(clean, strata) if len(x)]
+    if not kept:
+        return _NAN, _NAN
+    rng = np.random.default_rng(seed)
+    chunk, found = max(1, _AT_ONCE // sum(map(len, kept))), []
+    for begin in range(0, reps, chunk):
+        count = min(chunk, reps - begin)
+        drawn = [x[rng.integers(0, len(x), (count, len(x)))] for x in kept]
+        found.append(statistic(np.concatenate(drawn, -1)))
+    return _ends(np.concatenate(found), confidence)
+
+
+def improvement(
+    a: Strata, b: Strata, confidence: float = CONFIDENCE, seed: int = 0, reps: int = REPS
+) -> tuple[float, float, float]:
+    """Probability that a run of A beats one of B on a task, ties half, mean over tasks; interval.
+
+    Tasks on which one of the two has no score are left out.
+    """
+    pairs = [(clean(x), clean(y)) for x, y in zip(a, b, strict=True)]
+    pairs = [(x, y) for x, y in pairs if len(x) and len(y)]
+    if not pairs:
+        return _NAN, _NAN, _NAN
+    rng, drawn, point = np.random.default_rng(seed), np.zeros(reps), 0.0
+    for x, y in pairs:
+        wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+        point += float(wins.mean()) / len(pairs)
+        of_x, of_y = _multiplicities(len(x), reps, rng), _multiplicities(len(y), reps, rng)
+        drawn += ((of_x @ wins) * of_y).sum(-1) / (wins.size * len(pairs))
+    return point, *_ends(drawn, confidence)
+
+
+def profile(
+    strata: Strata, taus, confidence: float = CONFIDENCE, seed: int = 0, reps: int = 2000
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Performance profile: share of runs x tasks above each tau, and its pointwise band, each [T].
+
+    NaN without scores.
+    """
+    taus = np.asarray(taus, float)
+    kept = [x for x in map(clean, strata) if len(x)]
+    if not kept:
+        nothing = np.full(len(taus), _NAN)
+        return nothing, nothing, nothing
+    rng, total = np.random.default_rng(seed), sum(map(len, kept))
+    above = [(x[:, None] > taus).astype(float) for x in kept]
+    drawn = sum(_multiplicities(len(x), reps, rng) @ x for x in above) / total
+    low, high = _quantiles(np.asarray(drawn), confidence)
+    return np.concatenate(above).mean(0), low, high
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences with its t interval."""
+
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    needed: int | None
+    """Pairs (a task) that would resolve this difference, at 95 % confidence and 80 % power."""
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "pairs": self.pairs,
+            "difference": self.mean,
+            "ci95": [self.low, self.high],
+            "resolved": self.resolved,
+            "needed": self.needed,
+        }
+
+
+def paired(a, b, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
+    """Difference A - B of paired values [n]; a pair counts when both are finite."""
+    return pooled([np.asarray(a, float) - np.asarray(b, float)], confidence, power)
+
+
+def pooled(differences: Strata, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
+    """Mean over tasks of the mean paired difference, with Welch's degrees of freedom.
+
+    `differences` holds one array [n] a task. Without two pairs on every task there is a mean and
+    no interval; tasks without pairs are left out. With one task this is the paired t interval.
+    """
+    kept = [x for x in map(clean, differences) if len(x)]
+    count = sum(map(len, kept))
+    if not kept:
+        return Difference(0, _NAN, _NAN, _NAN, None)
+    mean = float(np.mean([x.mean() for x in kept]))
+    if min(map(len, kept)) < 2:
+        return Difference(count, mean, _NAN, _NAN, None)
+    sizes = np.array([len(x) for x in kept])
+    variances = np.array([x.var(ddof=1) for x in kept])
+    parts = variances / sizes
+    error, free = math.sqrt(parts.sum()) / len(kept), _degrees(parts, sizes)
+    half = float(scipy_stats.t.ppf((1 + confidence) / 2, free)) * error
+    spread = math.sqrt(variances.sum()) / len(kept)
+    effect = mean / spread if spread else math.inf
+    needed = pairs_to_resolve(effect, confidence, power) if mean else None
+    return Difference(count, mean, mean - half, mean + half, needed)
+
+
+def pairs_to_resolve(
+    effect: float, confidence: float = CONFIDENCE, power: float = POWER
+) -> int | None:
+    """Fewest pairs with which a paired t test finds `effect` (mean / standard deviation).
+
+    None when no number of them would.
+    """
+    if not abs(effect) > 1e-9:
+        return None
+    alpha = 1 - confidence
+    ideal = ((scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(power)) / effect) ** 2
+    count = max(2, math.ceil(ideal))
+    while count < 100_000 and _power(count, abs(effect), alpha) < power:
+        count += 1
+    return count
 
 
 def summarise(result: Any) -> dict[str, Any]:
@@ -36,6 +224,37 @@ def summarise(result: Any) -> dict[str, Any]:
         "return_mean": mean,
         "return_ci95": [low, high],
         "episode_returns": result.episode_returns,
-        "episodes_valid": len(returns),
+        "episodes_valid": len(clean(returns)),
         "episodes_asked": len(result.episode_returns),
     }
+
+
+def _quantiles(x: np.ndarray, confidence: float) -> np.ndarray:
+    return np.quantile(x, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+
+
+def _ends(x: np.ndarray, confidence: float) -> Interval:
+    low, high = _quantiles(x, confidence)
+    return float(low), float(high)
+
+
+def _multiplicities(size: int, reps: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of `size` runs is drawn in each resample, [reps, size]."""
+    drawn = rng.integers(0, size, (reps, size)) + size * np.arange(reps)[:, None]
+    return np.bincount(drawn.ravel(), minlength=reps * size).reshape(reps, size).astype(float)
+
+
+def _degrees(parts: np.ndarray, sizes: np.ndarray) -> float:
+    """Welch-Satterthwaite degrees of freedom."""
+    if not parts.any():
+        return float(sizes.sum() - len(sizes))
+    shares = parts / parts.sum()
+    return float(1 / (shares**2 / (sizes - 1)).sum())
+
+
+def _power(count: int, effect: float, alpha: float) -> float:
+    """Power of the two-sided paired t test with `count` pairs."""
+    if math.isinf(effect):
+        return 1.0
+    critical = scipy_stats.t.ppf(1 - alpha / 2, count - 1)
+    return float(scipy_stats.nct.sf(critical, count - 1, effect * math.sqrt(count)))
