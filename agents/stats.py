@@ -7,14 +7,13 @@ function of the data and of `seed` alone.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 REPS = 10_000
-CONFIDENCE, POWER = 0.95, 0.8
+CONFIDENCE = 0.95
 _AT_ONCE = 1 << 22  # numbers of a resample held in memory
 _NAN = float("nan")
 Interval = tuple[float, float]
@@ -35,6 +34,12 @@ def mean_ci(
     if not len(x):
         return _NAN, _NAN, _NAN
     return float(x.mean()), *bootstrap([x], along_mean, confidence, seed, reps)
+
+
+def mean(values) -> float:
+    """Mean; NaN without values."""
+    x = clean(values)
+    return float(x.mean()) if len(x) else _NAN
 
 
 def iqm(values) -> float:
@@ -143,79 +148,6 @@ def profile(
     return np.concatenate(above).mean(0), low, high
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences with its t interval."""
-
-    pairs: int
-    mean: float
-    low: float
-    high: float
-    needed: int | None
-    """Pairs (a task) that would resolve this difference, at 95 % confidence and 80 % power."""
-
-    @property
-    def resolved(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "pairs": self.pairs,
-            "difference": self.mean,
-            "ci95": [self.low, self.high],
-            "resolved": self.resolved,
-            "needed": self.needed,
-        }
-
-
-def paired(a, b, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
-    """Difference A - B of paired values [n]; a pair counts when both are finite."""
-    return pooled([np.asarray(a, float) - np.asarray(b, float)], confidence, power)
-
-
-def pooled(differences: Strata, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
-    """Mean over tasks of the mean paired difference, with Welch's degrees of freedom.
-
-    `differences` holds one array [n] a task. Without two pairs on every task there is a mean and
-    no interval; tasks without pairs are left out. With one task this is the paired t interval.
-    """
-    kept = [x for x in map(clean, differences) if len(x)]
-    count = sum(map(len, kept))
-    if not kept:
-        return Difference(0, _NAN, _NAN, _NAN, None)
-    mean = float(np.mean([x.mean() for x in kept]))
-    if min(map(len, kept)) < 2:
-        return Difference(count, mean, _NAN, _NAN, None)
-    sizes = np.array([len(x) for x in kept])
-    variances = np.array([x.var(ddof=1) for x in kept])
-    parts = variances / sizes
-    error, free = math.sqrt(parts.sum()) / len(kept), _degrees(parts, sizes)
-    half = float(scipy_stats.t.ppf((1 + confidence) / 2, free)) * error
-    spread = math.sqrt(variances.sum()) / len(kept)
-    effect = mean / spread if spread else math.inf
-    needed = pairs_to_resolve(effect, confidence, power) if mean else None
-    return Difference(count, mean, mean - half, mean + half, needed)
-
-
-def pairs_to_resolve(
-    effect: float, confidence: float = CONFIDENCE, power: float = POWER
-) -> int | None:
-    """Fewest pairs with which a paired t test finds `effect` (mean / standard deviation).
-
-    None when no number of them would.
-    """
-    if not abs(effect) > 1e-9:
-        return None
-    alpha = 1 - confidence
-    ideal = ((scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(power)) / effect) ** 2
-    count = max(2, math.ceil(ideal))
-    while count < 100_000 and _power(count, abs(effect), alpha) < power:
-        count += 1
-    return count
-
-
 def summarise(result: Any) -> dict[str, Any]:
     """Return with its interval, over the valid episodes."""
     returns = np.array(result.episode_returns)[np.array(result.valid, bool)]
@@ -242,19 +174,3 @@ def _multiplicities(size: int, reps: int, rng: np.random.Generator) -> np.ndarra
     """How often each of `size` runs is drawn in each resample, [reps, size]."""
     drawn = rng.integers(0, size, (reps, size)) + size * np.arange(reps)[:, None]
     return np.bincount(drawn.ravel(), minlength=reps * size).reshape(reps, size).astype(float)
-
-
-def _degrees(parts: np.ndarray, sizes: np.ndarray) -> float:
-    """Welch-Satterthwaite degrees of freedom."""
-    if not parts.any():
-        return float(sizes.sum() - len(sizes))
-    shares = parts / parts.sum()
-    return float(1 / (shares**2 / (sizes - 1)).sum())
-
-
-def _power(count: int, effect: float, alpha: float) -> float:
-    """Power of the two-sided paired t test with `count` pairs."""
-    if math.isinf(effect):
-        return 1.0
-    critical = scipy_stats.t.ppf(1 - alpha / 2, count - 1)
-    return float(scipy_stats.nct.sf(critical, count - 1, effect * math.sqrt(count)))
