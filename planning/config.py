@@ -1,14 +1,36 @@
 """Static planner settings. This module imports no jax, so `--help` stays fast."""
 
+import difflib
+import math
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Method = Literal["mppi", "cem", "icem", "predictive_sampling", "gradient"]
+METHODS: tuple[str, ...] = get_args(Method)
+SAMPLING = ("mppi", "cem", "icem", "predictive_sampling")
+USED_BY = {
+    "noise_beta": SAMPLING,
+    "num_knots": SAMPLING,
+    "sample_decay": SAMPLING,
+    "stop_spread": SAMPLING,
+    "target_ess": ("mppi",),
+}
+"""Settings that are off by default, and the methods that know them."""
+CUSTOMARY: dict[str, dict[str, Any]] = {
+    "mppi": {},
+    "cem": {},
+    "icem": {"noise_beta": 0.5, "sample_decay": 1.25},
+    "predictive_sampling": {"init_std": 0.5, "num_knots": 3},
+    "gradient": {"num_iterations": 20},
+}
 
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """MPPI settings; actions live in [-1, 1] per dimension.
+    """Settings of every planner; actions live in [-1, 1] per dimension.
 
-    Defaults are the laptop planner. TD-MPC2's own budget is 512 samples, 24 of them from the
-    prior, 6 iterations, 64 elites (`PlannerConfig.full()`).
+    Defaults are the laptop planner, MPPI. TD-MPC2's own budget is 512 samples, 24 of them from
+    the prior, 6 iterations, 64 elites (`PlannerConfig.full()`).
     """
 
     horizon: int = 3
@@ -27,13 +49,51 @@ class PlannerConfig:
     """Standard deviation every plan restarts from."""
     min_std: float = 0.05
     """Floor of the standard deviation."""
+    method: Method = "mppi"
+    """Planner: mppi, cem, icem, predictive_sampling or gradient."""
+    noise_beta: float = 0.0
+    """Colour of the noise over the horizon: power ~ 1 / frequency^beta. 0 is white, 2 drifts."""
+    num_knots: int = 0
+    """Points at which noise is drawn, a spline between them; 0 draws it at every step."""
+    spline: Literal["linear", "cubic"] = "linear"
+    """How noise is interpolated between knots."""
+    target_ess: float = 0.0
+    """MPPI: effective samples that the temperature is chosen for; 0 keeps `temperature`."""
+    risk: Literal["none", "std", "cvar"] = "none"
+    """Terminal value of an ensemble: its mean, mean - coef x std, or mean of its worst share."""
+    risk_coef: float = 0.5
+    """Standard deviations to subtract (std), or the worst share of heads to average (cvar)."""
+    sample_decay: float = 1.0
+    """Each iteration draws this many times fewer samples, but at least two per elite; 1 is off."""
+    stop_spread: float = 0.0
+    """Stop once mean and spread of the elites each move by less (RMS); 0 never stops early."""
+    keep_elites: float = 0.3
+    """iCEM: share of the elites that compete again in the next iteration."""
+    num_restarts: int = 4
+    """Gradient: sequences improved side by side; from the plan, the prior and noise."""
+    learning_rate: float = 0.3
+    """Gradient: first step of Adam, in actions; falls linearly to zero over the iterations."""
+    projection: Literal["clip", "tanh"] = "clip"
+    """Gradient: stay in bounds by clipping after each step, or by descending before a tanh."""
 
     def __post_init__(self):
         """Reject settings that cannot plan. Raises ValueError naming the field."""
-        for field in ("horizon", "num_samples", "num_elites", "num_iterations"):
+        self._check_search()
+        self._check_choices()
+        self._check_options()
+        for field, methods in USED_BY.items():
+            off = type(self).__dataclass_fields__[field].default
+            if self.method not in methods and getattr(self, field) != off:
+                raise ValueError(
+                    f"planner.{field} is not used by {self.method} but by {', '.join(methods)}; "
+                    f"leave it at {off}"
+                )
+
+    def _check_search(self) -> None:
+        for field in ("horizon", "num_samples", "num_elites", "num_iterations", "num_restarts"):
             if getattr(self, field) < 1:
                 raise ValueError(f"planner.{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("temperature", "init_std", "min_std"):
+        for field in ("temperature", "init_std", "min_std", "learning_rate"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"planner.{field} must be positive, got {getattr(self, field)}")
         if not 0 <= self.num_prior_samples < self.num_samples:
@@ -47,7 +107,78 @@ class PlannerConfig:
                 f"got {self.num_elites}"
             )
 
+    def _check_choices(self) -> None:
+        choices = {
+            "method": METHODS,
+            "spline": ("linear", "cubic"),
+            "risk": ("none", "std", "cvar"),
+            "projection": ("clip", "tanh"),
+        }
+        for field, known in choices.items():
+            if (given := getattr(self, field)) not in known:
+                close = difflib.get_close_matches(str(given), known, 1, 0.4)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ValueError(
+                    f"planner.{field} must be one of {', '.join(known)}, got {given!r}{hint}"
+                )
+
+    def _check_options(self) -> None:
+        share = self.risk == "cvar"
+        limits = {
+            "noise_beta": (0 <= self.noise_beta <= 10, "lie in [0, 10]"),
+            "num_knots": (
+                0 <= self.num_knots <= self.horizon,
+                f"lie in [0, horizon={self.horizon}]",
+            ),
+            "target_ess": (
+                self.target_ess == 0 or 1 <= self.target_ess <= self.num_elites,
+                f"be 0 or lie in [1, num_elites={self.num_elites}]",
+            ),
+            "risk_coef": (
+                0 < self.risk_coef <= 1 if share else 0 <= self.risk_coef < math.inf,
+                "lie in (0, 1] with risk=cvar" if share else "be finite and not negative",
+            ),
+            "sample_decay": (1 <= self.sample_decay < math.inf, "be finite and at least 1"),
+            "stop_spread": (0 <= self.stop_spread < math.inf, "be finite and not negative"),
+            "keep_elites": (0 <= self.keep_elites <= 1, "lie in [0, 1]"),
+        }
+        for field, (holds, wanted) in limits.items():
+            if not holds:
+                raise ValueError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
+
+    @property
+    def samples_drawn(self) -> tuple[int, ...]:
+        """Sequences each iteration draws and scores, the prior's (scored once) not among them."""
+        most = self.num_samples - self.num_prior_samples
+        least = min(most, 2 * self.num_elites)
+        decayed = [most * self.sample_decay**-i for i in range(self.num_iterations)]
+        return tuple(max(math.ceil(count), least) for count in decayed)
+
+    @property
+    def prior_restarts(self) -> int:
+        """Gradient: how many restarts the prior seeds; half of those that are not the plan."""
+        return min(self.num_prior_samples, self.num_restarts // 2)
+
     @classmethod
     def full(cls) -> "PlannerConfig":
         """TD-MPC2's published planning budget."""
         return cls(num_samples=512, num_prior_samples=24, num_elites=64, num_iterations=6)
+
+    @classmethod
+    def customary(cls, method: Method, **changes: Any) -> "PlannerConfig":
+        """The settings a method is usually run with, where they differ from MPPI's."""
+        return cls(**{"method": method, **CUSTOMARY.get(method, {}), **changes})
+
+
+def evaluations(config: PlannerConfig) -> int:
+    """Model steps of one decision, the prior's roll-outs included.
+
+    A search that stops early takes fewer. The gradient planner runs each of its steps backward
+    too, which costs about twice a step more.
+    """
+    if config.method == "gradient":
+        led, scored = config.prior_restarts, config.num_restarts * (config.num_iterations + 1)
+    else:
+        led = config.num_prior_samples
+        scored = led + sum(config.samples_drawn)
+    return config.horizon * (led + scored)

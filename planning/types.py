@@ -16,11 +16,13 @@ class Model(NamedTuple):
     step(params, latent, action [A]) -> (latent, reward [], discount [])
     value(params, latent, key) -> [] terminal value
     prior(params, latent, key or None) -> action [A]; None gives the mode
+    values(params, latent, key) -> [heads], if there is an ensemble: needed by `risk` alone
     """
 
     step: Callable[[Params, Any, Array], tuple[Any, Array, Array]]
     value: Callable[[Params, Any, Array], Array]
     prior: Callable[[Params, Any, Array | None], Array]
+    values: Callable[[Params, Any, Array], Array] | None = None
 
 
 class Plan(NamedTuple):
@@ -50,6 +52,8 @@ class PlanInfo(NamedTuple):
     """Share of scored sequences whose value was not finite."""
     fallback: Array
     """1 when no sequence was valid and the prior or the previous plan was used."""
+    iterations: Array
+    """Refinements done: fewer than asked where the search stopped early."""
 
 
 def shift(plan: Plan, steps: int, init_std: float) -> Plan:

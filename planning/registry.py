@@ -1,0 +1,41 @@
+"""Planners by name. To add one: a page with `init` and `improve`, a name here and in the config."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from planning import cem, gradient, icem, mppi, predictive_sampling
+from planning.config import PlannerConfig
+from planning.config import evaluations as evaluations
+from planning.types import Array, Model, Params, Plan, PlanInfo
+
+
+class Planner(NamedTuple):
+    """What every planner is.
+
+    init(config, action_dim) -> Plan
+    improve(config, model, params, latent, plan, key) -> (Plan, PlanInfo), for one simulator
+    """
+
+    init: Callable[[PlannerConfig, int], Plan]
+    improve: Callable[..., tuple[Plan, PlanInfo]]
+
+
+PLANNERS = {
+    "mppi": Planner(mppi.init, mppi.improve),
+    "cem": Planner(cem.init, cem.improve),
+    "icem": Planner(icem.init, icem.improve),
+    "predictive_sampling": Planner(predictive_sampling.init, predictive_sampling.improve),
+    "gradient": Planner(gradient.init, gradient.improve),
+}
+
+
+def init(config: PlannerConfig, action_dim: int) -> Plan:
+    """The plan that `config.method` begins with."""
+    return PLANNERS[config.method].init(config, action_dim)
+
+
+def improve(
+    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
+) -> tuple[Plan, PlanInfo]:
+    """Refine `plan` for `latent` (one simulator) by `config.method`."""
+    return PLANNERS[config.method].improve(config, model, params, latent, plan, key)
