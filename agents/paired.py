@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,12 @@ def pooled(
     effect = mean / spread if spread else math.inf
     needed = pairs_to_resolve(effect, confidence, power) if mean else None
     return Difference(count, mean, mean - half, mean + half, needed)
+
+
+def unpaired(a, b, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
+    """Difference A - B of two independent samples (Welch); `pairs` counts all values."""
+    half = pooled([clean(a), -clean(b)], confidence, power)
+    return replace(half, mean=2 * half.mean, low=2 * half.low, high=2 * half.high)
 
 
 def pairs_to_resolve(

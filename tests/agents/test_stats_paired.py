@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from agents.paired import paired, pairs_to_resolve, pooled
+from agents.paired import paired, pairs_to_resolve, pooled, unpaired
 
 CLOSE = {"abs": 1e-9, "rel": 1e-9}
 VALUES = st.lists(st.integers(-10_000, 10_000).map(lambda n: n / 10), min_size=0, max_size=12)
@@ -46,6 +46,9 @@ def test_difference_over_two_tasks_is_welchs():
     assert (found.low, found.high) == pytest.approx((theirs.low / 2, theirs.high / 2), **CLOSE)
     assert found.mean == pytest.approx((first.mean() + second.mean()) / 2, **CLOSE)
     assert found.pairs == 23
+    apart = unpaired(first, -second)
+    assert (apart.low, apart.high) == pytest.approx((theirs.low, theirs.high), **CLOSE)
+    assert apart.mean == pytest.approx(first.mean() + second.mean(), **CLOSE)
 
 
 def test_what_is_invalid_on_either_side_is_left_out():
