@@ -17,7 +17,7 @@ from agents.learning import make_learning
 from agents.mpc import make_agent
 from agents.stats import percentiles
 from envs.native import make_native
-from envs.tasks.engine import quiet_loading
+from envs.tasks.engine import quiet_mujoco
 from planning.config import PlannerConfig
 from wm import learner, tdmpc
 from wm.config import PRESETS, LearnerConfig
@@ -152,7 +152,7 @@ def _raw_step(persistent: bool) -> Callable[[], Any]:
 def _gymnasium_step() -> Callable[[], Any]:
     import gymnasium
 
-    with quiet_loading():
+    with quiet_mujoco():
         env = gymnasium.make_vec(
             "HalfCheetah-v5", num_envs=SIMS, vectorization_mode="sync", frame_skip=1
         )

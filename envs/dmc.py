@@ -14,7 +14,7 @@ import numpy as np
 from envs import mjstate
 from envs.loop import Frame, LoopVectorEnv, scaled
 from envs.spec import EnvError, EnvSpec
-from envs.tasks.engine import quiet_loading
+from envs.tasks.engine import quiet_mujoco
 
 ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
 
@@ -74,7 +74,7 @@ class DmcSimulator:
 
     def __init__(self, name: str) -> None:
         domain, _, task = name.rpartition("-")
-        with warnings.catch_warnings(), quiet_loading():
+        with warnings.catch_warnings(), quiet_mujoco():
             warnings.simplefilter("ignore")
             # some models (lqr) are drawn when they are built: the same draw for everybody
             self.env = suite().load(domain, task, task_kwargs={"random": 0})

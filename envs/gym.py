@@ -10,7 +10,7 @@ from envs import mjstate
 from envs.loop import Frame, LoopVectorEnv, scaled
 from envs.spec import EnvError, EnvSpec
 from envs.streams import pack_streams, unpack_streams
-from envs.tasks.engine import quiet_loading
+from envs.tasks.engine import quiet_mujoco
 
 NEVER_TERMINATE = {
     "Pendulum-v1",
@@ -71,7 +71,7 @@ class GymSimulator:
         import gymnasium
 
         try:
-            with quiet_loading():
+            with quiet_mujoco():
                 env = gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
         except (gymnasium.error.Error, ImportError, TypeError, ModuleNotFoundError) as error:
             reason = " ".join(str(error).split())

@@ -5,14 +5,13 @@ adapters in `dmc.py` and `gym.py` say how one of them resets, steps a frame and 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from envs.spec import EnvError, EnvSpec
+from envs.tasks.engine import quiet_mujoco
+from envs.vector import SimulatorVectorEnv, step_info
 
 
 class Frame(NamedTuple):
@@ -53,27 +52,12 @@ class Simulator(Protocol):
         ...
 
 
-class LoopVectorEnv(VectorEnv):
+class LoopVectorEnv(SimulatorVectorEnv):
     """`num_envs` simulators stepped one after another; NEXT_STEP autoreset."""
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-        "render_modes": ["rgb_array"],
-    }
-
     def __init__(self, spec: EnvSpec, make: Callable[[], Simulator], num_envs: int) -> None:
-        if num_envs < 1:
-            raise EnvError(f"num_envs must be at least 1, got {num_envs}")
-        self.env_spec = spec
-        self.num_envs = num_envs
-        self.single_action_space = spaces.Box(-1, 1, (spec.action_dim,), np.float32)
-        self.single_observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float64)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        super().__init__(spec, num_envs)
         self.simulators = [make() for _ in range(num_envs)]
-        self._frames = np.zeros(num_envs, np.int64)
-        self._pending = np.zeros(num_envs, bool)
-        self._obs: np.ndarray | None = None
 
     def reset(
         self,
@@ -85,18 +69,14 @@ class LoopVectorEnv(VectorEnv):
 
         An integer seed gives simulator i the stream (seed, i); a list gives each its own.
         """
-        every = np.ones(self.num_envs, bool)
-        chosen = np.asarray((options or {}).get("reset_mask", every), bool)
-        if chosen.shape != (self.num_envs,) or (self._obs is None and not chosen.all()):
-            raise EnvError(
-                f"reset_mask must have shape ({self.num_envs},) and the first reset be of all"
-            )
+        chosen = self._chosen(options)
         if self._obs is None:
             self._obs = np.zeros((self.num_envs, self.env_spec.obs_dim))
         seeds = _seeds(seed, self.num_envs)
-        for i in np.flatnonzero(chosen):
-            self._start(int(i), seeds[i])
-        return self._obs.copy(), _info(~every, chosen)
+        with quiet_mujoco():
+            for i in np.flatnonzero(chosen):
+                self._start(int(i), seeds[i])
+        return self._obs.copy(), step_info(np.zeros(self.num_envs, bool), chosen)
 
     def step(
         self, actions: Any
@@ -106,20 +86,19 @@ class LoopVectorEnv(VectorEnv):
         Returns obs [E, O] float64, reward [E], terminated [E], truncated [E], info. Raises
         EnvError for actions of a wrong shape or not finite, or without a `reset` before.
         """
-        if self._obs is None:
-            raise EnvError("step() before reset(); call reset() first")
-        actions = self._checked(actions)
+        obs, actions = self._last_obs("step"), self._checked(actions)
         resetting = self._pending.copy()
         reward = np.zeros(self.num_envs)
         terminated, truncated, invalid = np.zeros((3, self.num_envs), bool)
-        for i in range(self.num_envs):
-            if resetting[i]:
-                self._start(i, None)
-            else:
-                ended = self._decide(i, actions[i])
-                reward[i], terminated[i], truncated[i], invalid[i] = ended
+        with quiet_mujoco():
+            for i in range(self.num_envs):
+                if resetting[i]:
+                    self._start(i, None)
+                else:
+                    ended = self._decide(i, actions[i])
+                    reward[i], terminated[i], truncated[i], invalid[i] = ended
         self._pending = terminated | truncated
-        return self._obs.copy(), reward, terminated, truncated, _info(invalid, resetting)
+        return obs.copy(), reward, terminated, truncated, step_info(invalid, resetting)
 
     def _start(self, i: int, seed: int | None) -> None:
         self._obs[i] = self.simulators[i].reset(seed)  # pyright: ignore[reportOptionalSubscript]
@@ -140,25 +119,12 @@ class LoopVectorEnv(VectorEnv):
                 return total, frame.terminated, bool(late and not frame.terminated), False
         return total, False, False, False
 
-    def _checked(self, actions: Any) -> np.ndarray:
-        expected = (self.num_envs, self.env_spec.action_dim)
-        array = np.asarray(actions, np.float64)
-        if array.shape != expected:
-            raise EnvError(f"actions have shape {array.shape}; expected {expected}")
-        if not np.isfinite(array).all():
-            bad = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
-            raise EnvError(f"actions of simulators {bad} are not finite; expected [-1, 1]")
-        return np.clip(array, -1, 1)
-
     def get_state(self) -> dict[str, np.ndarray]:
         """Everything that decides the future, as arrays: `set_state` goes on bit for bit.
 
         Raises EnvError before the first reset, and for simulators that cannot be saved.
         """
-        if self._obs is None:
-            raise EnvError("get_state() before reset(); call reset() first")
-        mine = {"frames": self._frames, "pending": self._pending, "obs": self._obs}
-        state = {name: value.copy() for name, value in mine.items()}
+        state = self._bookkeeping()
         for i, simulator in enumerate(self.simulators):
             state |= {f"{i}/{name}": np.array(v) for name, v in simulator.get_state().items()}
         return state
@@ -174,8 +140,7 @@ class LoopVectorEnv(VectorEnv):
             prefix = f"{i}/"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             simulator.set_state(own)
-        self._frames, self._pending = state["frames"].copy(), state["pending"].copy()
-        self._obs = state["obs"].copy()
+        self._set_bookkeeping(state)
 
     def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Simulator `index`, uint8 [H, W, 3]. Raises EnvError where OpenGL does not work."""
@@ -208,7 +173,3 @@ def _seeds(seed: int | Sequence[int | None] | None, count: int) -> list[int | No
     if len(seed) != count:
         raise EnvError(f"{len(seed)} seeds for {count} simulators; expected one each")
     return [None if s is None else int(s) for s in seed]
-
-
-def _info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
-    return {"invalid": invalid, "is_reset": is_reset.copy()}

@@ -6,16 +6,14 @@ bound fields, so no Python runs per simulator except to draw the first state of 
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from envs.simulators import Simulators
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 from envs.tasks import TASKS
+from envs.vector import SimulatorVectorEnv, step_info
 
 
 def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
@@ -58,7 +56,7 @@ def make_native(
     return NativeVectorEnv(native_spec(env_id, action_repeat), num_envs, num_threads, seed)
 
 
-class NativeVectorEnv(VectorEnv):
+class NativeVectorEnv(SimulatorVectorEnv):
     """`num_envs` simulators of a native task.
 
     An episode that ends is reset by the next `step` (NEXT_STEP), which ignores that simulator's
@@ -67,30 +65,15 @@ class NativeVectorEnv(VectorEnv):
     that the step reset. `simulators` is the physics behind it, `env_spec` its plain facts.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-        "render_modes": ["rgb_array"],
-    }
-
     def __init__(
         self, spec: EnvSpec, num_envs: int, num_threads: int = 0, seed: int | None = None
     ) -> None:
-        if num_envs < 1:
-            raise EnvError(f"num_envs must be at least 1, got {num_envs}")
-        self.env_spec = spec
-        self.num_envs = num_envs
-        self.single_action_space = spaces.Box(-1, 1, (spec.action_dim,), np.float32)
-        self.single_observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float64)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        super().__init__(spec, num_envs)
         self.simulators = Simulators(TASKS[spec.env_id], num_envs, num_threads)
         self.simulators.reseed(seed)
         self._task, self._data = self.simulators.task, self.simulators.data
         low, high = self._task.model.actuator_ctrlrange.T
         self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
-        self._frames = np.zeros(num_envs, np.int64)
-        self._pending = np.zeros(num_envs, bool)
-        self._obs: np.ndarray | None = None
 
     def reset(
         self,
@@ -104,14 +87,10 @@ class NativeVectorEnv(VectorEnv):
         """
         if seed is not None:
             self.simulators.reseed(seed)
-        chosen = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
-        if chosen.shape != (self.num_envs,) or (self._obs is None and not chosen.all()):
-            raise EnvError(
-                f"reset_mask must have shape ({self.num_envs},) and the first reset be of all"
-            )
+        chosen = self._chosen(options)
         self._start(np.flatnonzero(chosen))
         self._obs = obs = self._task.observe(np, self._data)
-        return obs.copy(), _info(np.zeros(self.num_envs, bool), chosen)
+        return obs.copy(), step_info(np.zeros(self.num_envs, bool), chosen)
 
     def step(
         self, actions: Any
@@ -128,9 +107,8 @@ class NativeVectorEnv(VectorEnv):
         Raises:
             EnvError: actions of a wrong shape or not finite, or no `reset` before.
         """
-        if self._obs is None:
-            raise EnvError("step() before reset(); call reset() first")
-        control = self._controls(actions)
+        last = self._last_obs("step")
+        control = self._control_center + self._control_scale * self._checked(actions)
         resetting, self._pending = self._pending, np.zeros(self.num_envs, bool)
         if resetting.any():
             self._start(np.flatnonzero(resetting))
@@ -138,11 +116,11 @@ class NativeVectorEnv(VectorEnv):
             reward, terminated, truncated, invalid = self._run(control, ~resetting)
             obs = self._task.observe(np, self._data)
         if invalid.any():
-            obs[invalid] = self._obs[invalid]
+            obs[invalid] = last[invalid]
             reward[invalid] = 0.0
         self._obs = obs
         self._pending = terminated | truncated
-        return obs.copy(), reward, terminated, truncated, _info(invalid, resetting)
+        return obs.copy(), reward, terminated, truncated, step_info(invalid, resetting)
 
     def _start(self, ids: np.ndarray) -> None:
         """Begin new episodes on some simulators."""
@@ -173,27 +151,13 @@ class NativeVectorEnv(VectorEnv):
             everywhere = everywhere and active.all()
         return reward, terminated, truncated & ~terminated, invalid
 
-    def _controls(self, actions: Any) -> np.ndarray:
-        """Checked and clipped actions in the simulator's units, [E, A] float64."""
-        expected = (self.num_envs, self.env_spec.action_dim)
-        array = np.asarray(actions, np.float64)
-        if array.shape != expected:
-            raise EnvError(f"actions have shape {array.shape}; expected {expected}")
-        if not np.isfinite(array).all():
-            bad = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
-            raise EnvError(f"actions of simulators {bad} are not finite; expected [-1, 1]")
-        return self._control_center + self._control_scale * np.clip(array, -1, 1)
-
     def get_state(self) -> dict[str, np.ndarray]:
         """Everything that decides the future, as arrays: `set_state` goes on bit for bit.
 
         Raises:
             EnvError: no `reset` before.
         """
-        if self._obs is None:
-            raise EnvError("get_state() before reset(); call reset() first")
-        mine = {"frames": self._frames, "pending": self._pending, "obs": self._obs}
-        return self.simulators.get_state() | {name: value.copy() for name, value in mine.items()}
+        return self.simulators.get_state() | self._bookkeeping()
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to what `get_state` gave, on as many simulators of the same task.
@@ -212,8 +176,7 @@ class NativeVectorEnv(VectorEnv):
                     f"simulator state {name!r} is {found}; expected {mine.dtype}{list(mine.shape)}"
                 )
         self.simulators.set_state(state)
-        self._frames, self._pending = state["frames"].copy(), state["pending"].copy()
-        self._obs = state["obs"].copy()
+        self._set_bookkeeping(state)
 
     def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Picture of one simulator from camera 0, uint8 [H, W, 3].
@@ -227,8 +190,3 @@ class NativeVectorEnv(VectorEnv):
         """Give OpenGL back, if a picture was taken."""
         del kwargs
         self.simulators.close()
-
-
-def _info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
-    """The info of a step or reset."""
-    return {"invalid": invalid, "is_reset": is_reset}

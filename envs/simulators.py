@@ -13,7 +13,7 @@ import numpy as np
 from envs.spec import EnvError
 from envs.streams import make_streams, pack_streams, unpack_streams
 from envs.tasks import TaskDef, load_model
-from envs.tasks.engine import engine
+from envs.tasks.engine import engine, quiet_mujoco
 
 _MAX_REDRAWS = 1000
 _STEPS_PER_THREAD = 32  # fewer cost less than handing them to another thread
@@ -61,7 +61,8 @@ class Simulators:
         from mujoco.batch import SimulationError
 
         try:
-            self.batch.step(ids, self._substeps, _VELOCITY_STAGE)
+            with quiet_mujoco():
+                self.batch.step(ids, self._substeps, _VELOCITY_STAGE)
         except SimulationError as error:
             failed = self._warned()
             failed[error.ids] = True

@@ -6,13 +6,14 @@ with MuJoCo's field names as attributes (`qpos`, `qvel`, `ctrl` and those the ta
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from envs.tasks.engine import engine, quiet_loading
+from envs.tasks.engine import engine, quiet_mujoco
 
 XX, XZ, ZZ = 0, 2, 8
 """Positions of the entries of a rotation matrix in its nine row-major numbers."""
@@ -33,7 +34,7 @@ class Start:
     changes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class Task:
+class Task(ABC):
     """One task on one compiled model.
 
     Subclasses look up in `__init__` the ids they need, and may set constants of the model there
@@ -52,21 +53,21 @@ class Task:
     def __init__(self, model: Any) -> None:
         self.model = model
 
+    @abstractmethod
     def observe(self, xp: Any, data: Any) -> Any:
         """The flat observation [..., O]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reward(self, xp: Any, data: Any) -> Any:
         """The reward [...] of one frame, from the state it ended in and its controls."""
-        raise NotImplementedError
 
     def terminated(self, xp: Any, data: Any) -> Any:
         """Whether the episode is over [...], apart from its time limit."""
         return xp.zeros(data.qpos.shape[:-1], bool)
 
+    @abstractmethod
     def start(self, rng: np.random.Generator) -> Start:
         """Draw the first state of an episode."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -165,5 +166,5 @@ def load_model(domain: str) -> Any:
             f"the model of domain {domain!r} is not readable ({error}); "
             "reinstall dm-control with `pip install dm-control`"
         ) from error
-    with quiet_loading():
+    with quiet_mujoco():
         return mujoco.MjModel.from_xml_string(xml, assets)

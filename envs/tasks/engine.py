@@ -13,8 +13,12 @@ def engine() -> Any:
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Drop MuJoCo's deprecation notes about XML that other packages ship."""
+def quiet_mujoco() -> Iterator[None]:
+    """Drop MuJoCo's warnings, which it would write to a file in the working directory.
+
+    They are deprecation notes about XML that other packages ship, and unstable simulations,
+    which its counters report as well.
+    """
     mujoco = engine()
     handler = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(_ignore)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.native import make_native, native_spec
+from envs.registry import make_spec
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 
 
@@ -57,3 +58,13 @@ def test_native_simulators_need_neither_jax_nor_opengl():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_one_task_on_two_backends_is_one_spec():
+    native, adapted = make_spec("cartpole-swingup", 2), make_spec("dmc/cartpole-swingup", 2)
+    assert native.difference(adapted) == []
+    assert native.difference(make_spec("dmc/cartpole-swingup", 4)) == [
+        "action_repeat: 2 here, 4 there"
+    ]
+    other = make_spec("dmc/cartpole-balance", 2)
+    assert native.difference(other)[0].startswith("env_id: ")

@@ -1,0 +1,73 @@
+"""What our vector environments share: spaces, NEXT_STEP bookkeeping and checked input."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.spec import EnvError, EnvSpec
+
+
+class SimulatorVectorEnv(VectorEnv):
+    """`num_envs` simulators of one spec, each with its frame count and pending reset."""
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": ["rgb_array"],
+    }
+
+    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
+        if num_envs < 1:
+            raise EnvError(f"num_envs must be at least 1, got {num_envs}")
+        self.env_spec = spec
+        self.num_envs = num_envs
+        self.single_action_space = spaces.Box(-1, 1, (spec.action_dim,), np.float32)
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float64)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._frames = np.zeros(num_envs, np.int64)
+        self._pending = np.zeros(num_envs, bool)
+        self._obs: np.ndarray | None = None
+
+    def _last_obs(self, caller: str) -> np.ndarray:
+        """The latest observations [E, O]. Raises EnvError before the first reset."""
+        if self._obs is None:
+            raise EnvError(f"{caller}() before reset(); call reset() first")
+        return self._obs
+
+    def _chosen(self, options: dict[str, Any] | None) -> np.ndarray:
+        """[E] bool: the simulators that `options["reset_mask"]` asks to reset (default all)."""
+        chosen = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)), bool)
+        if chosen.shape != (self.num_envs,) or (self._obs is None and not chosen.all()):
+            raise EnvError(
+                f"reset_mask must have shape ({self.num_envs},) and the first reset be of all"
+            )
+        return chosen
+
+    def _checked(self, actions: Any) -> np.ndarray:
+        """Actions [E, A] float64, clipped to [-1, 1]. Raises EnvError unless finite, of shape."""
+        expected = (self.num_envs, self.env_spec.action_dim)
+        array = np.asarray(actions, np.float64)
+        if array.shape != expected:
+            raise EnvError(f"actions have shape {array.shape}; expected {expected}")
+        if not np.isfinite(array).all():
+            bad = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
+            raise EnvError(f"actions of simulators {bad} are not finite; expected [-1, 1]")
+        return np.clip(array, -1, 1)
+
+    def _bookkeeping(self) -> dict[str, np.ndarray]:
+        """Copies of the arrays kept here."""
+        obs = self._last_obs("get_state")
+        mine = {"frames": self._frames, "pending": self._pending, "obs": obs}
+        return {name: value.copy() for name, value in mine.items()}
+
+    def _set_bookkeeping(self, state: dict[str, np.ndarray]) -> None:
+        self._frames, self._pending = state["frames"].copy(), state["pending"].copy()
+        self._obs = state["obs"].copy()
+
+
+def step_info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
+    """The info of a step or reset."""
+    return {"invalid": invalid, "is_reset": is_reset.copy()}
