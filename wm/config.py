@@ -1,6 +1,6 @@
 """Static settings of the world model and its learner. Imports no jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Regularizer = Literal["simnorm", "sigreg"]
@@ -89,6 +89,8 @@ class LearnerConfig:
     """EMA rate of the target value heads."""
     average_rate: float = 0.005
     """Rate of the running average of all parameters that is evaluated; 1 takes the latest."""
+    td_lambda: float = 0.9
+    """Mixes value targets with those one step later in the slice; 0 is TD-MPC2's one step."""
     entropy_coef: float = 1e-4
     log_std_min: float = -10.0
     log_std_max: float = 2.0
@@ -100,6 +102,21 @@ class LearnerConfig:
                 raise ValueError(f"learner.{field} must be at least 1, got {getattr(self, field)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learner.learning_rate must be positive, got {self.learning_rate}")
+        for field in ("max_grad_norm", "time_decay"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"learner.{field} must be positive, got {getattr(self, field)}")
+        for field in (f.name for f in fields(self) if f.name.endswith("_coef")):
+            if not getattr(self, field) >= 0:
+                raise ValueError(
+                    f"learner.{field} must not be negative, got {getattr(self, field)}"
+                )
+        if not 0 <= self.td_lambda <= 1:
+            raise ValueError(f"learner.td_lambda must lie in [0, 1], got {self.td_lambda}")
+        if not self.log_std_min < self.log_std_max:
+            raise ValueError(
+                f"learner.log_std_min ({self.log_std_min}) must be below "
+                f"learner.log_std_max ({self.log_std_max})"
+            )
         for field in ("target_rate", "average_rate"):
             if not 0 < getattr(self, field) <= 1:
                 raise ValueError(f"learner.{field} must lie in (0, 1], got {getattr(self, field)}")

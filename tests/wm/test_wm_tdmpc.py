@@ -1,5 +1,6 @@
 """The world model's losses and updates against a float64 reference in plain numpy."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from wm import learner, tdmpc
 from wm.config import PRESETS, LearnerConfig, ModelConfig
-from wm.losses.tdmpc import Batch, model_loss, prior_loss
+from wm.losses.tdmpc import Batch, model_loss, prior_loss, td_targets
 from wm.types import Spec, discount_for
 
 O, A, B, T, D = 3, 2, 4, 3, 16  # noqa: E741
@@ -112,6 +113,18 @@ class Reference:
         return -(weight * log_p).sum(-1)
 
 
+def lambda_returns(reward, ended, mask, value, lam):
+    """Slice by slice and step by step, from the last real transition of each back."""
+    targets = np.zeros_like(reward)
+    for b in range(reward.shape[1]):
+        last = int(mask[:, b].sum()) - 1
+        ahead = value[last, b]
+        for t in range(last, -1, -1):
+            mixed = ahead if t == last else (1 - lam) * value[t, b] + lam * ahead
+            targets[t, b] = ahead = reward[t, b] + 0.97 * (1 - ended[t, b]) * mixed
+    return targets
+
+
 def over_time(error, mask):
     """Sum over t of 0.5^t times the mean over the batch of the unmasked errors, by T."""
     return sum(0.5**t * (error[t] * mask[t]).mean() for t in range(len(error))) / len(error)
@@ -128,7 +141,7 @@ def test_model_losses_agree_with_the_reference(case):
     noise = np.asarray(jax.random.normal(noise_key, mean.shape, jnp.float64))
     chosen = np.tanh(mean + np.exp(log_std) * noise)
     target_values = [ref.decode(v) for v in ref.values(case.target, after, chosen)]
-    targets = reward + 0.97 * (1 - ended) * np.minimum(*target_values)
+    targets = lambda_returns(reward, ended, mask, np.minimum(*target_values), 0.9)
     z, states = ref.encode(obs[0]), []
     for a in act:
         states.append(z)
@@ -149,7 +162,7 @@ def test_model_losses_agree_with_the_reference(case):
         "loss/reward": over_time(reward_error, mask),
         "loss/value": over_time(value_error, mask),
         "loss/termination": over_time(ended_error, mask),
-        "target_mean": targets.mean(),
+        "target_mean": targets[mask > 0].mean(),
     }
     for name, value in expected.items():
         assert float(ours[name]) == pytest.approx(value, rel=1e-8), name
@@ -185,6 +198,23 @@ def test_prior_loss_agrees_with_the_reference(case):
     assert float(loss) == pytest.approx(expected, rel=1e-7)
     np.testing.assert_allclose(values, value[0], rtol=1e-9)
     assert float(metrics["prior_entropy"]) == pytest.approx(-density.sum(-1)[0].mean(), rel=1e-6)
+
+
+def test_td_lambda_spans_one_step_and_the_whole_slice(case):
+    """With 0 every target looks one step ahead, with 1 as far as the slice has transitions."""
+    data, key = batch(), jax.random.key(3)
+    after = np.swapaxes(case.ref.encode(np.asarray(data.obs[:, 1:])), 0, 1)
+    reward, ended, mask = (np.asarray(x).T for x in (data.reward, data.terminated, data.mask))
+    noise = np.asarray(jax.random.normal(jax.random.split(key)[0], (T, B, A), jnp.float64))
+    mean, log_std = case.ref.prior(after)
+    chosen = np.tanh(mean + np.exp(log_std) * noise)
+    heads = case.ref.values(case.target, after, chosen)
+    value = np.minimum(*[case.ref.decode(v) for v in heads])
+    for lam in (0.0, 1.0):
+        net = case.net._replace(learner=dataclasses.replace(LEARN, td_lambda=lam))
+        ours = td_targets(net, case.params, case.target, jnp.asarray(after), data, key)
+        expected = lambda_returns(reward, ended, mask, value, lam)
+        np.testing.assert_allclose(np.asarray(ours)[mask > 0], expected[mask > 0], rtol=1e-9)
 
 
 def test_what_is_masked_has_no_influence(case):

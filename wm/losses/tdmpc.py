@@ -48,18 +48,29 @@ def masked_mean(x: Array, mask: Array, weights: Array) -> Array:
 def td_targets(
     net: Networks, params: Params, target_value: Params, latent: Array, batch: Batch, key: Array
 ) -> Array:
-    """Targets [T, B] = r + gamma (1 - terminated) min over two random target heads.
+    """Targets [T, B] = r + gamma (1 - terminated) U, U from the min over two random target heads.
 
-    latent [T, B, D] encodes the observations after each transition.
+    latent [T, B, D] encodes the observations after each transition. With td_lambda = 0 (TD-MPC2)
+    U is that value V alone; otherwise (1 - lambda) V + lambda times the target one step later,
+    as far as the slice goes (lambda-return; Sutton and Barto 2018, section 12.1).
     """
     key_prior, key_heads = jax.random.split(key)
+    mask = batch.mask.T
     mean, log_std = net.prior_distribution(params, latent)
     noise = jax.random.normal(key_prior, mean.shape, mean.dtype)
     action = jnp.tanh(mean + jnp.exp(log_std) * noise)
     heads = choose_heads(target_value, net.config.num_heads, key_heads)
     value = two_hot.decode(net.value_logits(heads, latent, action), net.bins).min(0)
-    going_on = 1 - batch.terminated.T
-    return batch.reward.T + net.spec.discount * going_on * value
+    discount = net.spec.discount * (1 - batch.terminated.T)
+    weight = net.learner.td_lambda * jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
+
+    def back(later: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+        reward, discount, value, weight = step
+        target = reward + discount * ((1 - weight) * value + weight * later)
+        return target, target
+
+    steps = (batch.reward.T, discount, value, weight)
+    return jax.lax.scan(back, jnp.zeros_like(value[0]), steps, reverse=True)[1]
 
 
 def rollout(net: Networks, params: Params, latent: Array, actions: Array) -> Array:
@@ -110,7 +121,7 @@ def model_loss(
         "loss/reward": reward,
         "loss/value": value,
         "loss/penalty": penalty,
-        "target_mean": targets.mean(),
+        "target_mean": jnp.sum(targets * mask) / jnp.maximum(mask.sum(), 1),
         "latent_std": first.std(0).mean(),
     }
     if net.termination is not None:
