@@ -54,7 +54,7 @@ def aggregate(rows: Iterable[Row], failures: Iterable[Row] = (), *, seed: int = 
         "cells": cells,
         "overall": _overall(scores, units, seed),
         "improvement": _improvement(scores, seed),
-        "gaps": [_gap(task, clock, groups) for task, agent, clock in groups if agent == "plan"],
+        "gaps": _gaps(groups),
         "clock_costs": _clock_costs(groups),
         "failures": sorted(failures, key=canonical),
     }
@@ -151,6 +151,15 @@ def _improvement(scores: dict[Key, np.ndarray], seed: int) -> list[Row]:
                 {"a": b, "b": a, **shared, "probability": 1 - p, "ci95": [1 - high, 1 - low]},
             ]
     return found
+
+
+def _gaps(groups: dict[Key, list[Row]]) -> list[Row]:
+    """One a task and clock on which the planner stands beside its prior or the oracle."""
+    return [
+        _gap(task, clock, groups)
+        for task, agent, clock in groups
+        if agent == "plan" and {(task, a, clock) for a in ("prior", "oracle")} & groups.keys()
+    ]
 
 
 def _gap(task: str, clock: str, groups: dict[Key, list[Row]]) -> Row:

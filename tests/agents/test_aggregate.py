@@ -145,7 +145,20 @@ def test_clock_stands_beside_free_compute():
     assert walker["cost"]["difference"] == pytest.approx(cost, **CLOSE)
     cell = find(summary["cells"], task="walker-walk", agent="plan", clock="fixed:50")
     assert (cell["deadline_misses"], cell["decisions"]) == (100, 2500)
-    assert find(summary["gaps"], task="walker-walk", clock="fixed:50")["returns"]["random"] > 0
+
+
+def test_gaps_under_a_clock_take_the_floors_from_free_compute():
+    late = {"clock": "fixed:50"}
+    assert {g["clock"] for g in aggregate(bench())["gaps"]} == {
+        "free"
+    }  # nothing beside the planner
+    summary = aggregate(bench() + rows_of("walker-walk", "prior", [1.0, 2.0], **late))
+    returns = find(summary["gaps"], clock="fixed:50")["returns"]
+    assert (
+        returns["random"]
+        == find(summary["gaps"], task="walker-walk", clock="free")["returns"]["random"]
+    )
+    assert (returns["prior"], returns["oracle"]) == (1.5, None)
 
 
 def test_runs_are_trainings_where_there_are_several():
