@@ -206,7 +206,8 @@ def conclude(
         fallback=1.0 - elites.any_valid.astype(state.std.dtype),
         iterations=state.iterations.astype(state.std.dtype),
     )
-    return Plan(mean, state.std, sample), info
+    # Weights that sum to one but for rounding can carry a mean just past the bounds.
+    return Plan(jnp.clip(mean, -1.0, 1.0), state.std, sample), info
 
 
 def drawn(elites: Elites, key: Array) -> Array:
