@@ -5,8 +5,8 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from planning.config import PlannerConfig
 from wm.config import PRESETS, LearnerConfig, ModelConfig
@@ -74,34 +74,31 @@ class TrainConfig:
         return self.run_dir or f"runs/{self.env_id.replace('/', '-')}-{self.seed}"
 
 
-@dataclass(frozen=True)
-class PlannerOverrides:
-    """Planner settings that replace the run's own; what is not given stays as it was trained."""
+class _Overrides:
+    """Planner settings that replace the run's own; what is not given stays as it was trained.
 
-    horizon: int | None = None
-    """Steps the plan looks ahead (agent decisions)."""
-    num_samples: int | None = None
-    """Action sequences scored in each iteration."""
-    num_prior_samples: int | None = None
-    """Sequences rolled out by the learned prior."""
-    num_elites: int | None = None
-    """Best sequences that update the plan."""
-    num_iterations: int | None = None
-    """Refinements of the plan per decision."""
-    temperature: float | None = None
-    """Divides the values: weights = softmax(value / temperature)."""
-    init_std: float | None = None
-    """Standard deviation every plan restarts from."""
-    min_std: float | None = None
-    """Floor of the standard deviation."""
+    `latentmpc train --help` says what each of them does.
+    """
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {f.name: getattr(self, f.name) for f in fields(PlannerConfig)}
         try:
             return replace(planner, **{k: v for k, v in given.items() if v is not None})
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+
+if TYPE_CHECKING:
+    PlannerOverrides = _Overrides
+else:  # every planner setting, unset
+    PlannerOverrides = make_dataclass(
+        "PlannerOverrides",
+        [(name, kind | None, None) for name, kind in get_type_hints(PlannerConfig).items()],
+        bases=(_Overrides,),
+        frozen=True,
+        namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
+    )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def evaluate(agent: Agent, params: Any, env, seed: int, discount: float) -> tupl
     invalid_any, t = np.zeros(num_envs, bool), 0
     while running.any():
         key_t = jax.random.fold_in(key, t)
-        action, carry, info = agent.act(params, carry, *_inputs(obs, is_first), key_t)
+        action, carry, info = agent.act(
+            params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
+        )
         action = np.asarray(action)
         following, reward, terminated, truncated, step_info = env.step(action)
         _append(log, obs, action, np.where(running, reward, 0), running, info.mean_value)
@@ -129,22 +131,27 @@ def k_step_error(net: Networks, params: Any, log: dict, seed: int = 0) -> list[f
 
 
 def measure_latency(
-    agent: Agent, params: Any, env, seed: int, frame_every: int
+    agent: Agent, params: Any, env, seed: int, frame_every: int, most: int | None = None
 ) -> tuple[list[float], list[np.ndarray], str]:
     """One episode of one simulator: milliseconds of every decision, frames, and a note.
 
     Every `frame_every`-th decision is rendered (0: none); where rendering fails the note says
-    why and the episode goes on. The first decision (compilation) is not counted.
+    why and the episode goes on. The first decision (compilation) is not counted. After `most`
+    decisions it ends.
     """
     obs, _ = env.reset(seed=seed)
     carry, key = agent.init_carry(1), jax.random.key(seed)
     is_first, milliseconds, images = np.ones(1, bool), [], []
-    jax.block_until_ready(agent.act(params, carry, *_inputs(obs, is_first), key))
+    jax.block_until_ready(
+        agent.act(params, carry, agent.observe(env, obs), jnp.asarray(is_first), key)
+    )
     done, t, note = False, 0, "" if frame_every else "switched off (--no-video)"
     while not done:
         key_t = jax.random.fold_in(key, t)
         begin = time.perf_counter()
-        action, carry, _ = agent.act(params, carry, *_inputs(obs, is_first), key_t)
+        action, carry, _ = agent.act(
+            params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
+        )
         action = np.asarray(action)
         milliseconds.append(1e3 * (time.perf_counter() - begin))
         if frame_every and t % frame_every == 0:
@@ -154,6 +161,7 @@ def measure_latency(
                 frame_every, note = 0, str(error)
         obs, _, terminated, truncated, info = env.step(action)
         done, is_first, t = bool(terminated[0] | truncated[0]), info["is_reset"], t + 1
+        done = done or t == most
     return milliseconds, images, note
 
 
@@ -172,10 +180,6 @@ def in_training(trainer: "Trainer") -> dict[str, Any]:
         "episode_returns": planned.episode_returns,
         "prior_return_mean": float(np.mean(prior.episode_returns)),
     }
-
-
-def _inputs(obs, is_first):
-    return jnp.asarray(obs, jnp.float32), jnp.asarray(is_first)
 
 
 def evaluate_path(config: EvalConfig) -> dict[str, Any]:

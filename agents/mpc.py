@@ -1,13 +1,14 @@
 """The agent: encode, plan, act. Written for one simulator, vmapped over many, jitted once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from agents.compiling import cpu_options
-from planning import mppi
+from planning import registry as planners
 from planning.config import PlannerConfig
 from planning.types import Model, Plan, PlanInfo, shift
 from wm.tdmpc import Networks, as_latent_model
@@ -27,20 +28,23 @@ class Agent(NamedTuple):
 
     init_carry(E) -> Carry with leading axis E
     act(params, carry, obs [E, O], is_first [E], key) -> (action [E, A], Carry, PlanInfo [E])
+    observe(env, obs) -> what `act` takes for obs: the observation, but for the oracle
     """
 
     init_carry: Callable[[int], Carry]
-    act: Callable[[Any, Carry, Array, Array, Array], tuple[Array, Carry, PlanInfo]]
+    act: Callable[[Any, Carry, Any, Array, Array], tuple[Array, Carry, PlanInfo]]
+    observe: Callable[[Any, Any], Any] = lambda env, obs: jnp.asarray(obs, jnp.float32)
 
 
 def planner_model(net: Networks) -> Model:
     """The part of the world model that planners see."""
     model = as_latent_model(net)
-    return Model(step=model.step, value=model.value, prior=model.prior)
+    return Model(step=model.step, value=model.value, prior=model.prior, values=model.values)
 
 
 def act_once(
-    net: Networks,
+    encode: Callable[[Any, Any], Any],
+    model: Model,
     config: PlannerConfig,
     explore: bool,
     params: Any,
@@ -55,11 +59,11 @@ def act_once(
     plan's mean is executed and the decision is a function of the key alone.
     """
     key_plan, key_noise = jax.random.split(key)
-    fresh = mppi.init(config, net.spec.action_dim)
+    fresh = planners.init(config, carry.plan.mean.shape[-1])
     moved = shift(carry.plan, 1, config.init_std)
     plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-    latent = net.encode(params, obs)
-    plan, info = mppi.improve(config, planner_model(net), params, latent, plan, key_plan)
+    latent = encode(params, obs)
+    plan, info = planners.improve(config, model, params, latent, plan, key_plan)
     action = plan.mean[0]
     if explore:
         noise = jax.random.normal(key_noise, action.shape, action.dtype)
@@ -75,23 +79,27 @@ def _prior_once(net: Networks, explore: bool, params, carry: Carry, obs, is_firs
 def make_agent(
     net: Networks, config: PlannerConfig, *, mode: Mode = "plan", explore: bool = False
 ) -> Agent:
-    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted.
+    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted."""
+    if mode == "prior":
+        one = partial(_prior_once, net, explore)
+    else:
+        one = partial(act_once, net.encode, planner_model(net), config, explore)
+    return vectorised(one, config, net.spec.action_dim)
+
+
+def vectorised(one: Callable[..., tuple], config: PlannerConfig, action_dim: int) -> Agent:
+    """An agent over many simulators from what it does in one, jitted.
 
     Simulator i draws its noise from fold_in(key, i): its actions do not depend on how many
     other simulators there are.
     """
 
-    def one(params, carry, obs, is_first, key):
-        if mode == "prior":
-            return _prior_once(net, explore, params, carry, obs, is_first, key)
-        return act_once(net, config, explore, params, carry, obs, is_first, key)
-
     def act(params, carry, obs, is_first, key):
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(obs.shape[0]))
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(is_first.shape[0]))
         return jax.vmap(one, (None, 0, 0, 0, 0))(params, carry, obs, is_first, keys)
 
     def init_carry(num_envs: int) -> Carry:
-        carry = Carry(mppi.init(config, net.spec.action_dim))
+        carry = Carry(planners.init(config, action_dim))
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
     return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))

@@ -178,6 +178,22 @@ class NativeVectorEnv(SimulatorVectorEnv):
         self.simulators.set_state(state)
         self._set_bookkeeping(state)
 
+    def imagine(self, moments: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One decision from any moments [E, K] of `simulators.get_moments`, at no one's expense.
+
+        What this environment was doing before is lost. Returns the moments after [E, K],
+        obs [E, O], reward [E] (NaN where the simulation failed) and terminated [E].
+        """
+        control = self._control_center + self._control_scale * self._checked(actions)
+        everyone = np.ones(self.num_envs, bool)
+        self.simulators.set_moments(moments)
+        self._frames[:] = -self.env_spec.action_repeat  # no time limit falls into this decision
+        with np.errstate(invalid="ignore", over="ignore"):
+            reward, terminated, _, invalid = self._run(control, everyone)
+            obs = self._task.observe(np, self._data)
+        reward[invalid] = np.nan
+        return self.simulators.get_moments(), obs, reward, terminated
+
     def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Picture of one simulator from camera 0, uint8 [H, W, 3].
 

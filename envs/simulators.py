@@ -120,11 +120,28 @@ class Simulators:
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to what `get_state` gave; the arrays must have its shapes and types."""
-        self.batch.reset(stage=_NO_STAGE)  # also clears the warning counters
-        self.batch.state[:] = state["physics"]
         self.streams = unpack_streams(state["streams"])
+        self._set_physics(state["physics"], {n: state[f"model/{n}"] for n in self._model_fields})
+
+    def _set_physics(self, physics: np.ndarray, changes: dict[str, np.ndarray]) -> None:
+        self.batch.reset(stage=_NO_STAGE)  # also clears the warning counters
+        self.batch.state[:] = physics
         for name, values in self._model_fields.items():
-            values[:] = state[f"model/{name}"]
+            values[:] = changes[name]
+
+    def get_moments(self) -> np.ndarray:
+        """Where each simulator is, as one row: physics and model changes, [E, K] float64."""
+        changes = [value.reshape(self.count, -1) for value in self._model_fields.values()]
+        return np.concatenate([self.batch.state, *changes], axis=1)
+
+    def set_moments(self, moments: np.ndarray) -> None:
+        """Put each simulator where a row of `get_moments` was; the random streams go on."""
+        size, changes = self.batch.state.shape[1], {}
+        physics, rest = moments[:, :size], moments[:, size:]
+        for name, values in self._model_fields.items():
+            width = values[0].size
+            changes[name], rest = rest[:, :width].reshape(values.shape), rest[:, width:]
+        self._set_physics(physics, changes)
 
     def picture(self, index: int, height: int, width: int) -> np.ndarray:
         """One simulator from camera 0, uint8 [H, W, 3].

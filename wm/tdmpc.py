@@ -163,8 +163,13 @@ def as_latent_model(networks: Networks) -> LatentModel:
     def value(params: Params, latent: Array, key: Array) -> Array:
         key_prior, key_heads = jax.random.split(key)
         heads = choose_heads(params["value"], networks.config.num_heads, key_heads)
-        action = prior(params, latent, key_prior)
-        logits = networks.value_logits(heads, latent, action)
-        return two_hot.decode(logits, networks.bins).mean(0)
+        return of_heads(heads, params, latent, key_prior).mean(0)
 
-    return LatentModel(encode=networks.encode, step=step, value=value, prior=prior)
+    def values(params: Params, latent: Array, key: Array) -> Array:
+        return of_heads(params["value"], params, latent, jax.random.split(key)[0])
+
+    def of_heads(heads: Params, params: Params, latent: Array, key: Array) -> Array:
+        logits = networks.value_logits(heads, latent, prior(params, latent, key))
+        return two_hot.decode(logits, networks.bins)
+
+    return LatentModel(networks.encode, step, value, prior, values)

@@ -24,12 +24,14 @@ class LatentModel(NamedTuple):
     step(params, latent [D], action [A]) -> (latent [D], reward [], discount [])
     value(params, latent [D], key) -> [] estimate of the discounted return from latent
     prior(params, latent [D], key) -> action [A]; key None gives the prior's mode
+    values(params, latent [D], key) -> [heads] the same estimate of every member of the ensemble
     """
 
     encode: Callable[[Params, Array], Array]
     step: Callable[[Params, Array, Array], tuple[Array, Array, Array]]
     value: Callable[[Params, Array, Array], Array]
     prior: Callable[[Params, Array, Array | None], Array]
+    values: Callable[[Params, Array, Array], Array]
 
 
 def discount_for(episode_steps: int) -> float:
