@@ -122,7 +122,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.connection = Connection(ours.detach())
-            boot = json.dumps([_absolute(sys.path), theirs.fileno(), list(cores)])
+            boot = json.dumps([absolute_paths(sys.path), theirs.fileno(), list(cores)])
             self.process = subprocess.Popen(
                 [sys.executable, "-c", BOOT, boot],
                 stdin=subprocess.DEVNULL,
@@ -186,7 +186,7 @@ def _thread_limits(cores: int) -> dict[str, str]:
     return dict.fromkeys(THREADS, str(cores)) if cores else {}
 
 
-def _absolute(paths: Iterable[str]) -> list[str]:
+def absolute_paths(paths: Iterable[str]) -> list[str]:
     """Import paths that mean the same wherever they are read."""
     return [os.path.abspath(path) for path in paths]
 

@@ -23,7 +23,7 @@ from agents.executors.store import Store, key_of
 from agents.executors.worker import OK, Answer, task_text
 from agents.schema import unknown
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray", "slurm")
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,14 @@ def _make(
     executor: str, jobs: int, recycle: int, options: dict[str, Any], directory: Path
 ) -> Executor:
     """An executor by name. Raises ConfigError when what it needs is missing."""
+    if executor == "ray":
+        from agents.executors.ray_cluster import Ray
+
+        return Ray(jobs, recycle, **options)
+    if executor == "slurm":
+        from agents.executors.slurm import Slurm
+
+        return Slurm(jobs, directory, **options)
     if executor == "ray":
         from agents.executors.ray_cluster import Ray
 

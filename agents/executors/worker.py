@@ -15,8 +15,10 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any, NamedTuple
 
+from agents.config import ConfigError
 from agents.executors.store import canonical
 
 OK, ERROR, KILLED = "ok", "error", "killed"
@@ -70,6 +72,17 @@ def reason(error: BaseException) -> str:
     if isinstance(getattr(error, "exit_code", None), int):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def imported(package: str, user: str) -> ModuleType:
+    """A package of the extra `cluster`. Raises ConfigError with what to type without it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{user} needs the package {error.name}, which is not installed: "
+            "pip install 'latentmpc[cluster]'"
+        ) from None
 
 
 def main(descriptor: int, cores: list[int]) -> None:
