@@ -7,7 +7,6 @@ Ray is imported when a cluster is opened. Nothing is reported to its makers.
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from agents.executors.local import absolute_paths
 from agents.executors.worker import ERROR, KILLED, Answer, imported, reason
 
 POLL_S = 0.5
+START_TRIES = 3
 STORE_BYTES = 80 << 20  # Ray's least is 75 MiB; tasks and answers are small
 
 
@@ -90,27 +90,44 @@ def _task() -> Any:
 
 @contextlib.contextmanager
 def _connection(ray: Any, jobs: int) -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS, or start one with `jobs` processors."""
+    """Connect to the cluster of RAY_ADDRESS, or start one with `jobs` processors and end it."""
     address = os.environ.get("RAY_ADDRESS")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    folder = "" if address else tempfile.mkdtemp(prefix="ray-")
+    with contextlib.ExitStack() as cleanup:
+        if not address:
+            folder = cleanup.enter_context(
+                tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+            )
+        cleanup.callback(ray.shutdown)
+        with _no_telemetry(), _signals_kept():
+            if address:
+                _init(ray, f"at RAY_ADDRESS={address}", address=address)
+            else:
+                _start(ray, jobs, folder)
+        yield
+
+
+def _start(ray: Any, jobs: int, folder: str) -> None:
+    """Start a cluster on this machine; on a busy one Ray's own 30 s may not be enough at first."""
     here = {
+        "address": "local",
         "num_cpus": jobs or None,
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
         "_temp_dir": folder,
     }
-    try:
-        with _no_telemetry(), _signals_kept():
-            ray.init(address or "local", **quiet | ({} if address else here))
-        yield
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"no Ray cluster answers at RAY_ADDRESS={address}" if address else "Ray"
-        raise ConfigError(f"{where}: {reason(error)}") from error
-    finally:
+    for _ in range(START_TRIES - 1):
+        with contextlib.suppress(ConfigError):
+            return _init(ray, "on this machine", **here)
         ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    _init(ray, "on this machine", **here)
+
+
+def _init(ray: Any, where: str, **settings: Any) -> None:
+    """Ray's start, quietly. Raises ConfigError."""
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    except Exception as error:  # Ray has no type for it
+        raise ConfigError(f"no Ray cluster {where}: {reason(error)}") from error
 
 
 @contextlib.contextmanager

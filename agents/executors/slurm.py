@@ -20,6 +20,7 @@ from agents.executors.store import Store, canonical, key_of
 from agents.executors.worker import ERROR, KILLED, OK, Answer, execute, imported
 
 POLL_S = 0.5
+EXIT_S = 10.0
 UNLIMITED = 1000  # jobs queued at once when the user sets no number
 TIME_LIMIT_MIN = 24 * 60  # what a job asks for unless SBATCH_TIMELIMIT says otherwise
 
@@ -46,6 +47,7 @@ class Slurm:
         self._executor = submitit.AutoExecutor(self._folder, cluster=cluster)
         settings = {"timeout_min": TIME_LIMIT_MIN, "name": "latentmpc"}
         self._executor.update_parameters(**settings | parameters)
+        self._patience_s = EXIT_S if cluster == "local" else 0.0
         self._flying: dict[str, Any] = {}  # key to job
 
     def start(self, key: str, task: str) -> None:
@@ -63,9 +65,13 @@ class Slurm:
         return [(key, self._answer(key, job)) for key, job in done]
 
     def abandon(self) -> None:
-        """Cancel the jobs under way."""
+        """Cancel the jobs under way; processes of this machine are seen off."""
         for job in self._flying.values():
             job.cancel(check=False)
+        deadline = time.monotonic() + self._patience_s
+        for job in self._flying.values():
+            while time.monotonic() < deadline and not job.done():
+                time.sleep(0.05)
         self._flying = {}
 
     def close(self) -> None:
