@@ -9,44 +9,14 @@ the one before, or when that one has been thought through if this is later: a mi
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.config import ConfigError
+from agents.clock_config import Clock, Meanwhile
 from agents.mpc import Agent
-
-Meanwhile = Literal["hold", "plan"]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """What thinking costs: nothing (free), what it takes (measured), or always the same (fixed)."""
-
-    kind: Literal["free", "measured", "fixed"] = "free"
-    milliseconds: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "Clock":
-        """`free`, `measured` or `fixed:MS`. Raises ConfigError for anything else."""
-        if text in ("free", "measured"):
-            return cls(text)
-        kind, colon, number = text.partition(":")
-        try:
-            milliseconds = float(number)
-        except ValueError:
-            milliseconds = math.nan
-        if kind != "fixed" or not colon or not 0 <= milliseconds < 1e6:
-            raise ConfigError(
-                f"clock must be free, measured or fixed:MS (as in fixed:20), got {text!r}"
-            )
-        return cls("fixed", milliseconds)
-
-    def charge(self, measured_ms: float) -> float:
-        """Milliseconds the world moves on for a decision that took `measured_ms`."""
-        return {"free": 0.0, "measured": measured_ms, "fixed": self.milliseconds}[self.kind]
 
 
 @dataclass

@@ -63,8 +63,14 @@ class TrainConfig:
         for name in ("action_repeat", "seed_steps", "eval_every", "utd"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        _check_seed(self.seed)
+        check_seed(self.seed)
         _check_preset(self.preset)
+        least = self.num_envs * (self.learner.horizon + 2)
+        if self.replay_capacity < least:
+            raise ConfigError(
+                f"replay_capacity must be at least {least} (num_envs x (learner.horizon + 2)), "
+                f"got {self.replay_capacity}"
+            )
         if not self.env_id:
             raise ConfigError("env_id must not be empty (`latentmpc tasks` lists the tasks)")
 
@@ -116,17 +122,18 @@ class EvalConfig:
     env_id: str = ""
     """Evaluate on this task instead of the run's; its spec must match the checkpoint's."""
     out: str = ""
-    """Directory for result.json and the report; nothing is written when empty."""
+    """Directory for result.json and eval.json; nothing is written when empty."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
         if self.episodes < 1:
             raise ConfigError(f"episodes must be at least 1, got {self.episodes}")
-        _check_seed(self.seed)
+        check_seed(self.seed)
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Raise ConfigError unless random streams can begin from `seed`."""
     if not 0 <= seed < 2**31:
         raise ConfigError(f"seed must lie in [0, 2**31), got {seed}")
 

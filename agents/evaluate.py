@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import stats
-from agents.config import EvalConfig
+from agents.config import ConfigError, EvalConfig
 from agents.load import check_spec, load
 from agents.mpc import Agent, agent_for
 from agents.rundir import RunDir
@@ -18,6 +18,7 @@ from agents.setup import EVAL_SEED
 from agents.versions import installed
 from envs.registry import make_vec
 from envs.spec import EnvError
+from wm.durable import storage_error
 from wm.tdmpc import Networks
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
 
     Raises ConfigError (no such path, another environment), CheckpointError, EnvError.
     """
+    out = _output(config.out) if config.out else None
     trained = load(config.path)
     env_id = config.env_id or trained.config.env_id
     env = make_vec(env_id, config.episodes, action_repeat=trained.spec.action_repeat)
@@ -211,8 +213,22 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
         "eval_wall_s": seconds,
         "versions": installed(),
     }
-    if config.out:
-        run = RunDir.create(config.out)
-        run.write_json("result.json", summary)
-        run.write_json("eval.json", result.to_json())
+    if out:
+        out.write_json("result.json", summary)
+        out.write_json("eval.json", result.to_json())
     return summary
+
+
+def _output(path: str) -> RunDir:
+    """A directory to write results into, before anything is computed. Raises StorageError.
+
+    Raises ConfigError for the directory of a training, whose own result is there.
+    """
+    out = RunDir(path)
+    if out.checkpoints.exists():
+        raise ConfigError(f"--out {path} is the directory of a training: give another")
+    try:
+        out.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(out.path, error) from error
+    return out

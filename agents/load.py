@@ -24,7 +24,6 @@ class Trained:
     spec: EnvSpec
     net: Networks
     params: Any
-    env_steps: int
 
 
 def find_checkpoint(path: str) -> Path:
@@ -59,7 +58,7 @@ def load(path: str) -> Trained:
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     params = checkpoint.restore(found)["train"]["average"]
     _check_shapes(found, like, params)
-    return Trained(found, config, spec, net, jax.device_put(params), int(found.name or 0))
+    return Trained(found, config, spec, net, jax.device_put(params))
 
 
 def _check_shapes(path: Path, like: Any, params: Any) -> None:
@@ -74,8 +73,12 @@ def _check_shapes(path: Path, like: Any, params: Any) -> None:
 
 
 def check_spec(trained: Trained, spec: EnvSpec) -> None:
-    """Refuse an environment that differs from the one trained on. Raises ConfigError."""
+    """Refuse an environment of another shape than the one trained on. Raises ConfigError.
+
+    Another task of the same sizes and times passes: that is what was asked for by its name.
+    """
     if found := trained.spec.difference(spec):
         raise ConfigError(
-            f"{spec.env_id} does not fit {trained.path} (checkpoint != environment): {found[0]}"
+            f"{spec.env_id} does not fit {trained.path} ({trained.spec.env_id}), which differs "
+            f"in {'; '.join(found)}: give a task with the same spec"
         )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from agents.segments import SegmentRef
 from agents.trainer import Counters, Trainer
 from agents.versions import installed
 from wm import checkpoint
+from wm.checkpoint import CheckpointError
 
 KEEP = 2
 SEGMENTS, PROGRESS = "replay.json", "progress.json"
@@ -31,8 +33,10 @@ class Saver:
 
     def save(self, trainer: Trainer, wall: dict[str, float]) -> None:
         """Write a checkpoint at the trainer's env_steps. Raises StorageError."""
+        counters, capacity = trainer.counters, trainer.replay.rows.shape[0]
         self._write_rows(trainer)
-        counters = trainer.counters
+        # Rows that the ring has overwritten belong to no checkpoint from this one on.
+        self.refs = [ref for ref in self.refs if ref.stop > counters.rows - capacity]
         progress = {"counters": asdict(counters), "wall": wall}
         checkpoint.save(
             self.run.checkpoints,
@@ -51,9 +55,7 @@ class Saver:
         )
         checkpoint.prune(self.run.checkpoints, KEEP)
         # The older checkpoint that is kept still needs the rows it could see.
-        capacity = trainer.replay.rows.shape[0]
-        oldest = self.previous_rows - capacity
-        self.refs = segments.drop_before(self.run.replay, self.refs, oldest)
+        segments.drop_before(self.run.replay, self.previous_rows - capacity)
         self.previous_rows = counters.rows
 
     def _write_rows(self, trainer: Trainer) -> None:
@@ -73,10 +75,11 @@ class Saver:
         path = checkpoint.latest(self.run.checkpoints)
         if path is None:
             return None
-        arrays = checkpoint.restore(path, _arrays(trainer))
+        driver = checkpoint.restore(path)["driver"]  # simulators check their own state
+        arrays = checkpoint.restore(path, _arrays(trainer) | {"driver": driver})
         progress = json.loads(checkpoint.read_file(path, PROGRESS))
         self.refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
-        rows = segments.read_segments(self.run.replay, self.refs)
+        rows = self._read_rows(path)
         trainer.state, trainer.carry = arrays["train"], arrays["carry"]
         trainer.driver.set_state(arrays["driver"])
         trainer.counters = Counters(**progress["counters"])
@@ -86,6 +89,29 @@ class Saver:
         self.previous_rows = trainer.counters.rows
         self.run.truncate_metrics(trainer.counters.env_steps)
         return progress["wall"]
+
+    def _read_rows(self, path: Path) -> dict[str, np.ndarray]:
+        """Replay rows of a checkpoint. Raises CheckpointError, naming one that can be resumed."""
+        try:
+            return segments.read_segments(self.run.replay, self.refs)
+        except CheckpointError as error:
+            for older in checkpoint.committed(self.run.checkpoints):
+                if older != path and self._sound(older):
+                    raise CheckpointError(
+                        f"{error}; last good checkpoint: {older}, to go on from it type: rm -r "
+                        f"{path}"
+                    ) from None
+            raise
+
+    def _sound(self, path: Path) -> bool:
+        """Whether a checkpoint and all of its replay can be read."""
+        try:
+            refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
+            segments.read_segments(self.run.replay, refs)
+            checkpoint.verify(path)
+        except CheckpointError:
+            return False
+        return True
 
 
 def _arrays(trainer: Trainer) -> dict[str, Any]:

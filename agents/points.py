@@ -81,7 +81,8 @@ def _train(point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _eval(point: Mapping[str, Any]) -> dict[str, Any]:
-    from agents.clock import Clock, evaluate_clocked
+    from agents.clock import evaluate_clocked
+    from agents.clock_config import Clock
     from agents.compiling import counted
     from envs.registry import make_vec
 

@@ -28,7 +28,7 @@ class Replay(NamedTuple):
 
 def init(capacity: int, num_envs: int, obs_dim: int, action_dim: int) -> Replay:
     """An empty buffer of `capacity` transitions in total."""
-    per_env = max(capacity // num_envs, 8)
+    per_env = capacity // num_envs
     rows = jnp.zeros((per_env, num_envs, obs_dim + action_dim + FLAGS), jnp.float32)
     return Replay(rows, jnp.zeros((), jnp.int32))
 

@@ -161,7 +161,7 @@ def _card(title: str, body: str, note: str = "", wide: bool = False) -> str:
 
 def _video(run_dir: Path, result: dict) -> str:
     path = run_dir / "video.mp4"
-    if not path.exists():
+    if result.get("video") != path.name or not path.exists():
         return _card(
             "Video", "", f"No video: {result.get('video') or 'none was rendered'}", wide=True
         )

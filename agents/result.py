@@ -1,7 +1,7 @@
 """The end of a training: evaluation, result.json, video and report."""
 
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,23 @@ from agents.setup import EVAL_SEED
 from agents.trainer import Trainer
 from agents.versions import installed
 from envs.registry import make_vec
+from envs.spec import EnvSpec
 
 VIDEO_EVERY = 2  # every second decision becomes a frame
 
 
 def finish(
-    config: TrainConfig, run: RunDir, trainer: Trainer, clock: dict[str, float], bar: TrainProgress
+    config: TrainConfig,
+    run: RunDir,
+    trainer: Trainer,
+    clock: Callable[[], dict[str, float]],
+    bar: TrainProgress,
 ) -> dict[str, Any]:
-    """Evaluate the trained agent, write result.json, eval.json, video and report."""
-    began = time.perf_counter()
+    """Evaluate the trained agent, write result.json, eval.json, video and report.
+
+    `clock` reads the run's wall times. The result is on disk before anything that may fail.
+    """
+    trained = clock()
     bar.message("evaluating")
     net, params = trainer.net, trainer.state.average
     spec, episodes = trainer.spec, config.eval_episodes
@@ -36,17 +44,23 @@ def finish(
         if name == "plan":
             results[name].k_step_error = k_step_error(net, params, log)
     env.close()
-    results["plan"].plan_ms, note = _episode_alone(config, run, agents["plan"], params)
-    timing = {
-        "train_wall_s": clock["train_s"],
-        "total_wall_s": clock["total_s"] + time.perf_counter() - began,
-        "compile_s": clock["compile_s"],
-    }
-    result = _summary(config, trainer, results) | timing | {"video": note}
+    results["plan"].plan_ms, frames, note = _episode_alone(config, agents["plan"], params)
+    result = _summary(config, trainer, results) | {"train_wall_s": trained["train_s"]}
     run.write_json("eval.json", results["plan"].to_json())
-    run.write_json(run.result.name, result)
+    _record(run, result, clock, note)
+    run.video.unlink(missing_ok=True)  # of an earlier evaluation
+    if frames:
+        _record(run, result, clock, _write_video(run, spec, frames))
     _report(run, bar)
     return result
+
+
+def _record(run: RunDir, result: dict, clock: Callable[[], dict], video_note: str) -> None:
+    """Write result.json as of now."""
+    now = clock()
+    times = {"total_wall_s": now["total_s"], "compile_s": now["compile_s"]}
+    result |= times | {"video": video_note}
+    run.write_json(run.result.name, result)
 
 
 def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResult]) -> dict:
@@ -72,19 +86,24 @@ def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResul
     }
 
 
-def _episode_alone(config: TrainConfig, run: RunDir, agent: Agent, params) -> tuple[list, str]:
-    """Latency of single decisions, and the video of that episode or why there is none."""
+def _episode_alone(config: TrainConfig, agent: Agent, params) -> tuple[list, list, str]:
+    """Latency of single decisions; pictures of that episode, or why there are none."""
     env = make_vec(config.env_id, 1, action_repeat=config.action_repeat)
     every = VIDEO_EVERY if config.video else 0
     try:
-        milliseconds, frames, why = measure_latency(agent, params, env, EVAL_SEED, every)
+        return measure_latency(agent, params, env, EVAL_SEED, every)
     finally:
         env.close()
-    if not frames:
-        return milliseconds, why
-    rate = 1 / (env.env_spec.control_dt * env.env_spec.action_repeat * every)
-    video.write_mp4(run.video, np.stack(frames), rate)
-    return milliseconds, run.video.name
+
+
+def _write_video(run: RunDir, spec: EnvSpec, frames: list) -> str:
+    """The video's name, or why it could not be written."""
+    rate = 1 / (spec.control_dt * spec.action_repeat * VIDEO_EVERY)
+    try:
+        return video.write_mp4(run.video, np.stack(frames), rate).name
+    except OSError as error:  # PyAV's errors are of this kind too
+        run.video.unlink(missing_ok=True)
+        return f"could not be written: {' '.join(str(error).split())}"
 
 
 def _report(run: RunDir, bar: TrainProgress) -> None:

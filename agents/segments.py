@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from wm.checkpoint import CheckpointError, sha256_bytes
 from wm.durable import storage_error, write_atomically
+
+_NAME = re.compile(r"([0-9]+)-([0-9]+)\.npz")
 
 
 @dataclass(frozen=True)
@@ -88,21 +90,35 @@ def read_segments(directory: Path, refs: Sequence[SegmentRef]) -> dict[str, np.n
 
 
 def drop_after(directory: Path, refs: Sequence[SegmentRef]) -> None:
-    """Remove files that `refs` does not list: written after the checkpoint being resumed."""
-    _remove_except(directory, {ref.name for ref in refs})
+    """Remove files written after the checkpoint being resumed, whose segments are `refs`.
 
-
-def drop_before(directory: Path, refs: Sequence[SegmentRef], oldest_row: int) -> list[SegmentRef]:
-    """Remove segments wholly before `oldest_row`; returns the references that stay.
-
-    `oldest_row` is the oldest one that ANY kept checkpoint needs, so that the previous
-    checkpoint can still be resumed.
+    Segments before the first of `refs` stay: an older checkpoint may need them.
     """
-    kept = [ref for ref in refs if ref.stop > oldest_row]
-    for ref in refs:
-        if ref.stop <= oldest_row:
-            _unlink(directory / ref.name)
-    return kept
+    first = refs[0].start if refs else 0
+    listed = {ref.name for ref in refs}
+    for path, (_, stop) in _files(directory):
+        if path.name not in listed and (stop is None or stop > first):
+            _unlink(path)
+
+
+def drop_before(directory: Path, oldest_row: int) -> None:
+    """Remove segments wholly before `oldest_row`.
+
+    That is the oldest row which ANY kept checkpoint needs, so that the previous one can still
+    be resumed.
+    """
+    for path, (_, stop) in _files(directory):
+        if stop is not None and stop <= oldest_row:
+            _unlink(path)
+
+
+def _files(directory: Path) -> Iterator[tuple[Path, tuple[int, int] | tuple[None, None]]]:
+    """Files of a replay directory with the rows [start, stop) in their names."""
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        found = _NAME.fullmatch(path.name)
+        yield path, (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def _read(path: Path, ref: SegmentRef) -> dict[str, np.ndarray]:
@@ -132,7 +148,7 @@ def _sound(ref: SegmentRef) -> bool:
     return (
         all(type(value) is int for value in numbers)
         and isinstance(ref.name, str)
-        and re.fullmatch(r"[0-9]+-[0-9]+\.npz", ref.name) is not None
+        and _NAME.fullmatch(ref.name) is not None
         and 0 <= ref.start < ref.stop
     )
 
@@ -140,13 +156,6 @@ def _sound(ref: SegmentRef) -> bool:
 def _refusal(path: Path, problem: str) -> CheckpointError:
     way = "start again with another --run-dir; `latentmpc eval` still works, it needs no replay"
     return CheckpointError(f"replay segment {path} refused: {problem}; {way}")
-
-
-def _remove_except(directory: Path, names: set[str]) -> None:
-    if directory.is_dir():
-        for path in directory.iterdir():
-            if path.name not in names:
-                _unlink(path)
 
 
 def _unlink(path: Path) -> None:

@@ -1,8 +1,10 @@
 """From settings and an environment's spec to networks and agents."""
 
+import os
 from dataclasses import replace
 
-from agents.config import TrainConfig
+from agents.config import ConfigError, TrainConfig
+from agents.replay import FLAGS
 from envs.spec import EnvSpec
 from wm import tdmpc
 from wm.tdmpc import Networks
@@ -27,3 +29,15 @@ def seed_steps(config: TrainConfig, spec: EnvSpec) -> int:
 def updates_per_call(config: TrainConfig) -> int:
     """Updates in one jitted call: those that one decision of every simulator earns."""
     return max(1, round(config.num_envs * config.utd))
+
+
+def check_memory(config: TrainConfig, spec: EnvSpec) -> None:
+    """Raise ConfigError when the replay could not be held in this machine's memory."""
+    width = spec.obs_dim + spec.action_dim + FLAGS
+    needed = 4 * config.replay_capacity * width
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory // 2:
+        raise ConfigError(
+            f"replay_capacity {config.replay_capacity} needs {needed / 2**30:.1f} GiB, this "
+            f"machine has {memory / 2**30:.1f} GiB: ask for at most half of it"
+        )

@@ -54,14 +54,16 @@ class _StopSignal:
 class _Session:
     """One process's share of a run: its clock, its log and its saves."""
 
-    def __init__(self, config: TrainConfig, run: RunDir, trainer: Trainer, bar: TrainProgress):
+    def __init__(
+        self, config: TrainConfig, run: RunDir, trainer: Trainer, bar: TrainProgress, began: float
+    ):
         self.config, self.run, self.trainer, self.bar = config, run, trainer, bar
         self.saver = Saver(run)
         self.wall = {"train_s": 0.0, "total_s": 0.0, "compile_s": 0.0}
-        self.began = time.perf_counter()
+        self.began = began
         self.compiled = compiling.Compilations()
         self.saved_at = self.logged_at = self.evaluated_at = 0
-        self.logged_updates, self.logged_time = 0, self.began
+        self.logged_updates, self.logged_time = 0, time.perf_counter()
 
     def restore(self) -> None:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
@@ -128,13 +130,17 @@ class _Session:
         self.saved_at = self.trainer.counters.env_steps
 
 
-def train(config: TrainConfig, *, console=None, json_mode: bool = False) -> dict[str, Any]:
+def train(
+    config: TrainConfig, *, console=None, json_mode: bool = False, began: float | None = None
+) -> dict[str, Any]:
     """Train to `env_steps`, evaluate, write the run directory; the result as in result.json.
 
-    Resumes a run that was stopped, to the same numbers. Raises ConfigError, CheckpointError,
+    Resumes a run that was stopped, to the same numbers. Wall times count from `began`, a reading
+    of time.perf_counter (default: now). Raises ConfigError, CheckpointError,
     EnvError, StorageError, RunLockedError, LearningError and InterruptedRunError, each with its
     exit code and one line.
     """
+    began = time.perf_counter() if began is None else began
     run = RunDir.create(config.resolved_run_dir)
     with run, compiling.counted() as compiled:
         trainer = Trainer(config)
@@ -142,12 +148,12 @@ def train(config: TrainConfig, *, console=None, json_mode: bool = False) -> dict
         ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
         run.ensure_config(record, ignore=ignore)
         with TrainProgress(config.env_steps, console, quiet=json_mode) as bar:
-            session = _Session(config, run, trainer, bar)
+            session = _Session(config, run, trainer, bar, began)
             session.compiled = compiled
             session.restore()
             run.write_json(run.config.name, record)
             _run_to_end(session)
-            return finish(config, run, trainer, session.clock(), bar)
+            return finish(config, run, trainer, session.clock, bar)
 
 
 def _run_to_end(session: _Session) -> None:

@@ -63,6 +63,7 @@ class Trainer:
         self.driver = Driver(env, config.seed)
         self.carry = self.agent.init_carry(config.num_envs)
         self.state = learner.init(self.net, self.stream(INIT, 0))
+        setup.check_memory(config, self.spec)
         self.replay = replay_lib.init(
             config.replay_capacity, config.num_envs, self.spec.obs_dim, self.spec.action_dim
         )

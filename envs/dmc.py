@@ -78,6 +78,9 @@ class DmcSimulator:
             warnings.simplefilter("ignore")
             # some models (lqr) are drawn when they are built: the same draw for everybody
             self.env = suite().load(domain, task, task_kwargs={"random": 0})
+        self.env.task._random = np.random.RandomState()
+        # quadruped-escape would open OpenGL to show its terrain to a camera nobody uses
+        self.env.physics._make_rendering_contexts = lambda: None
         self._action = self.env.action_spec()
         self._pristine = {k: v.copy() for k, v in _model_arrays(self._model).items()}
         self._camera: Any = None
@@ -94,6 +97,8 @@ class DmcSimulator:
         """Start an episode."""
         if seed is not None:
             self.env.task._random = np.random.RandomState(seed)
+        if self._model.nhfield:  # a new terrain: the camera has the old one on the graphics card
+            self.close()
         return _flat(self.env.reset().observation)
 
     def frame(self, action: np.ndarray) -> Frame:
@@ -159,6 +164,7 @@ def _flat(observation: Any) -> np.ndarray:
 def _model_arrays(model: Any) -> dict[str, np.ndarray]:
     """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
     prefixes = ("body_", "geom_", "site_", "dof_", "jnt_", "actuator_", "qpos", "tendon_", "eq_")
+    prefixes = (*prefixes, "hfield_")
     found = {}
     for name in dir(model):
         if name.startswith(prefixes):

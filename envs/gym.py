@@ -43,6 +43,7 @@ def gym_spec(env_id: str, action_repeat: int = 1) -> EnvSpec:
     env = simulator.env
     limit = env.spec.max_episode_steps if env.spec else None
     obs_dim = int(simulator.reset(0).size)
+    _check_saving(simulator)
     simulator.close()
     return EnvSpec(
         env_id=env_id,
@@ -72,7 +73,7 @@ class GymSimulator:
 
         try:
             with quiet_mujoco():
-                env = gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
+                env = _make(env_id)
         except (gymnasium.error.Error, ImportError, TypeError, ModuleNotFoundError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error
@@ -115,11 +116,6 @@ class GymSimulator:
         state = {f"env/{name}": value for name, value in numbers.items()}
         if getattr(env, "data", None) is not None and hasattr(env, "model"):
             state |= mjstate.get_state(env.model, env.data)
-        elif not hasattr(env, "state"):
-            raise EnvError(
-                f"{self.env.spec and self.env.spec.id} keeps its state where it cannot be saved; "
-                "MuJoCo and classic-control environments can"
-            )
         state["random"] = pack_streams([env.np_random])
         state["elapsed"] = np.array(self._limit()._elapsed_steps or 0)
         return state
@@ -172,6 +168,33 @@ class GymSimulator:
     def close(self) -> None:
         """Close it."""
         self.env.close()
+
+
+def _make(env_id: str) -> Any:
+    """The environment, able to render if its class says that it can."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    made_by = gymnasium.spec(env_id).entry_point
+    creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
+    modes = getattr(creator, "metadata", {}).get("render_modes") or ()
+    if "rgb_array" in modes:
+        return gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
+    return gymnasium.make(env_id, disable_env_checker=True)
+
+
+def _check_saving(simulator: GymSimulator) -> None:
+    """Save, step, go back, step again: refuse what does not repeat itself. Raises EnvError."""
+    action = np.full(np.shape(simulator._low), 0.1)
+    simulator.frame(action)
+    saved = simulator.get_state()
+    first = simulator.frame(action)
+    simulator.set_state(saved)
+    if not np.array_equal(first.obs, simulator.frame(action).obs, equal_nan=True):
+        raise EnvError(
+            f"{simulator.env.spec and simulator.env.spec.id} keeps its state where it cannot be "
+            "saved, so a run could not be resumed: keep it in numeric attributes (self.x = ...)"
+        )
 
 
 class _NoLimit:

@@ -85,9 +85,9 @@ class NativeVectorEnv(SimulatorVectorEnv):
 
         Without a seed the random streams go on. Returns obs [E, O] float64 and info.
         """
-        if seed is not None:
-            self.simulators.reseed(seed)
         chosen = self._chosen(options)
+        if seed is not None:
+            self.simulators.reseed(seed, chosen)
         self._start(np.flatnonzero(chosen))
         self._obs = obs = self._task.observe(np, self._data)
         return obs.copy(), step_info(np.zeros(self.num_envs, bool), chosen)

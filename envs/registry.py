@@ -7,6 +7,7 @@ latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
 import difflib
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,8 @@ def resolve(env_id: str) -> tuple[str, str]:
     name = _plain(env_id)
     if name in TASKS:
         return "native", name
+    if ":" in name:
+        return "gym", _imported(name)
     forced = name.startswith(FORCE_DMC)
     bare = name.removeprefix(FORCE_DMC)
     if not forced and bare in _gymnasium_ids():
@@ -114,6 +117,21 @@ def resolve(env_id: str) -> tuple[str, str]:
     raise UnknownTaskError(
         f"unknown task {env_id!r}: did you mean {near}? `latentmpc tasks` lists them"
     )
+
+
+def _imported(name: str) -> str:
+    """`module:Id` as it is, once the module has registered its environments."""
+    module, _, env_id = name.partition(":")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UnknownTaskError(
+            f"{name}: cannot import {module!r} ({error}); is it installed, or its folder on "
+            "PYTHONPATH?"
+        ) from error
+    if env_id not in _gymnasium_ids():
+        raise UnknownTaskError(f"{name}: {module} registers no {env_id!r} with Gymnasium")
+    return env_id
 
 
 def _gymnasium_ids() -> list[str]:

@@ -48,9 +48,16 @@ class Simulators:
         self.streams = make_streams(None, count)
         self._camera: Any = None
 
-    def reseed(self, seed: int | Sequence[int | None] | None) -> None:
-        """New random streams, as `make_streams` makes them."""
-        self.streams = make_streams(seed, self.count)
+    def reseed(self, seed: int | Sequence[int | None] | None, chosen: Any = None) -> None:
+        """New random streams, as `make_streams` makes them, for the `chosen` ([E] bool; all).
+
+        Those whose seed in a list is None keep theirs.
+        """
+        keep = np.zeros(self.count, bool) if chosen is None else ~chosen
+        if seed is not None and not isinstance(seed, int | np.integer):
+            keep = keep | np.array([s is None for s in seed], bool)
+        new = make_streams(seed, self.count)
+        self.streams = [self.streams[i] if keep[i] else new[i] for i in range(self.count)]
 
     def frame(self, ids: np.ndarray | None) -> np.ndarray:
         """Advance some simulators (None: all) by one frame of `data.ctrl`.

@@ -96,6 +96,10 @@ class PlannerConfig:
         for field in ("temperature", "init_std", "min_std", "learning_rate"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"planner.{field} must be positive, got {getattr(self, field)}")
+        if self.min_std > self.init_std:
+            raise ValueError(
+                f"planner.min_std must be at most init_std={self.init_std}, got {self.min_std}"
+            )
         if not 0 <= self.num_prior_samples < self.num_samples:
             raise ValueError(
                 f"planner.num_prior_samples must lie in [0, num_samples={self.num_samples}), "

@@ -74,9 +74,20 @@ def begin(config: PlannerConfig, plan: Plan) -> State:
 def scorer(
     config: PlannerConfig, model: Model, params: Params, latent, key: Array
 ) -> Callable[[Array], Scored]:
-    """Gives sequences [N, H, A] their values, all with one key: they compare on equal terms."""
+    """Gives sequences [N, H, A] their values, all with one key: they compare on equal terms.
+
+    A sequence that is not finite (a prior may give one) becomes zeros worth -inf: it weighs
+    nothing, and nothing times NaN would still be NaN.
+    """
     model = averse(config, model)
-    return lambda actions: Scored(actions, score(model, params, latent, actions, key))
+
+    def scored(actions: Array) -> Scored:
+        finite = jnp.isfinite(actions).all((1, 2))
+        actions = jnp.where(finite[:, None, None], actions, 0.0)
+        values = score(model, params, latent, actions, key)
+        return Scored(actions, jnp.where(finite, values, -jnp.inf))
+
+    return scored
 
 
 def led_by_prior(config: PlannerConfig, model: Model, params: Params, latent, key: Array) -> Array:

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 VERBS: dict[str, tuple[str, str]] = {
     "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
     "eval": ("scripts.eval", "run a trained run or checkpoint closed-loop and report"),
+    "bench": ("scripts.bench", "agents on a suite of tasks: intervals, latency, an oracle"),
+    "compare": ("scripts.compare", "paired differences of two result sets on common episodes"),
+    "sweep": ("scripts.sweep", "planner settings against return and latency; recommends one"),
     "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
     "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
 }
+RESUMABLE = ("train", "bench", "sweep")
 EXIT_INTERRUPTED = 130
 
 HELP = """usage: latentmpc VERB [OPTIONS]
@@ -31,8 +35,8 @@ Example: latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartp
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
-    0 ok, 1 unexpected, 2 usage or config, 3 bad checkpoint, 4 environment, 6 locked,
-    130 interrupted.
+    0 ok, 1 unexpected, 2 usage or config, 3 bad checkpoint, 4 environment, 5 diverged,
+    6 locked, 130 interrupted.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     verb = args[0] if args else ""
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # after a verb's --help
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
-        resume = "; the same command resumes" if verb == "train" else ""
+        resume = "; the same command resumes" if verb in RESUMABLE else ""
         return _fail(f"interrupted{resume}", EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader (`| head`) has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,5 +1,6 @@
 """`latentmpc train ENV`: learn a world model on a task, evaluate it, write a run directory."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated
@@ -45,6 +46,7 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
 
 def main(argv: Sequence[str]) -> int:
     """Train; 0 when the run is complete."""
+    began = time.perf_counter()
     flags = parse_train(argv)
     config = flags.config_of()
 
@@ -55,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         require_task(config.env_id)
         from agents.train import train
 
-        result = train(config, console=stderr_console(), json_mode=flags.json)
+        result = train(config, console=stderr_console(), json_mode=flags.json, began=began)
     if flags.json:
         print_json(result)
     else:

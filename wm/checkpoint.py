@@ -130,8 +130,13 @@ def read_json(path: Path | str, name: str) -> Any:
 
 def prune(directory: Path | str, keep: int = 2) -> None:
     """Remove all but the newest `keep` checkpoints."""
-    for path in sorted(_committed(Path(directory)), key=_step)[: -max(keep, 1)]:
+    for path in committed(directory)[max(keep, 1) :]:
         _remove(path)
+
+
+def committed(directory: Path | str) -> list[Path]:
+    """Checkpoints of a directory, newest first; not verified."""
+    return sorted(_committed(Path(directory)), key=_step, reverse=True)
 
 
 def discard_after(directory: Path | str, step: int) -> None:
@@ -204,7 +209,7 @@ def _remove(path: Path) -> None:
 
 def _refusal(path: Path, problem: str) -> CheckpointError:
     """The one line shown for a damaged checkpoint."""
-    others = sorted(_committed(path.parent), key=_step, reverse=True)
+    others = committed(path.parent)
     good = next((p for p in others if p.name != path.name and not manifest.problem(p)), None)
     way = "no other good checkpoint there: start again with another --run-dir"
     if good:

@@ -32,7 +32,7 @@ def storage_error(path: Path, error: Exception, note: str = "") -> StorageError:
     parts = [f"cannot use {path}: {cause} ({free_space(path)})"]
     if note:
         parts.append(note)
-    parts.append("free some space or choose another --run-dir, then type the same command again")
+    parts.append("free some space or choose another directory, then type the same command again")
     return StorageError("; ".join(parts))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 
 from agents import compiling
-from agents.config import ConfigError, TrainConfig
+from agents.config import ConfigError, EvalConfig, TrainConfig
+from agents.evaluate import evaluate_path
 from agents.rundir import RunDir
 from agents.train import train
 from agents.trainer import Trainer
 from planning.config import PlannerConfig
 from wm import checkpoint
+from wm.checkpoint import CheckpointError
 from wm.config import LearnerConfig, ModelConfig
 
 SMALL = {
@@ -120,6 +123,21 @@ def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole, pieces)
 
 
+def test_a_ring_that_wrapped_many_times_resumes_from_either_checkpoint(tmp_path):
+    """Rows that the ring has overwritten are in no checkpoint; those both need stay on disk."""
+    small = {"replay_capacity": 60, "save_every": 40, "eval_every": 0, "env_steps": 480}
+    run_dir = tmp_path / "whole"
+    train(config(run_dir, **small), json_mode=True)
+    _, whole = arrays(run_dir)
+    for newest_too in (True, False):
+        again = tmp_path / f"again-{newest_too}"
+        train(config(again, **{**small, "env_steps": 400}), json_mode=True)
+        if not newest_too:
+            shutil.rmtree(checkpoint.latest(RunDir(again).checkpoints))
+        train(config(again, **small), json_mode=True)
+        jax.tree.map(np.testing.assert_array_equal, whole, arrays(again)[1])
+
+
 def test_killed_at_random_resumes_bit_identically(finished, tmp_path):
     run_dir = tmp_path / "killed"
     process = subprocess.Popen(command(run_dir), stderr=subprocess.DEVNULL)
@@ -167,8 +185,6 @@ def test_other_settings_in_the_same_run_are_refused(finished):
 
 
 def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path):
-    import shutil
-
     run_dir = tmp_path / "corrupt"
     shutil.copytree(finished[0], run_dir)
     good, bad = sorted((run_dir / "checkpoints").glob("0*"))
@@ -181,6 +197,49 @@ def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path):
     assert target.name in done.stderr
     assert good.name in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_damaged_replay_names_the_checkpoint_that_can_be_resumed(finished, tmp_path):
+    run_dir = tmp_path / "torn"
+    shutil.copytree(finished[0], run_dir)
+    good, newest = sorted((run_dir / "checkpoints").glob("0*"))
+    torn = max((run_dir / "replay").glob("*.npz"))
+    torn.write_bytes(torn.read_bytes()[:-1])
+    with pytest.raises(CheckpointError) as caught:
+        train(config(run_dir, env_steps=500), json_mode=True)
+    assert torn.name in str(caught.value) and f"last good checkpoint: {good}" in str(caught.value)
+    shutil.rmtree(newest)  # as the message says
+    train(config(run_dir), json_mode=True)
+    assert_same_run(finished[0], run_dir)
+
+
+def test_another_evaluation_of_a_run_writes_where_it_is_told(finished, tmp_path):
+    run_dir, out = finished[0], tmp_path / "eval"
+    copied = tmp_path / "best"  # a checkpoint under a name of the user's own
+    newest = checkpoint.latest(RunDir(run_dir).checkpoints)
+    shutil.copytree(newest, copied)
+    result = evaluate_path(EvalConfig(path=str(copied), episodes=2, out=str(out)))
+    assert sorted(p.name for p in out.iterdir()) == ["eval.json", "result.json"]
+    assert json.loads((out / "result.json").read_text())["seed"] == result["seed"]
+    with pytest.raises(ConfigError, match="directory of a training"):
+        evaluate_path(EvalConfig(path=str(copied), out=str(run_dir)))
+    with pytest.raises(ConfigError, match=r"obs_dim: 5 here, 17 there; action_dim"):
+        evaluate_path(EvalConfig(path=str(copied), env_id="cheetah-run"))
+    same = EvalConfig(path=str(copied), env_id="cartpole-balance", episodes=1)
+    assert evaluate_path(same)["env_id"] == "cartpole-balance"
+
+
+def test_adapted_simulators_resume_too(tmp_path):
+    """Simulators whose saved arrays differ in shape before and after their first step."""
+    small = {"env_id": "Pendulum-v1", "action_repeat": 4, "eval_every": 0, "eval_episodes": 1}
+    train(config(tmp_path / "whole", **small), json_mode=True)
+    for steps in (200, 400):
+        train(config(tmp_path / "pieces", **small, env_steps=steps), json_mode=True)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        arrays(tmp_path / "whole")[1]["train"],
+        arrays(tmp_path / "pieces")[1]["train"],
+    )
 
 
 def test_nothing_compiles_after_the_first_cycles(tmp_path):

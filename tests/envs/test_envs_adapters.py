@@ -5,7 +5,7 @@ import pytest
 
 from envs.gym import make_gym
 from envs.registry import list_tasks, make_vec
-from envs.spec import EnvError
+from envs.spec import EnvError, UnknownTaskError
 
 QUICK = [
     "dmc/cartpole-swingup",
@@ -150,3 +150,64 @@ def test_bad_input_is_named():
         env.step(np.array([[0.0], [np.nan]]))
     with pytest.raises(EnvError, match="at least 1"):
         make_vec("Pendulum-v1", 1, action_repeat=-1)
+
+
+USER_MODULE = """
+import gymnasium, numpy as np
+SPACE = gymnasium.spaces.Box(-9, 9, (1,))
+class Kept(gymnasium.Env):
+    observation_space = action_space = SPACE
+    def __init__(self): self.x = 0.0
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = float(self.np_random.normal())
+        return np.array([self.x], np.float32), {}
+    def step(self, action):
+        self.x += float(action[0])
+        return np.array([self.x], np.float32), -abs(self.x), False, False, {}
+class Hidden(gymnasium.Env):
+    observation_space = action_space = SPACE
+    def __init__(self): self.box = [0.0]
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.box[0] = 0.0
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        self.box[0] += float(action[0])
+        return np.array(self.box, np.float32), 0.0, False, False, {}
+gymnasium.register("Kept-v0", Kept, max_episode_steps=20)
+gymnasium.register("Hidden-v0", Hidden, max_episode_steps=20)
+"""
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    (tmp_path / "users_envs.py").write_text(USER_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_an_environment_of_ones_own_is_named_by_its_module(user_module):
+    env = make_vec("users_envs:Kept-v0", 2)
+    obs, _ = env.reset(seed=0)
+    after, reward, *_ = env.step(np.full((2, 1), 0.5))
+    np.testing.assert_allclose(after, obs + 4.5, rtol=1e-6)  # actions fill the range of the space
+    np.testing.assert_allclose(reward, -np.abs(after[:, 0]), rtol=1e-6)
+    state = env.get_state()
+    once, *_ = env.step(np.zeros((2, 1)))
+    env.set_state(state)
+    np.testing.assert_array_equal(env.step(np.zeros((2, 1)))[0], once)
+    with pytest.raises(UnknownTaskError, match="registers no 'Other-v0'"):
+        make_vec("users_envs:Other-v0", 1)
+    with pytest.raises(UnknownTaskError, match="cannot import 'no_such_module'"):
+        make_vec("no_such_module:X-v0", 1)
+
+
+def test_state_that_cannot_be_saved_is_refused_before_anything_is_lost(user_module):
+    with pytest.raises(EnvError, match="Hidden-v0 keeps its state where it cannot be saved"):
+        make_vec("users_envs:Hidden-v0", 1)
+
+
+def test_unseeded_simulators_differ():
+    env = make_vec("fish-swim", 2)
+    obs, _ = env.reset()
+    assert np.abs(obs[0] - obs[1]).max() > 0

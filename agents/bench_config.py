@@ -1,0 +1,159 @@
+"""Settings of a bench: which tasks, agents and seeds, under which clocks. Imports no jax."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
+from agents.schema import unknown
+from planning.config import PlannerConfig
+from wm.config import LearnerConfig
+
+AGENTS = ("plan", "prior", "random", "zero", "oracle")
+CORE = (
+    "cartpole-swingup",
+    "ball_in_cup-catch",
+    "reacher-easy",
+    "finger-spin",
+    "walker-walk",
+    "cheetah-run",
+    "pendulum-swingup",
+)
+GYM = ("InvertedPendulum-v5", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks, and how they are trained where no checkpoint is given."""
+
+    tasks: tuple[str, ...]
+    train: TrainConfig
+
+
+SUITES = {
+    "quick": Suite(
+        ("cartpole-swingup", "pendulum-swingup", "ball_in_cup-catch"),
+        TrainConfig(
+            action_repeat=4,
+            env_steps=8_000,
+            eval_every=2_000,
+            learner=LearnerConfig(batch_size=64, target_rate=0.02),
+            planner=PlannerConfig(horizon=4),
+        ),
+    ),
+    "dmc-core": Suite(CORE, TrainConfig()),
+    "gym-v5": Suite(GYM, TrainConfig()),
+}
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Settings of one bench."""
+
+    tasks: str = ""
+    """Task ids, comma-separated; default: those of the suite."""
+    suite: str = "quick"
+    """quick, dmc-core or gym-v5: tasks, and the training settings below that suit them."""
+    agents: str = "plan,prior,random,zero,oracle"
+    """Any of plan, prior, random, zero and oracle (the planner on the true simulator)."""
+    seeds: str = "0"
+    """Training seeds, comma-separated: one model each a task."""
+    runs: str = ""
+    """Runs or checkpoints, comma-separated, to evaluate instead of training their task."""
+    episodes: int = 10
+    """Evaluation episodes of each agent, on the same starts for all."""
+    oracle_episodes: int = 3
+    """Episodes of the oracle, which is slow."""
+    eval_seed: int = 1000
+    """Seed of the first episode; episode i starts from seed + i."""
+    clock: str = "free"
+    """free, measured or fixed:MS, or several: what thinking costs. free is always run beside."""
+    meanwhile: Literal["hold", "plan"] = "hold"
+    """While the planner thinks: hold the last action, or play the rest of the last plan."""
+    out: str = ""
+    """Output directory; the same command resumes it. Default: runs/bench-SUITE."""
+    executor: str = "local"
+    """local, ray or slurm."""
+    jobs: int = 1
+    """Points at once. More than one share the cores, and their latencies say so."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
+    train: TrainConfig = field(default_factory=lambda: SUITES["quick"].train)
+
+    def __post_init__(self):
+        """Reject what cannot be run. Raises ConfigError naming the setting."""
+        from agents.clock_config import Clock
+        from agents.executors.run import check
+
+        _known("suite", [self.suite], SUITES)
+        _known("agent", self.agent_list, AGENTS)
+        for name in ("episodes", "oracle_episodes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed(self.eval_seed)
+        for text in self.clock_list:
+            Clock.parse(text)
+        for seed in self.seed_list:
+            check_seed(seed)
+        check(self.executor, self.jobs)
+
+    @property
+    def task_list(self) -> tuple[str, ...]:
+        """Ids of the tasks."""
+        return _items(self.tasks) or SUITES[self.suite].tasks
+
+    @property
+    def agent_list(self) -> tuple[str, ...]:
+        """Agents, in the order given. Raises ConfigError when there is none."""
+        if not (found := _items(self.agents)):
+            raise ConfigError(f"agents must name at least one of {', '.join(AGENTS)}")
+        return found
+
+    @property
+    def clock_list(self) -> tuple[str, ...]:
+        """Clocks, free first."""
+        return tuple(dict.fromkeys(("free", *_items(self.clock))))
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """Training seeds. Raises ConfigError for what is no integer."""
+        try:
+            seeds = tuple(int(text) for text in _items(self.seeds))
+        except ValueError:
+            raise ConfigError(
+                f"seeds must be integers, comma-separated, got {self.seeds!r}"
+            ) from None
+        if not seeds:
+            raise ConfigError("seeds must name at least one training seed, as in 0,1")
+        return seeds
+
+    @property
+    def run_list(self) -> tuple[str, ...]:
+        """Paths of the given runs and checkpoints."""
+        return _items(self.runs)
+
+    @property
+    def directory(self) -> str:
+        """`out`, or runs/bench-SUITE where it was not given."""
+        return self.out or f"runs/bench-{self.suite}"
+
+    def training(self, task: str, seed: int) -> TrainConfig:
+        """Settings of the training of one task and seed, which lives inside the bench."""
+        run_dir = f"{self.directory}/train/{task.replace('/', '-')}-{seed}"
+        return replace(self.train, env_id=task, seed=seed, run_dir=run_dir)
+
+
+def suite_base(given: Mapping[str, Any]) -> BenchConfig:
+    """Defaults for settings given so far: those of the suite. Raises ConfigError."""
+    suite = str(given.get("suite", "quick"))
+    _known("suite", [suite], SUITES)
+    return BenchConfig(suite=suite, train=SUITES[suite].train)
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+
+
+def _known(what: str, names: Any, known: Any) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, known, f"expected {', '.join(known)}")

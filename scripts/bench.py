@@ -1,0 +1,67 @@
+"""`latentmpc bench`: agents on a suite of tasks, with intervals, latency and an oracle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+import tyro
+
+from agents.bench_config import BenchConfig, suite_base
+from scripts.flags import parse
+
+
+@dataclass(frozen=True)
+class BenchFlags(BenchConfig):
+    """How good is a controller, and how much of it is model and how much planner?"""
+
+    tasks: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TASK,TASK...]")] = ""
+    """Task ids, comma-separated; default: those of the suite."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (`[planner]` and `[train]` as tables)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the summary, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> BenchConfig:
+        """The settings alone."""
+        return BenchConfig(**{f.name: getattr(self, f.name) for f in fields(BenchConfig)})
+
+
+def parse_bench(argv: Sequence[str]) -> BenchFlags:
+    """Settings from the command line. Raises ConfigError."""
+    return parse("bench", BenchFlags, BenchConfig, argv, positional="tasks", base=suite_base)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run or resume the bench; 0 when every point has a result, else 1."""
+    flags = parse_bench(argv)
+    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
+    from scripts.tasks import require_task
+
+    console = stderr_console()
+    with stdout_to_stderr(flags.json):
+        for task in flags.task_list:
+            require_task(task)
+        from agents.bench import bench
+        from agents.bench_tables import tables
+
+        summary = bench(flags.config_of(), lambda line: console.print(line, markup=False))
+    if flags.json:
+        print_json(summary)
+    else:
+        for table in tables(summary).values():
+            print_table(_rich(table))
+        print(f"report: {flags.directory}/report.html")
+    return 1 if summary["failures"] else 0
+
+
+def _rich(table):
+    """A table of the report for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=table.title, title_justify="left", caption=table.note or None)
+    for name in table.header:
+        shown.add_column(Text(name))
+    for row in table.rows:
+        shown.add_row(*[Text(cell) for cell in row])
+    return shown

@@ -1,0 +1,37 @@
+"""`latentmpc compare A B`: paired differences of two result sets on the episodes both have."""
+
+import sys
+from collections.abc import Sequence
+
+from agents.config import ConfigError
+
+USAGE = """usage: latentmpc compare A B [--json]
+
+Paired differences of returns, A - B, on common tasks and episode seeds.
+
+A and B are output directories of `latentmpc bench`, runs of `latentmpc train` or `--out`
+directories of `latentmpc eval`. Says whether each difference is resolved (its 95 % interval leaves
+zero out) and, where it is not, how many episodes would resolve a difference of that size.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compare; 0 also when nothing is resolved."""
+    if "-h" in argv or "--help" in argv:
+        print(USAGE, end="")
+        return 0
+    paths = [arg for arg in argv if not arg.startswith("-")]
+    strange = [arg for arg in argv if arg.startswith("-") and arg != "--json"]
+    if strange:
+        raise ConfigError(f"unknown flag {strange[0]}; see latentmpc compare --help")
+    if len(paths) != 2:
+        raise ConfigError(f"compare needs two directories, got {len(paths)}: latentmpc compare A B")
+    from agents.compare import compare, lines
+    from scripts.output import print_json
+
+    comparison = compare(*paths)
+    if "--json" in argv:
+        print_json(comparison)
+    else:
+        sys.stdout.write("\n".join(lines(comparison)) + "\n")
+    return 0
