@@ -1,0 +1,240 @@
+"""What a sweep writes: tables, one self-contained page, Markdown, TOML."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from agents import sweep_plots
+from agents.bench_report import TABLE_STYLE
+from agents.bench_tables import Table, difference, number, within
+from agents.report import STYLE
+from agents.rundir import plain
+from agents.sweep_config import SweepPlan
+from agents.sweep_decide import Candidate
+from agents.sweep_summary import recommended_toml, training_toml
+from wm.durable import write_atomically
+
+Row = dict[str, Any]
+ORDER = ("complete", "running", "stopped", "over budget", "failed")
+
+
+def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
+    """Write all files of a sweep but its points. Raises StorageError."""
+    out = plan.directory
+    rows = [row for candidate in candidates for row in candidate.rows]
+    lines = [json.dumps(plain(row), sort_keys=True, separators=(",", ":")) for row in rows]
+    _write(out / "results.jsonl", "".join(f"{line}\n" for line in lines))
+    _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    _write(out / "summary.md", markdown(summary))
+    _write(out / "report.html", page(summary))
+    _write_recommendation(out, candidates, summary)
+
+
+def _write_recommendation(out: Path, candidates: Sequence[Candidate], summary: Row) -> None:
+    """The recommendation's files, and none of an earlier sweep."""
+    for name in ("recommended.toml", "recommended-train.toml"):
+        (out / name).unlink(missing_ok=True)
+    if (found := summary["recommendation"]) is None:
+        return
+    _write(out / "recommended.toml", recommended_toml(summary))
+    if found["training"]:
+        config = next(c.setting.config for c in candidates if c.name == found["name"])
+        _write(out / "recommended-train.toml", training_toml(config))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, text.encode())
+
+
+def tables(summary: Row) -> dict[str, Table]:
+    """The settings, best first, and what failed."""
+    made = {"settings": _settings(summary), "failures": _failures(summary)}
+    return {name: table for name, table in made.items() if table.rows}
+
+
+def _settings(summary: Row) -> Table:
+    ordered = sorted(summary["settings"], key=lambda s: _order(s, summary))
+    rows = [
+        [
+            s["name"],
+            within(s["return_mean"], s["return_ci95"]),
+            difference(s["versus_trained"]) if s["versus_trained"] else "",
+            number(s["plan_ms"]["p50"]),
+            number(s["plan_ms"]["p99"]),
+            f"{s['episodes_valid']} / {s['episodes_run']}",
+            number(s["compile_s"]),
+            _state(s, summary),
+        ]
+        for s in ordered
+    ]
+    header = (
+        "setting",
+        "return",
+        "against as trained",
+        "p50 ms",
+        "p99 ms",
+        "valid / run",
+        "compile s",
+        "",
+    )
+    return Table(f"Sweep of {summary['task']}", _note(summary), header, rows)
+
+
+def _order(setting: Row, summary: Row) -> tuple:
+    found = summary["recommendation"]
+    chosen = found is not None and setting["name"] == found["name"]
+    mean = setting["return_mean"]
+    fits = setting["feasible"] or setting["status"] != "complete"
+    return not chosen, ORDER.index(setting["status"]), not fits, -(mean or 0), setting["name"]
+
+
+def _state(setting: Row, summary: Row) -> str:
+    """What became of a setting."""
+    found = summary["recommendation"]
+    if found is not None and setting["name"] == found["name"]:
+        return "recommended"
+    if setting["note"]:
+        return setting["note"]
+    words = []
+    if setting["status"] == "running":
+        words.append("interrupted")
+    if setting["episodes_run"] and not setting["feasible"]:
+        words.append("over the budget")
+    if found is not None and setting["name"] in found["ties"]:
+        words.append("as good, slower")
+    if found is not None and setting["name"] in found["unresolved"]:
+        words.append("lower, not resolved")
+    return ", ".join(words)
+
+
+def _note(summary: Row) -> str:
+    """What must be known to read the figures."""
+    parts = [
+        "95 % intervals over episodes, on the same starts for all settings.",
+        "Latency: milliseconds a decision, compilation apart; the median over episodes.",
+    ]
+    if summary["episodes_run"] < summary["episodes_of_full_grid"] and summary["complete"]:
+        parts.append(
+            f"Early stopping: {summary['episodes_run']:,} of "
+            f"{summary['episodes_of_full_grid']:,} episodes were needed."
+        )
+    if summary["contended"]:
+        parts.append(
+            "Latencies were measured while other points ran or on other machines: measure again "
+            "with --executor local --jobs 1 --out elsewhere before relying on them."
+        )
+    if summary["recommendation"] and len(summary["settings"]) > 1:
+        parts.append("The best of many flatters itself a little: check it on seeds of its own.")
+    return " ".join([*parts, summary["lowered"]]).strip()
+
+
+def _failures(summary: Row) -> Table:
+    rows = [[f["setting"], f["reason"]] for f in summary["failures"]]
+    note = "They are tried again by the same command."
+    return Table("Failed settings", note, ("setting", "reason"), rows)
+
+
+def markdown(summary: Row) -> str:
+    """summary.md."""
+    parts = ["# Sweep", _md(_counts(summary)), _md(summary["verdict"])]
+    for table in tables(summary).values():
+        lines = [_md_row(table.header), _md_row(["---"] * len(table.header))]
+        lines += [_md_row(row) for row in table.rows]
+        parts += [f"## {_md(table.title)}", _md(table.note), "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _md_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_md(cell) for cell in cells) + " |"
+
+
+def _md(text: str) -> str:
+    """Text that Markdown takes for nothing else."""
+    return "".join("\\" + c if c in "|<>*_`" else c for c in text)
+
+
+def _counts(summary: Row) -> str:
+    stopped = sum(s["status"] in ("stopped", "over budget") for s in summary["settings"])
+    parts = [
+        summary["task"],
+        f"{len(summary['settings'])} settings",
+        f"{stopped} stopped early",
+        f"{summary['episodes_run']:,} of {summary['episodes_of_full_grid']:,} episodes run",
+        f"clock {summary['clock']}",
+        f"budget {number(summary['budget_ms'])} ms: {summary['budget_from']}",
+        f"compiling took {number(summary['compile_s'])} s",
+    ]
+    return " · ".join(parts)
+
+
+def page(summary: Row) -> str:
+    """report.html; nothing in it is fetched from elsewhere."""
+    title = f"Sweep: {summary['task']}"
+    made = tables(summary)
+    cards = [
+        _card("Return and latency", sweep_plots.pareto(summary), _pareto_note(summary), "wide"),
+        _card("Return over the grid", sweep_plots.heat_map(summary), _heat_note(summary), "wide"),
+        _toml_card(summary),
+        *[_table(table) for table in made.values()],
+    ]
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{escape(title)}</title><style>{STYLE}{TABLE_STYLE}</style><main>
+<h1>{escape(title)}</h1><p class="sub">{escape(_counts(summary))}</p>
+<div class="tiles">{_tiles(summary)}</div>
+<p>{escape(summary["verdict"])}</p>
+<div class="grid">{"".join(cards)}</div>
+</main></html>
+"""
+
+
+def _tiles(summary: Row) -> str:
+    found = summary["recommendation"]
+    tiles = [("none", "setting keeps the budget" if summary["complete"] else "recommended yet")]
+    if found:
+        low, high = (number(end) for end in found["return_ci95"])
+        tiles = [
+            (found["name"], "recommended"),
+            (number(found["return_mean"]), f"return, 95 % interval {low} to {high}"),
+            (f"{number(found['plan_ms']['p99'])} ms", "p99 of a decision"),
+        ]
+        if found["speedup_over_trained"]:
+            tiles.append((f"{found['speedup_over_trained']:.2g}x", "as fast as trained, at p99"))
+    tiles.append((f"{number(summary['budget_ms'])} ms", f"budget: {summary['budget_from']}"))
+    return "".join(
+        f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles
+    )
+
+
+def _pareto_note(summary: Row) -> str:
+    return "Up and to the left is better. On the front: " + ("; ".join(summary["front"]) or "none")
+
+
+def _heat_note(summary: Row) -> str:
+    shown = sweep_plots.widest_axes(summary)
+    others = [sweep_plots.short(n) for n in summary["axes"] if n not in shown]
+    best = f"Best over {', '.join(others)}. " if others else ""
+    return f"{best}In brackets: over the budget. Star: stopped early. Frame: recommended."
+
+
+def _toml_card(summary: Mapping[str, Any]) -> str:
+    if summary["recommendation"] is None:
+        return ""
+    text = escape(recommended_toml(summary))
+    return _card("recommended.toml", f"<pre>{text}</pre>", "For eval --config and train --config.")
+
+
+def _card(title: str, body: str, note: str = "", kind: str = "") -> str:
+    below = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section class="card {kind}"><h2>{escape(title)}</h2>{body}{below}</section>'
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    body = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+    return _card(table.title, body, table.note, "wide")
