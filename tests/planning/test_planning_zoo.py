@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planning import registry
-from planning.config import METHODS, PlannerConfig, evaluations
+from planning.config import METHODS, SAMPLING, PlannerConfig, evaluations
 from planning.types import Model, Plan, shift
 
 KEY = jax.random.key(0)
@@ -207,6 +207,18 @@ def test_a_broken_prior_does_not_spoil_the_search(method):
     assert float(info.fallback) == 0
 
 
+@pytest.mark.parametrize("method", SAMPLING)
+def test_a_broken_prior_weighs_nothing_even_among_the_elites(method):
+    """More elites than sequences that hold: what is left over is not finite."""
+    counts = {"num_samples": 16, "num_prior_samples": 8, "num_elites": 16}
+    config = PlannerConfig.customary(method, **counts)
+    improve = jax.jit(partial(registry.improve, config, LINE))
+    plan, info = improve(as_data(World(lead=np.nan)), jnp.zeros(1), registry.init(config, 1), KEY)
+    for x in plan:
+        assert np.isfinite(np.asarray(x)).all()
+    assert float(info.fallback) == 0 and float(info.invalid) == 0.5
+
+
 @every_planner
 def test_a_warm_start_is_not_lost(method):
     """From the optimal plan, what comes back is no worse than what went in."""
@@ -290,7 +302,10 @@ def test_evaluations_are_counted(method, changes):
         jax.debug.callback(lambda _: steps.append(1), a)
         return z + a, -jnp.sum(z**2), jnp.ones(())
 
-    model = LINE._replace(step=step)
+    def prior(params, z, key):  # another sequence for every key
+        return jnp.zeros(1) if key is None else jax.random.uniform(key, (1,))
+
+    model = LINE._replace(step=step, prior=prior)
     plan = registry.init(config, 1)
     jax.jit(partial(registry.improve, config, model))(as_data(World()), jnp.zeros(1), plan, KEY)
     jax.effects_barrier()
