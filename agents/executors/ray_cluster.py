@@ -77,13 +77,13 @@ class Ray:
 def _task() -> Any:
     """The function that Ray runs: finds modules as we do, then answers one task."""
 
-    def answer(paths: Sequence[str], task: str) -> tuple[str, str]:
+    def answer(paths: Sequence[str], task: str) -> list[str]:
         import sys
 
         sys.path.extend(path for path in paths if path not in sys.path)
         from agents.executors.worker import execute
 
-        return tuple(execute(task))
+        return list(execute(task))
 
     return answer
 

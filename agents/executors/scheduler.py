@@ -1,7 +1,7 @@
 """The queue in front of an executor: hand out tasks, try again what was killed. Imports no jax."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Protocol
 
 from agents.executors.worker import KILLED, Answer
@@ -31,7 +31,7 @@ class Executor(Protocol):
 
 def answers(
     executor: Executor, tasks: Mapping[str, str], retries: int, on_start: Callable[[str], object]
-) -> Iterator[tuple[str, Answer]]:
+) -> Generator[tuple[str, Answer], None, None]:
     """The final answer of every task (by key), as they come.
 
     A killed task goes to the end of the queue, `retries` times at most, so that one that kills

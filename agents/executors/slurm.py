@@ -95,14 +95,14 @@ class Slurm:
         return answer
 
 
-def _job(paths: list[str], directory: str, task: str) -> tuple[str, str]:
+def _job(paths: list[str], directory: str, task: str) -> list[str]:
     """What a job does: finds modules as we do, answers one task, keeps a result."""
     sys.path.extend(path for path in paths if path not in sys.path)
     _, point = json.loads(task)
     store, key = Store(directory), key_of(point)
     if (result := store.result(key)) is not None:  # of a job that outlived who asked for it
-        return OK, canonical(result)
+        return [OK, canonical(result)]
     answer = execute(task)
     if answer.status == OK:
         store.write(key, point, json.loads(answer.text))
-    return tuple(answer)
+    return list(answer)

@@ -36,6 +36,11 @@ def points(count, **more):
     return [{"name": f"n{x}", "x": x, **more} for x in range(count)]
 
 
+def values(outcomes, name="y"):
+    """One field of the results."""
+    return [outcome.result[name] for outcome in outcomes if outcome.result is not None]
+
+
 def executions(log):
     """How often each point was really begun."""
     return Counter(int(line.split()[0]) for line in Path(log).read_text().splitlines())
@@ -77,7 +82,7 @@ def test_files_and_results_depend_on_nothing(tmp_path, jobs, step):
     plain = run_all(work, "executor_workers:square", tmp_path / "plain", jobs=0)
     spread = run_all(work[::step], "executor_workers:square", tmp_path / "spread", jobs=jobs)
     assert plain == spread[::step]
-    assert [outcome.result["y"] for outcome in plain] == [0, 1, 4, 9, 16]
+    assert values(plain) == [0, 1, 4, 9, 16]
     assert files(tmp_path / "plain") == files(tmp_path / "spread")
 
 
@@ -97,7 +102,7 @@ def test_finished_points_are_not_redone(tmp_path):
 def test_points_asked_twice_are_done_once(tmp_path):
     work = points(2, log=str(tmp_path / "log"))
     outcomes = run_all(work + work, "executor_workers:square", tmp_path / "out", jobs=0)
-    assert [outcome.result["y"] for outcome in outcomes] == [0, 1, 0, 1]
+    assert values(outcomes) == [0, 1, 0, 1]
     assert executions(tmp_path / "log") == {0: 1, 1: 1}
 
 
@@ -128,7 +133,7 @@ def test_failures_are_kept_and_tried_again(tmp_path, jobs):
         assert session.store.failure(first[1].key) == first[1].error
         repaired.touch()
         second = session.submit(work)
-    assert [outcome.result["y"] for outcome in second] == [0, 1, 2, 3]
+    assert values(second) == [0, 1, 2, 3]
     assert [outcome.cached for outcome in second] == [True, False, True, False]
     assert executions(tmp_path / "log") == {0: 1, 1: 2, 2: 1, 3: 2}
 
@@ -178,7 +183,7 @@ def test_workers_print_nowhere_but_on_standard_error(tmp_path):
 def test_processes_stay_and_are_replaced(tmp_path):
     with Session("executor_workers:process", tmp_path, jobs=1, recycle=3) as session:
         rounds = [session.submit([{"x": x, "y": y} for x in range(2)]) for y in range(3)]
-    processes = [outcome.result["pid"] for done in rounds for outcome in done]
+    processes = [pid for done in rounds for pid in values(done, "pid")]
     assert processes[:3] == processes[:1] * 3 and processes[3:] == processes[3:4] * 3
     assert processes[0] != processes[3] and os.getpid() not in processes
     assert not any(map(alive, processes))
@@ -186,18 +191,18 @@ def test_processes_stay_and_are_replaced(tmp_path):
 
 def test_an_idle_worker_killed_is_replaced(tmp_path):
     with Session("executor_workers:process", tmp_path, retries=0) as session:
-        (first,) = session.submit([{"x": 1}])
-        os.kill(first.result["pid"], signal.SIGKILL)
-        eventually(lambda: not alive(first.result["pid"]))
-        (second,) = session.submit([{"x": 2}])
-    assert second.result["pid"] != first.result["pid"]
+        (first,) = values(session.submit([{"x": 1}]), "pid")
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: not alive(first))
+        (second,) = values(session.submit([{"x": 2}]), "pid")
+    assert second != first
 
 
 def test_workers_keep_to_their_share_of_the_cores(tmp_path):
     outcomes = run_all(points(4), "executor_workers:process", tmp_path, jobs=2)
     shares = [share_of_cores(slot, 2) for slot in range(2)]
-    assert all(outcome.result["cores"] in shares for outcome in outcomes)
-    assert {outcome.result["threads"] for outcome in outcomes} <= {str(len(s)) for s in shares}
+    assert all(cores in shares for cores in values(outcomes, "cores"))
+    assert set(values(outcomes, "threads")) <= {str(len(share)) for share in shares}
 
 
 def test_cores_are_shared_out_evenly(monkeypatch):
@@ -249,7 +254,7 @@ def test_a_session_goes_on_after_an_interruption(tmp_path):
     with Session("executor_workers:square", tmp_path, jobs=2, start=interrupt) as session:
         with contextlib.suppress(KeyboardInterrupt):
             session.submit(work)
-        assert [outcome.result["y"] for outcome in session.submit([{"x": 7}])] == [49]
+        assert values(session.submit([{"x": 7}])) == [49]
 
 
 @pytest.mark.parametrize(
