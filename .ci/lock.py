@@ -1,8 +1,9 @@
 """Resolve pyproject.toml into requirements.lock and requirements-dev.lock (`make lock`).
 
 Both pin every package with the hashes of all its files, so one pair serves Python 3.11 and 3.12
-on every platform; the second holds only what the `dev` extra adds. Versions stay as they are
-while the requirements allow: arguments go to pip-compile (`--upgrade`, `--upgrade-package NAME`).
+on every platform; the second holds only what the extras `dev` and `cluster` add (tests start a
+cluster). Versions stay as they are while the requirements allow: arguments go to pip-compile
+(`--upgrade`, `--upgrade-package NAME`).
 """
 
 import subprocess
@@ -57,11 +58,13 @@ def write(path: Path, pins: dict[str, str], note: str = "") -> None:
 
 def main() -> None:
     """Write both lock files."""
-    everything = compile_lock(read(RUNTIME, DEV), "--extra", "dev", *sys.argv[1:])
+    everything = compile_lock(
+        read(RUNTIME, DEV), "--extra", "dev", "--extra", "cluster", *sys.argv[1:]
+    )
     runtime = compile_lock(everything)
     write(RUNTIME, runtime)
     dev = {name: pin for name, pin in everything.items() if name not in runtime}
-    write(DEV, dev, " (the extra `dev`, without what requirements.lock holds)")
+    write(DEV, dev, " (the extras `dev` and `cluster`, without what requirements.lock holds)")
 
 
 if __name__ == "__main__":
