@@ -97,6 +97,7 @@ def _connection(ray: Any, jobs: int) -> Iterator[None]:
             folder = cleanup.enter_context(
                 tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
             )
+        cleanup.enter_context(_silent(ray))
         cleanup.callback(ray.shutdown)
         with _no_telemetry(), _signals_kept():
             if address:
@@ -128,6 +129,18 @@ def _init(ray: Any, where: str, **settings: Any) -> None:
         ray.init(log_to_driver=False, logging_level="ERROR", **settings)
     except Exception as error:  # Ray has no type for it
         raise ConfigError(f"no Ray cluster {where}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _silent(ray: Any) -> Iterator[None]:
+    """Ray prints the deaths of workers on standard output, whatever it is told about logs."""
+    printer = ray._private.worker
+    before = printer._worker_logs_enabled
+    printer._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        printer._worker_logs_enabled = before
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,6 +97,8 @@ def test_no_cluster_at_the_address_is_one_line(tmp_path, monkeypatch):
 
     class Deaf:
         """A Ray that finds nobody."""
+
+        _private = SimpleNamespace(worker=SimpleNamespace(_worker_logs_enabled=True))
 
         def is_initialized(self):
             return False
