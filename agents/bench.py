@@ -16,9 +16,12 @@ from agents.bench_report import write_bench_html, write_summary_md
 from agents.bench_rows import grouped
 from agents.config import ConfigError
 from agents.executors.run import Outcome, Session
+from agents.load import find_checkpoint
 from agents.points import WORKER, eval_point, train_point
 from agents.rundir import RunDir, plain
+from agents.schema import train_config_from
 from envs.registry import make_spec
+from wm import checkpoint
 from wm.durable import write_atomically
 
 Row = dict[str, Any]
@@ -66,12 +69,11 @@ def _teller(say: Told) -> Callable[[str, Mapping[str, Any], Outcome], None]:
 
 def _given_runs(config: BenchConfig) -> dict[tuple[str, int], str]:
     """(task, training seed) to the path of a given checkpoint. Raises ConfigError."""
-    from agents.load import find_checkpoint
-
     given = {}
     for path in config.run_list:
-        stored = json.loads((find_checkpoint(path) / "config.json").read_bytes())
-        key = stored["env_id"], stored["seed"]
+        found = find_checkpoint(path)
+        trained = train_config_from(checkpoint.read_json(found, "config.json"), str(found))
+        key = trained.env_id, trained.seed
         if key[0] not in config.task_list:
             raise ConfigError(
                 f"{path} was trained on {key[0]}, which is none of the tasks: add it to them "
@@ -138,10 +140,8 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
 
 def _repeat_of(trained: Mapping[int, str]) -> Row:
     """Floors act as often as the models they are compared with."""
-    from agents.load import find_checkpoint
-
     for path in trained.values():
-        spec = json.loads((find_checkpoint(path) / "spec.json").read_bytes())
+        spec = checkpoint.read_json(find_checkpoint(path), "spec.json")
         return {"action_repeat": spec["action_repeat"]}
     return {}
 

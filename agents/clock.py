@@ -45,6 +45,7 @@ class _Schedule:
 
     def idle(self, frame: int) -> bool:
         """Whether a decision begins at this frame."""
+        self._settle(frame)
         return self._coming is None and frame >= self._due
 
     def begin(self, frame: int, actions: np.ndarray, late: int) -> None:
@@ -55,10 +56,14 @@ class _Schedule:
 
     def action(self, frame: int) -> np.ndarray:
         """What is played at this frame, [E, A]."""
-        if self._coming is not None and frame >= self._coming[1]:
-            (self._force, self._since), self._coming = self._coming, None
+        self._settle(frame)
         played = (frame - self._since) // self.period
         return self._force[min(played, len(self._force) - 1)]
+
+    def _settle(self, frame: int) -> None:
+        """A decision that is ready comes into force."""
+        if self._coming is not None and frame >= self._coming[1]:
+            (self._force, self._since), self._coming = self._coming, None
 
 
 def evaluate_clocked(

@@ -49,14 +49,17 @@ class EvalResult:
         return asdict(self)
 
 
-def evaluate(agent: Agent, params: Any, env, seed: int, discount: float) -> tuple[EvalResult, dict]:
+def evaluate(
+    agent: Agent, params: Any, env, seed: int | list[int], discount: float
+) -> tuple[EvalResult, dict]:
     """One episode on each simulator of `env`; also the trajectories [T, E, ...] behind it.
 
-    The episodes are a function of params and seed alone.
+    The episodes are a function of params and seed alone; a list has a seed for each.
     """
     obs, _ = env.reset(seed=seed)
     num_envs = env.num_envs
-    carry, key = agent.init_carry(num_envs), jax.random.key(seed)
+    first = seed[0] if isinstance(seed, list) else seed
+    carry, key = agent.init_carry(num_envs), jax.random.key(first)
     is_first, running = np.ones(num_envs, bool), np.ones(num_envs, bool)
     log: dict[str, list] = {k: [] for k in ("obs", "action", "reward", "running", "predicted")}
     invalid_any, t = np.zeros(num_envs, bool), 0

@@ -1,0 +1,70 @@
+"""The oracle plans on the very simulator it acts in, and disturbs nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+from agents.config import ConfigError
+from agents.evaluate import evaluate
+from agents.mpc import floor_agent
+from agents.oracle import make_oracle
+from envs.registry import make_spec, make_vec
+from planning.config import PlannerConfig
+
+SEARCH = PlannerConfig(horizon=8, num_samples=48, num_prior_samples=0, num_elites=6)
+
+
+@pytest.mark.parametrize("task", ["reacher-easy", "cheetah-run", "finger-turn_easy"])
+def test_what_is_imagined_is_what_happens(task):
+    """From the same moments, to the last bit, whatever the simulators did before."""
+    env, other = make_vec(task, 3, action_repeat=2), make_vec(task, 3, action_repeat=2)
+    env.reset(seed=0)
+    other.reset(seed=9)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        moments = env.simulators.get_moments()
+        actions = rng.uniform(-1, 1, (3, env.env_spec.action_dim))
+        after, obs, reward, ended = other.imagine(moments, actions)
+        expected = env.step(actions)
+        np.testing.assert_array_equal(obs, expected[0])
+        np.testing.assert_array_equal(reward, expected[1])
+        np.testing.assert_array_equal(after, env.simulators.get_moments())
+        assert not ended.any()
+
+
+def test_a_failed_simulation_is_worth_nothing():
+    env = make_vec("cheetah-run", 2)
+    env.reset(seed=0)
+    moments = env.simulators.get_moments()
+    moments[1, 5:15] = 1e12
+    _, _, reward, _ = env.imagine(moments, np.zeros((2, 6)))
+    assert np.isfinite(reward[0]) and np.isnan(reward[1])
+
+
+def test_it_controls_what_random_actions_do_not():
+    spec = make_spec("cartpole-balance", 8)
+    env = make_vec("cartpole-balance", 2, action_repeat=8)
+    oracle, floor = make_oracle(spec, SEARCH), floor_agent(1, "random")
+    planned, _ = evaluate(oracle, None, env, [1, 2], 0.99)
+    drawn, _ = evaluate(floor, None, env, [1, 2], 0.99)
+    again, _ = evaluate(oracle, None, env, [1, 2], 0.99)
+    assert min(planned.episode_returns) > 600 > 450 > max(drawn.episode_returns)
+    assert planned.episode_returns == again.episode_returns
+
+
+def test_looking_ahead_does_not_disturb_the_simulator():
+    env = make_vec("point_mass-easy", 2, action_repeat=8)
+    obs, _ = env.reset(seed=0)
+    oracle = make_oracle(env.env_spec, SEARCH)
+    before = env.get_state()
+    oracle.act(
+        None, oracle.init_carry(2), oracle.observe(env, obs), np.ones(2, bool), jax.random.key(0)
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, env.get_state())
+
+
+def test_it_needs_simulators_it_can_copy():
+    with pytest.raises(ConfigError, match="needs native simulators, which Pendulum-v1 has not"):
+        make_oracle(make_spec("Pendulum-v1"), SEARCH)
+    with pytest.raises(ConfigError, match="cannot be differentiated"):
+        make_oracle(make_spec("cartpole-swingup"), PlannerConfig(method="gradient"))
