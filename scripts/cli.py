@@ -27,7 +27,8 @@ A latent world model, and a planner inside it, that control simulated robots.
 verbs:
 {verbs}
 
-Every verb takes --help, --config FILE.toml and --json (the result alone on standard output).
+Every verb takes --help and --json (the result alone on standard output); those with settings take
+--config FILE.toml too.
 Example: latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartpole
 """
 

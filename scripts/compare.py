@@ -15,22 +15,28 @@ zero out) and, where it is not, how many episodes would resolve a difference of 
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Compare; 0 also when nothing is resolved."""
+def parse(argv: Sequence[str]) -> tuple[str, str, bool]:
+    """The two directories, and whether JSON is wanted. Raises ConfigError; exits after --help."""
     if "-h" in argv or "--help" in argv:
         print(USAGE, end="")
-        return 0
+        raise SystemExit(0)
     paths = [arg for arg in argv if not arg.startswith("-")]
     strange = [arg for arg in argv if arg.startswith("-") and arg != "--json"]
     if strange:
         raise ConfigError(f"unknown flag {strange[0]}; see latentmpc compare --help")
     if len(paths) != 2:
         raise ConfigError(f"compare needs two directories, got {len(paths)}: latentmpc compare A B")
+    return paths[0], paths[1], "--json" in argv
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compare; 0 also when nothing is resolved."""
+    one, other, as_json = parse(argv)
     from agents.compare import compare, lines
     from scripts.output import print_json
 
-    comparison = compare(*paths)
-    if "--json" in argv:
+    comparison = compare(one, other)
+    if as_json:
         print_json(comparison)
     else:
         sys.stdout.write("\n".join(lines(comparison)) + "\n")
