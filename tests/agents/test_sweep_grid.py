@@ -1,0 +1,149 @@
+"""Grids: every value and combination checked, what cannot be is lowered or told by name."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.config import ConfigError, TrainConfig
+from agents.grid import ALLOWED, MOST_SETTINGS, combinations, label, parse_grid
+from planning.config import PlannerConfig
+
+BASE = TrainConfig()
+
+
+def planners(grid, base=BASE):
+    return [s.config.planner for s in combinations(parse_grid(grid), base)]
+
+
+def test_values_have_the_types_of_their_settings():
+    axes = parse_grid(
+        "planner.horizon=1,2 planner.temperature=1,0.5 planner.method=mppi,cem "
+        "model.episodic=true,False learner.batch-size=64"
+    )
+    assert axes == {
+        "planner.horizon": [1, 2],
+        "planner.temperature": [1.0, 0.5],
+        "planner.method": ["mppi", "cem"],
+        "model.episodic": [True, False],
+        "learner.batch_size": [64],
+    }
+    assert isinstance(axes["planner.temperature"][0], float)
+
+
+def test_all_combinations_in_order():
+    found = combinations(parse_grid("planner.horizon=1,2 planner.num_samples=32,128"), BASE)
+    assert [s.name for s in found] == [
+        "horizon=1 num_samples=32",
+        "horizon=1 num_samples=128",
+        "horizon=2 num_samples=32",
+        "horizon=2 num_samples=128",
+    ]
+    assert found[1].planner == {"horizon": 1}, "only what differs from the base"
+    assert found[0].config == replace(
+        BASE, planner=replace(BASE.planner, horizon=1, num_samples=32)
+    )
+
+
+def test_a_value_given_twice_counts_once():
+    assert len(planners("planner.horizon=1,1,01")) == 1
+
+
+def test_elites_and_prior_samples_are_lowered_and_it_is_said():
+    (found,) = combinations(parse_grid("planner.num_samples=8"), BASE)
+    assert (found.config.planner.num_elites, found.config.planner.num_prior_samples) == (8, 7)
+    assert found.lowered == ("num_elites 16 -> 8", "num_prior_samples 16 -> 7")
+    assert found.planner == {"num_samples": 8, "num_elites": 8, "num_prior_samples": 7}
+
+
+def test_knots_and_effective_samples_are_lowered():
+    base = replace(BASE, planner=PlannerConfig(horizon=8, num_knots=4, target_ess=12.0))
+    found = planners("planner.horizon=2,8 planner.num_samples=8,128", base)
+    assert [p.num_knots for p in found] == [2, 2, 4, 4]
+    assert [p.target_ess for p in found] == [8.0, 12.0, 8.0, 12.0]
+
+
+def test_combinations_that_come_to_the_same_are_one():
+    found = combinations(parse_grid("planner.num_samples=8 planner.num_elites=8,16,64"), BASE)
+    assert [s.name for s in found] == ["num_samples=8 num_elites=8"]
+
+
+def test_training_settings_are_apart():
+    found = combinations(parse_grid("learner.horizon=3,5 planner.horizon=1 seed=0,7"), BASE)
+    assert [s.training for s in found] == [
+        {},
+        {"seed": 7},
+        {"learner.horizon": 5},
+        {"learner.horizon": 5, "seed": 7},
+    ]
+    assert len({s.model for s in found}) == 4 and found[0].model == ""
+    assert found[3].config.learner.horizon == 5 and found[3].config.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ("", ["grid is empty"]),
+        ("planner.horizon", ["planner.horizon", "NAME=V1,V2"]),
+        ("=1,2", ["NAME=V1,V2"]),
+        ("planner.horzon=1", ["planner.horzon", "did you mean planner.horizon?"]),
+        ("horizon=1", ["horizon", "did you mean planner.horizon?"]),
+        ("planner.horizon=1 planner.horizon=2", ["planner.horizon", "twice"]),
+        ("planner.horizon=1,,2", ["planner.horizon", "empty"]),
+        ("planner.horizon=1.5", ["planner.horizon", "an integer", "1.5"]),
+        ("planner.horizon=1,0", ["planner.horizon", "at least 1"]),
+        ("planner.horizon=" + "9" * 40, ["planner.horizon", "2**63"]),
+        ("planner.horizon=" + "9" * 5000, ["planner.horizon"]),
+        ("planner.temperature=nan", ["planner.temperature", "finite"]),
+        ("planner.method=mpi", ["planner.method", "mppi"]),
+        ("planner.num_samples=0", ["planner.num_samples"]),
+        ("planner.method=gradient planner.noise_beta=1", ["planner.noise_beta", "gradient"]),
+        ("model.episodic=1", ["model.episodic", "true or false"]),
+        ("model.latent_dim=63", ["model.latent_dim", "multiple"]),
+        ("seed=-1", ["seed", "-1"]),
+        ("run_dir=a,b", ["run_dir"]),
+        ("env_id=a,b", ["env_id"]),
+        ("action_repeat=1,2", ["action_repeat", "control period"]),
+    ],
+)
+def test_mistakes_are_told_in_one_line_with_the_key(grid, words):
+    with pytest.raises(ConfigError) as caught:
+        combinations(parse_grid(grid), BASE)
+    message = str(caught.value)
+    assert caught.value.exit_code == 2 and "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_grids_beyond_measure_are_refused_at_once():
+    many = ",".join(map(str, range(1, 200)))
+    grid = " ".join(f"planner.{n}={many}" for n in ("horizon", "num_samples", "num_iterations"))
+    with pytest.raises(ConfigError, match=r"7,880,599 combinations.*shorten planner"):
+        parse_grid(grid)
+
+
+NUMBERS = st.integers(-3, 600).map(str) | st.floats().map(str)
+VALUES = NUMBERS | st.sampled_from(["", "true", "mppi", "cem", "icem", "gradient", "cvar", "1e3"])
+TOKENS = st.tuples(st.sampled_from(ALLOWED), st.lists(VALUES, min_size=1, max_size=4)).map(
+    lambda token: f"{token[0]}={','.join(token[1])}"
+)
+JUNK = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TOKENS | JUNK, max_size=4).map(" ".join))
+def test_any_text_is_a_grid_that_can_run_or_an_error_with_the_key(text):
+    message, found, axes = "", [], {}
+    try:
+        axes = parse_grid(text)
+        found = combinations(axes, BASE)
+    except ConfigError as error:
+        message = str(error)
+    if message:
+        assert any(word in message for word in [*ALLOWED, "NAME=V1,V2", "setting in grid"])
+        return
+    assert 1 <= len(found) <= MOST_SETTINGS
+    assert len(found) <= math.prod(map(len, axes.values()))
+    assert len({s.name for s in found}) == len(found)
+    assert all(s.name == label(s.asked) for s in found)
