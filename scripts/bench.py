@@ -34,7 +34,13 @@ def parse_bench(argv: Sequence[str]) -> BenchFlags:
 def main(argv: Sequence[str]) -> int:
     """Run or resume the bench; 0 when every point has a result, else 1."""
     flags = parse_bench(argv)
-    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
+    from scripts.output import (
+        print_json,
+        print_table,
+        report_table,
+        stderr_console,
+        stdout_to_stderr,
+    )
     from scripts.tasks import require_task
 
     console = stderr_console()
@@ -49,19 +55,6 @@ def main(argv: Sequence[str]) -> int:
         print_json(summary)
     else:
         for table in tables(summary).values():
-            print_table(_rich(table))
+            print_table(report_table(table))
         print(f"report: {flags.directory}/report.html")
     return 1 if summary["failures"] else 0
-
-
-def _rich(table):
-    """A table of the report for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=table.title, title_justify="left", caption=table.note or None)
-    for name in table.header:
-        shown.add_column(Text(name))
-    for row in table.rows:
-        shown.add_row(*[Text(cell) for cell in row])
-    return shown

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from agents.rundir import plain
 
@@ -43,6 +44,16 @@ def stderr_console() -> Console:
 def print_table(table: Table) -> None:
     """A table on standard output."""
     Console(highlight=False).print(table)
+
+
+def report_table(table: Any) -> Table:
+    """A table of a bench's or sweep's report (title, note, header, rows) for the terminal."""
+    shown = Table(title=table.title, title_justify="left", caption=table.note or None)
+    for name in table.header:
+        shown.add_column(Text(name))
+    for row in table.rows:
+        shown.add_row(*[Text(cell) for cell in row])
+    return shown
 
 
 def summary(title: str, result: Mapping[str, Any]) -> Table:

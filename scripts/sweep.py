@@ -64,7 +64,13 @@ def gathered(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Run or resume the sweep; 0 with a recommendation, 1 if settings failed, 5 without one."""
     flags = parse_sweep(argv)
-    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
+    from scripts.output import (
+        print_json,
+        print_table,
+        report_table,
+        stderr_console,
+        stdout_to_stderr,
+    )
     from scripts.tasks import require_task
 
     console = stderr_console()
@@ -78,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         print_json(summary)
     else:
         for table in tables(summary).values():
-            print_table(_rich(table))
+            print_table(report_table(table))
         print(summary["verdict"])
         print(_where(summary))
     if summary["recommendation"] is None:
@@ -94,16 +100,3 @@ def _where(summary) -> str:
         model = summary["path"] if not summary["recommendation"]["training"] else "RUN"
         lines.append(f"use it: latentmpc eval {model} --config {out}/recommended.toml")
     return "\n".join(lines)
-
-
-def _rich(table):
-    """A table of the report for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=table.title, title_justify="left", caption=table.note or None)
-    for name in table.header:
-        shown.add_column(Text(name))
-    for row in table.rows:
-        shown.add_row(*[Text(cell) for cell in row])
-    return shown
