@@ -96,7 +96,11 @@ class _Overrides:
 
 
 if TYPE_CHECKING:
-    PlannerOverrides = _Overrides
+
+    class PlannerOverrides(_Overrides):
+        """Any planner setting by name."""
+
+        def __init__(self, **settings: Any) -> None: ...
 else:  # every planner setting, unset
     PlannerOverrides = make_dataclass(
         "PlannerOverrides",

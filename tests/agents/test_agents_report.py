@@ -89,7 +89,10 @@ def test_video_is_embedded_and_plays(tmp_path):
         decoded = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
         assert float(container.streams.video[0].average_rate) == 12.5
     assert len(decoded) == 8 and decoded[0].shape == (48, 64, 3)
-    assert "data:video/mp4;base64," in write_report(make_run(tmp_path, RESULT)).read_text()
+    shown = write_report(make_run(tmp_path, {**RESULT, "video": "video.mp4"})).read_text()
+    assert "data:video/mp4;base64," in shown
+    stale = write_report(make_run(tmp_path, RESULT)).read_text()  # a result that rendered none
+    assert "data:video/mp4;base64," not in stale and "switched off" in stale
 
 
 def test_video_of_a_wrong_kind_is_refused(tmp_path):
