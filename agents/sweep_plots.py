@@ -133,12 +133,13 @@ def pareto(summary: Row) -> str:
         x, y = [_p99(s) for s in front], [s["return_mean"] for s in front]
         axes.step(x, y, where="post", color=GREEN, lw=1.4, label="front")
         axes.axvline(summary["budget_ms"], color=WARM, lw=1.2, ls="--", label="budget")
-        if "as trained" in by_name:
-            _spot(axes, by_name["as trained"], "D", "black", "as trained")
+        if summary["trained"] in by_name:
+            _spot(axes, by_name[summary["trained"]], "D", "black", "as trained")
         if chosen is not None:
             _spot(axes, chosen, "*", GREEN, "recommended")
         if max(map(_p99, found)) > 8 * min(map(_p99, found)):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="p99 of a decision, milliseconds", ylabel="mean return")
         axes.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
 

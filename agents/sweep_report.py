@@ -17,6 +17,7 @@ from agents.sweep_summary import recommended_toml, training_toml
 from wm.durable import write_atomically
 
 Row = dict[str, Any]
+TILE_STYLE = ".tile b{overflow-wrap:anywhere}"
 ORDER = ("complete", "running", "stopped", "over budget", "failed")
 
 
@@ -94,10 +95,10 @@ def _state(setting: Row, summary: Row) -> str:
     """What became of a setting."""
     found = summary["recommendation"]
     if found is not None and setting["name"] == found["name"]:
-        return "recommended"
+        return "recommended, as trained" if found["name"] == summary["trained"] else "recommended"
     if setting["note"]:
         return setting["note"]
-    words = []
+    words = ["as trained"] if setting["name"] == summary["trained"] and setting["asked"] else []
     if setting["status"] == "running":
         words.append("interrupted")
     if setting["episodes_run"] and not setting["feasible"]:
@@ -181,7 +182,7 @@ def page(summary: Row) -> str:
     ]
     return f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{STYLE}{TABLE_STYLE}</style><main>
+<title>{escape(title)}</title><style>{STYLE}{TABLE_STYLE}{TILE_STYLE}</style><main>
 <h1>{escape(title)}</h1><p class="sub">{escape(_counts(summary))}</p>
 <div class="tiles">{_tiles(summary)}</div>
 <p>{escape(summary["verdict"])}</p>

@@ -46,6 +46,7 @@ def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) 
         "compile_s": sum(c.compile_s for c in candidates),
         "settings": settings,
         "front": front(settings),
+        "trained": trained.name if trained else None,
         "recommendation": _recommendation(choice, trained),
         "failures": [{"setting": c.name, "reason": c.note} for c in _failed(candidates)],
     }
@@ -142,7 +143,7 @@ def verdict(summary: Mapping[str, Any]) -> str:
     parts = [
         f"Recommended under {budget}: {found['name']}, return {_within(found)}, {_ms(found)}.",
         _against_trained(found),
-        _against_best(found),
+        _against_best(found, summary),
     ]
     return " ".join(part for part in parts if part)
 
@@ -179,9 +180,11 @@ def _against_trained(found: Mapping[str, Any]) -> str:
     )
 
 
-def _against_best(found: Mapping[str, Any]) -> str:
+def _against_best(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     parts = []
-    if found["versus_best"]:
+    if found["versus_best"] and found["best"] == summary["trained"]:
+        parts.append("The setting as trained has the highest mean; it is not told apart from it.")
+    elif found["versus_best"]:
         parts.append(
             f"The highest mean is that of {found['best']}, from which it is not told apart: "
             f"{_gap(found['versus_best'])}; it is the faster."

@@ -81,8 +81,10 @@ def test_hopeless_settings_are_stopped_and_the_best_is_recommended(run, tmp_path
     assert summary["episodes_run"] < summary["episodes_of_full_grid"] == 100
 
 
-def test_the_grid_holds_the_settings_as_trained_once(run):
-    assert "as trained" not in by_name(run("planner.horizon=1,3"))
+def test_the_grid_holds_the_settings_as_trained_once(run, tmp_path):
+    summary = run("planner.horizon=1,3")
+    assert "as trained" not in by_name(summary) and summary["trained"] == "horizon=3"
+    assert "recommended, as trained" in (tmp_path / "out" / "summary.md").read_text()
     assert by_name(run("planner.horizon=1,2"))["as trained"]["planner"]["horizon"] == 3
 
 
