@@ -1,4 +1,4 @@
-"""What a sweep writes: tables, one self-contained page, Markdown, TOML."""
+"""What a sweep writes: rows, one self-contained page, Markdown, TOML."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,17 @@ from typing import Any
 
 from agents import sweep_plots
 from agents.bench_report import TABLE_STYLE
-from agents.bench_tables import Table, difference, number, within
+from agents.bench_tables import Table, number
 from agents.report import STYLE
 from agents.rundir import plain
 from agents.sweep_config import SweepPlan
 from agents.sweep_decide import Candidate
 from agents.sweep_summary import recommended_toml, training_toml
+from agents.sweep_tables import tables
 from wm.durable import write_atomically
 
 Row = dict[str, Any]
 TILE_STYLE = ".tile b{overflow-wrap:anywhere}"
-ORDER = ("complete", "running", "stopped", "over budget", "failed")
 
 
 def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
@@ -47,94 +47,6 @@ def _write_recommendation(out: Path, candidates: Sequence[Candidate], summary: R
 
 def _write(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
-
-
-def tables(summary: Row) -> dict[str, Table]:
-    """The settings, best first, and what failed."""
-    made = {"settings": _settings(summary), "failures": _failures(summary)}
-    return {name: table for name, table in made.items() if table.rows}
-
-
-def _settings(summary: Row) -> Table:
-    ordered = sorted(summary["settings"], key=lambda s: _order(s, summary))
-    rows = [
-        [
-            s["name"],
-            within(s["return_mean"], s["return_ci95"]),
-            difference(s["versus_trained"]) if s["versus_trained"] else "",
-            number(s["plan_ms"]["p50"]),
-            number(s["plan_ms"]["p99"]),
-            f"{s['episodes_valid']} / {s['episodes_run']}",
-            number(s["compile_s"]),
-            _state(s, summary),
-        ]
-        for s in ordered
-    ]
-    header = (
-        "setting",
-        "return",
-        "against as trained",
-        "p50 ms",
-        "p99 ms",
-        "valid / run",
-        "compile s",
-        "",
-    )
-    return Table(f"Sweep of {summary['task']}", _note(summary), header, rows)
-
-
-def _order(setting: Row, summary: Row) -> tuple:
-    found = summary["recommendation"]
-    chosen = found is not None and setting["name"] == found["name"]
-    mean = setting["return_mean"]
-    fits = setting["feasible"] or setting["status"] != "complete"
-    return not chosen, ORDER.index(setting["status"]), not fits, -(mean or 0), setting["name"]
-
-
-def _state(setting: Row, summary: Row) -> str:
-    """What became of a setting."""
-    found = summary["recommendation"]
-    if found is not None and setting["name"] == found["name"]:
-        return "recommended, as trained" if found["name"] == summary["trained"] else "recommended"
-    if setting["note"]:
-        return setting["note"]
-    words = ["as trained"] if setting["name"] == summary["trained"] and setting["asked"] else []
-    if setting["status"] == "running":
-        words.append("interrupted")
-    if setting["episodes_run"] and not setting["feasible"]:
-        words.append("over the budget")
-    if found is not None and setting["name"] in found["ties"]:
-        words.append("as good, slower")
-    if found is not None and setting["name"] in found["unresolved"]:
-        words.append("lower, not resolved")
-    return ", ".join(words)
-
-
-def _note(summary: Row) -> str:
-    """What must be known to read the figures."""
-    parts = [
-        "95 % intervals over episodes, on the same starts for all settings.",
-        "Latency: milliseconds a decision, compilation apart; the median over episodes.",
-    ]
-    if summary["episodes_run"] < summary["episodes_of_full_grid"] and summary["complete"]:
-        parts.append(
-            f"Early stopping: {summary['episodes_run']:,} of "
-            f"{summary['episodes_of_full_grid']:,} episodes were needed."
-        )
-    if summary["contended"]:
-        parts.append(
-            "Latencies were measured while other points ran or on other machines: measure again "
-            "with --executor local --jobs 1 --out elsewhere before relying on them."
-        )
-    if summary["recommendation"] and len(summary["settings"]) > 1:
-        parts.append("The best of many flatters itself a little: check it on seeds of its own.")
-    return " ".join([*parts, summary["lowered"]]).strip()
-
-
-def _failures(summary: Row) -> Table:
-    rows = [[f["setting"], f["reason"]] for f in summary["failures"]]
-    note = "They are tried again by the same command."
-    return Table("Failed settings", note, ("setting", "reason"), rows)
 
 
 def markdown(summary: Row) -> str:

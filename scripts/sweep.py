@@ -77,13 +77,13 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         require_task(plan_sweep(flags.config_of()).base.env_id)
         from agents.sweep import sweep
-        from agents.sweep_report import tables
+        from agents.sweep_tables import short_tables
 
         summary = sweep(flags.config_of(), lambda line: console.print(line, markup=False))
     if flags.json:
         print_json(summary)
     else:
-        for table in tables(summary).values():
+        for table in short_tables(summary):
             print_table(report_table(table))
         print(summary["verdict"])
         print(_where(summary))

@@ -11,6 +11,7 @@ from agents.config import ConfigError, TrainConfig
 from agents.executors.store import key_of
 from agents.sweep import SweepError, sweep
 from agents.sweep_config import SweepConfig, plan_sweep, rounds
+from agents.sweep_tables import short_tables
 from planning.config import PlannerConfig
 
 GRID = "planner.horizon=1,2,3,5,12 planner.num_samples=32,128"
@@ -178,6 +179,18 @@ def test_a_failing_setting_is_told_and_the_rest_goes_on(run, tmp_path):
     assert summary["recommendation"]["name"] == "horizon=3"
     page = (tmp_path / "out" / "report.html").read_text()
     assert "no such &lt;horizon&gt;" in page and "<horizon>" not in page
+
+
+def test_the_terminals_table_is_short(run):
+    values = ",".join(map(str, range(40, 80)))
+    shown, failed = short_tables(
+        run(f"planner.horizon=1 planner.num_samples={values}", worker="short_horizons_fail")
+    )
+    assert len(shown.rows) == 30 and "11 more in summary.md" in shown.note
+    assert shown.rows[0][0] == "as trained" and shown.rows[0][-1] == "recommended, as trained"
+    assert shown.rows[1][-1] == "failed" and len(failed.rows) == 40
+    shown, *_ = short_tables(run("planner.horizon=2,3"))
+    assert {row[0]: row[2] for row in shown.rows}["horizon=2"].startswith("-")
 
 
 def test_nothing_but_failures(run):
