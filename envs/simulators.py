@@ -53,10 +53,10 @@ class Simulators:
 
         Those whose seed in a list is None keep theirs.
         """
+        new = make_streams(seed, self.count)
         keep = np.zeros(self.count, bool) if chosen is None else ~chosen
         if seed is not None and not isinstance(seed, int | np.integer):
             keep = keep | np.array([s is None for s in seed], bool)
-        new = make_streams(seed, self.count)
         self.streams = [self.streams[i] if keep[i] else new[i] for i in range(self.count)]
 
     def frame(self, ids: np.ndarray | None) -> np.ndarray:

@@ -221,3 +221,11 @@ def test_actions_are_clipped():
     clipped.reset()
     action = 4 * actions_for(env)[0]
     assert_equal(record(env, [action]), record(clipped, [np.clip(action, -1, 1)]))
+
+
+def test_a_seeded_reset_of_some_leaves_the_others_their_streams():
+    env, twin = make_native("reacher-easy", 2), make_native("reacher-easy", 2)
+    env.reset(seed=3)
+    twin.reset(seed=3)
+    env.reset(seed=[5, None], options={"reset_mask": [True, False]})
+    np.testing.assert_array_equal(env.reset()[0][1], twin.reset()[0][1])

@@ -67,7 +67,7 @@ def train_with(monkeypatch):
         install(
             monkeypatch,
             "agents.train",
-            train=lambda config, *, console, json_mode: function(config, console, json_mode),
+            train=lambda config, *, console, json_mode, began: function(config, console, json_mode),
         )
 
     return use
@@ -97,7 +97,8 @@ def test_help_lists_the_verbs(capsys):
 def test_every_verb_has_help_on_standard_output(verb, capsys):
     assert cli.main([verb, "--help"]) == 0
     said = capsys.readouterr()
-    assert all(text in said.out for text in (f"latentmpc {verb}", "--config FILE.toml", "--json"))
+    file = "" if verb == "compare" else "--config FILE.toml"  # which has no settings
+    assert all(text in said.out for text in (f"latentmpc {verb}", file, "--json"))
     assert said.err == ""
 
 
@@ -111,9 +112,15 @@ def test_train_help_is_grouped_and_shows_the_defaults(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "which verb? one of train, eval, tasks, doctor (latentmpc --help)"),
+        (
+            [],
+            "which verb? one of train, eval, bench, compare, sweep, tasks, doctor (latentmpc --help)",
+        ),
         (["trian"], "unknown verb trian: did you mean train?"),
-        (["xyz"], "unknown verb xyz: expected one of train, eval, tasks, doctor"),
+        (
+            ["xyz"],
+            "unknown verb xyz: expected one of train, eval, bench, compare, sweep, tasks, doctor",
+        ),
         (["tasks", "--colour", "1"], "unknown flag --colour; see latentmpc tasks --help"),
         (["train", "--sed", "1"], "unknown flag --sed: did you mean --seed?"),
         (["eval"], "which run? give a run directory or a checkpoint: latentmpc eval runs/ID"),
