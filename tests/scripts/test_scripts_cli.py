@@ -114,7 +114,8 @@ def test_train_help_is_grouped_and_shows_the_defaults(capsys):
     [
         (
             [],
-            "which verb? one of train, eval, bench, compare, sweep, tasks, doctor (latentmpc --help)",
+            "which verb? one of train, eval, bench, compare, sweep, tasks, doctor "
+            "(latentmpc --help)",
         ),
         (["trian"], "unknown verb trian: did you mean train?"),
         (
