@@ -1,8 +1,8 @@
 """Resolve pyproject.toml into requirements.lock and requirements-dev.lock (`make lock`).
 
 Both pin every package with the hashes of all its files, so one pair serves Python 3.11 and 3.12
-on every platform; the second holds only what the extras `dev` and `cluster` add (tests start a
-cluster). Versions stay as they are while the requirements allow: arguments go to pip-compile
+on every platform; the second holds only what the extras of TESTED add, because
+tests use them. Versions stay as they are while the requirements allow: arguments go to pip-compile
 (`--upgrade`, `--upgrade-package NAME`).
 """
 
@@ -17,6 +17,7 @@ HEADER = "# Made by `make lock` from pyproject.toml{}; pip installs it with --re
 COMPILE = [sys.executable, "-m", "piptools", "compile", "--quiet", "--no-config"]
 CONTENT = ["--generate-hashes", "--allow-unsafe", "--build-deps-for", "editable", "--strip-extras"]
 PLAIN = ["--no-header", "--no-annotate", "--no-emit-options"]
+TESTED = ("dev", "cluster", "data", "mjx", "ogbench", "viewer")
 LEFT_OUT = {"pip"}
 """Every virtual environment has it already."""
 
@@ -58,13 +59,12 @@ def write(path: Path, pins: dict[str, str], note: str = "") -> None:
 
 def main() -> None:
     """Write both lock files."""
-    everything = compile_lock(
-        read(RUNTIME, DEV), "--extra", "dev", "--extra", "cluster", *sys.argv[1:]
-    )
+    extras = [word for extra in TESTED for word in ("--extra", extra)]
+    everything = compile_lock(read(RUNTIME, DEV), *extras, *sys.argv[1:])
     runtime = compile_lock(everything)
     write(RUNTIME, runtime)
     dev = {name: pin for name, pin in everything.items() if name not in runtime}
-    write(DEV, dev, " (the extras `dev` and `cluster`, without what requirements.lock holds)")
+    write(DEV, dev, " (the extras that tests use, without what requirements.lock holds)")
 
 
 if __name__ == "__main__":
