@@ -49,7 +49,7 @@ def write_bench_html(
 
 def _page(summary: Row, curves: Mapping[str, Sequence[Row]], videos: Mapping[str, Path]) -> str:
     made = tables(summary)
-    title = f"Bench: {len(summary['tasks'])} tasks, {len(summary['agents'])} agents"
+    title = f"Bench of {', '.join(summary['agents'])} on {', '.join(summary['tasks'])}"
     body = [_table(made.pop("failures"), "failed")] if "failures" in made else []
     body += _figures(summary, made)
     body += [
