@@ -1,0 +1,214 @@
+"""Objectives on systems whose optimum is known, under every planner of the zoo."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planning import objective, registry
+from planning.config import METHODS, PlannerConfig
+from planning.objective import Objective, Problem, Situation, Weights, World
+from planning.rollout import score
+from planning.types import shift
+
+DT = 0.2
+A = np.array([[1.0, DT], [0.0, 1.0]], np.float32)
+B = np.array([[DT**2 / 2], [DT]], np.float32)
+HORIZON = 6
+KEY = jax.random.key(0)
+
+
+def _move(params, z, a):
+    """A double integrator: position and velocity; `params` is its gain."""
+    return jnp.asarray(A) @ z + params * jnp.asarray(B) @ a
+
+
+def _distance(params, z, goal):
+    return jnp.sum((z - goal) ** 2)
+
+
+def _to_go(params, z, goal):
+    return jnp.abs(z[0] - goal[0])
+
+
+def _fast(params, z, a):
+    return jnp.maximum(jnp.abs(z[1]) - 0.5, 0.0)
+
+
+WORLD = World(
+    _move,
+    distance=_distance,
+    critic=_to_go,
+    limits=_fast,
+    reward=lambda params, z, a: -(z[0] ** 2),
+)
+ALL = Objective(objective.TERMS, HORIZON)
+SEARCH = {
+    "horizon": HORIZON,
+    "num_samples": 256,
+    "num_prior_samples": 0,
+    "num_elites": 24,
+    "num_iterations": 12,
+    "init_std": 1.0,
+    "min_std": 0.01,
+    "temperature": 0.005,
+}
+OWN = {
+    "icem": {"noise_beta": 0.5},
+    "predictive_sampling": {"init_std": 0.08, "num_iterations": 60},
+    "gradient": {"num_iterations": 80},
+}
+
+
+def config(method):
+    return PlannerConfig(method=method, **(SEARCH | OWN.get(method, {})))
+
+
+@functools.cache
+def planned(method, terms=("goal", "path", "effort")):
+    """The planner on `terms` of WORLD, compiled once."""
+    model = objective.planner_model(Objective(terms, HORIZON), WORLD)
+    settings = config(method)
+
+    def plan(problem, at, start):
+        return registry.improve(settings, model, problem, at, start, KEY)
+
+    return jax.jit(plan)
+
+
+def situation(position, velocity=0.0):
+    return Situation(jnp.array([position, velocity], jnp.float32), jnp.zeros(1))
+
+
+def problem(place=(0.0, 0.0), gain=1.0, **weights):
+    named = Weights(**(dict.fromkeys(Weights._fields, 0.0) | weights))
+    arrays = Weights(*(jnp.float32(w) for w in named))
+    return Problem(jnp.float32(gain), jnp.asarray(place, jnp.float32), arrays)
+
+
+def linear_quadratic(z, goal, path, effort):
+    """The unconstrained optimum [H] from z to the origin, by least squares."""
+    powers = [np.linalg.matrix_power(A, t) for t in range(HORIZON + 1)]
+    rows, wanted = [], []
+    for t in range(1, HORIZON + 1):
+        weight = np.sqrt(path / HORIZON + goal * (t == HORIZON))
+        effect = [powers[t - 1 - k] @ B if k < t else np.zeros((2, 1)) for k in range(HORIZON)]
+        rows.append(weight * np.hstack(effect))
+        wanted.append(-weight * powers[t] @ z)
+    rows.append(np.sqrt(effort / HORIZON) * np.eye(HORIZON))
+    wanted.append(np.zeros(HORIZON))
+    return np.linalg.lstsq(np.vstack(rows), np.concatenate(wanted), rcond=None)[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_planner_finds_the_linear_quadratic_optimum(method):
+    posed = problem(goal=1.0, path=0.5, effort=0.3)
+    at, plan = situation(0.3, -0.2), registry.init(config(method), 1)
+    plan, info = planned(method)(posed, at, plan)
+    best = linear_quadratic(np.array([0.3, -0.2]), 1.0, 0.5, 0.3)
+    assert np.abs(best).max() < 1, "the bounds must not matter here"
+    tolerance = 0.15 if method == "predictive_sampling" else 0.04
+    assert plan.mean[0, 0] == pytest.approx(best[0], abs=tolerance)
+    assert info.fallback == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_replanning_brings_a_double_integrator_to_its_goal(method):
+    posed, at = problem((0.5, 0.0), goal=1.0, path=0.5, effort=0.01), situation(-0.5)
+    plan, improve = registry.init(config(method), 1), planned(method)
+    for _ in range(25):
+        plan, _ = improve(posed, at, plan)
+        at = Situation(_move(1.0, at.latent, plan.mean[0]), plan.mean[0])
+        plan = shift(plan, 1, config(method).init_std)
+    assert at.latent == pytest.approx([0.5, 0.0], abs=0.05)
+
+
+def test_one_program_serves_all_goals_and_weights():
+    """Goal, weights and parameters are data, to compiled simulators side by side as well."""
+    settings = PlannerConfig(**(SEARCH | {"num_samples": 32, "num_iterations": 2}))
+    model, traces = objective.planner_model(ALL, WORLD), []
+
+    @jax.jit
+    def plan(problems, at, plans):
+        traces.append(1)
+        one = lambda problem, z, plan: registry.improve(settings, model, problem, z, plan, KEY)  # noqa: E731
+        return jax.vmap(one, (Problem(None, 0, None), 0, 0))(problems, at, plans)
+
+    two = lambda x: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), x)  # noqa: E731
+    at, plans = two(situation(0.0)), two(registry.init(settings, 1))
+    first = {}
+    for gain, weights in [(1.0, {"goal": 1.0}), (0.9, {"path": 2.0}), (1.0, {"critic": 1.0})]:
+        posed = problem(gain=gain, **weights)
+        posed = posed._replace(goal=jnp.array([[1.0, 0.0], [-1.0, 0.0]]))
+        first = plan(posed, at, plans)[0].mean[:, 0, 0]
+        assert first[0] > 0.2 and first[1] < -0.2, "each simulator goes to its own goal"
+    assert len(traces) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(0, 3, width=32), min_size=8, max_size=8),
+    st.lists(st.floats(-1, 1, width=32), min_size=HORIZON, max_size=HORIZON),
+    st.floats(-2, 2, width=32),
+)
+def test_the_named_costs_add_up_to_what_is_planned_with(weights, actions, place):
+    posed = problem((place, 0.0), **dict(zip(Weights._fields, weights, strict=True)))
+    at, actions = situation(0.4, -0.7), jnp.array(actions)[:, None]
+    value, costs = _both(posed, at, actions)
+    assert set(costs) == set(objective.TERMS)
+    assert sum(float(c) for c in costs.values()) == pytest.approx(-float(value), abs=1e-3)
+    for name, weight in zip(Weights._fields, weights, strict=True):
+        assert weight > 0 or costs[name] == 0
+
+
+@jax.jit
+def _both(posed, at, actions):
+    value = score(objective.planner_model(ALL, WORLD), posed, at, actions[None], KEY)[0]
+    return value, objective.explain(ALL, WORLD, posed, at, actions)
+
+
+def test_terms_mean_what_they_say():
+    posed = problem((1.0, 0.0), **dict.fromkeys(Weights._fields, 1.0))
+    at = Situation(jnp.array([0.0, 1.0]), jnp.array([0.5]))
+    costs = objective.explain(ALL, WORLD, posed, at, jnp.zeros((HORIZON, 1)))
+    seen = DT * np.arange(1, HORIZON + 1)  # it coasts at speed 1
+    assert costs["goal"] == pytest.approx((1 - seen[-1]) ** 2 + 1, rel=1e-5)
+    assert costs["path"] == pytest.approx(np.mean((1 - seen) ** 2 + 1), rel=1e-5)
+    assert costs["critic"] == pytest.approx(abs(1 - seen[-1]), rel=1e-5)
+    assert costs["progress"] == pytest.approx(np.mean(np.abs(1 - seen)), rel=1e-5)
+    assert costs["limits"] == pytest.approx(0.5, rel=1e-5)
+    assert costs["reward"] == pytest.approx(np.mean((seen - DT) ** 2), rel=1e-5)
+    assert costs["effort"] == 0
+    assert costs["smoothness"] == pytest.approx(0.25 / HORIZON, rel=1e-5)
+
+
+def test_what_is_not_listed_is_not_computed():
+    def never(*_):
+        raise AssertionError("a term that is not listed was computed")
+
+    world = World(_move, distance=_distance, critic=never, reward=never, limits=never)
+    model = objective.planner_model(Objective(("goal", "effort"), HORIZON), world)
+    posed = problem(**dict.fromkeys(Weights._fields, 1.0))
+    assert jnp.isfinite(score(model, posed, situation(1.0), jnp.zeros((3, HORIZON, 1)), KEY)).all()
+
+
+def test_a_diverging_model_never_wins():
+    """Non-finite distances are worth nothing; a goal that is not finite falls back."""
+    world = World(lambda p, z, a: jnp.where(a[0] > 0, jnp.nan, z + a[0]), distance=_distance)
+    model = objective.planner_model(Objective(("goal",), HORIZON), world)
+    tried = jnp.stack([jnp.full((HORIZON, 1), 0.1), jnp.full((HORIZON, 1), -0.1)])
+    scores = score(model, problem((9.0, 0.0), goal=1.0), situation(0.0), tried, KEY)
+    assert scores[0] == -jnp.inf and jnp.isfinite(scores[1])
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="unknown term 'gaol'; expected path, progress"):
+        Objective(("gaol",))
+    with pytest.raises(ValueError, match="at least one term"):
+        Objective(())
+    with pytest.raises(ValueError, match="the term critic needs a model with critic"):
+        objective.planner_model(Objective(("critic",)), World(_move, distance=_distance))
