@@ -57,11 +57,12 @@ def load(path: str) -> Trained:
     net = setup.build_networks(config, spec)
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     params = checkpoint.restore(found)["train"]["average"]
-    _check_shapes(found, like, params)
+    check_shapes(found, like, params)
     return Trained(found, config, spec, net, jax.device_put(params))
 
 
-def _check_shapes(path: Path, like: Any, params: Any) -> None:
+def check_shapes(path: Path, like: Any, params: Any) -> None:
+    """Refuse parameters that are not shaped like `like`. Raises CheckpointError naming one."""
     expected = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(like)}
     found = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(params)}
     for name in sorted(expected.keys() | found.keys()):

@@ -16,6 +16,8 @@ LABELS = {
     "loss/value": "value",
     "loss/prior": "prior",
     "loss/termination": "termination",
+    "loss/prediction": "prediction",
+    "latent/effective_rank": "rank",
     "updates_per_s": "updates/s",
 }
 """Fields that are shown, in this order, under these names; others are ignored."""

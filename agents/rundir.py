@@ -123,10 +123,10 @@ class RunDir:
         """Complete rows so far; a torn last line is left out."""
         return [row for _, row in self._rows()]
 
-    def truncate_metrics(self, env_steps: int) -> None:
-        """Drop rows after `env_steps` and a torn last line (-1 drops all), when resuming."""
+    def truncate_metrics(self, count: int, key: str = "env_steps") -> None:
+        """Drop rows whose `key` is above `count`, and a torn last line (-1 drops all)."""
         if self.metrics.exists():
-            kept = [line for line, row in self._rows() if row.get("env_steps", 0) <= env_steps]
+            kept = [line for line, row in self._rows() if row.get(key, 0) <= count]
             write_atomically(self.metrics, b"".join(kept))
 
     def write_json(self, name: str, value: Any) -> Path:

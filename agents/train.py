@@ -1,7 +1,5 @@
 """`train`: run or resume one training in its run directory, then evaluate and report."""
 
-import signal
-import threading
 import time
 from dataclasses import asdict
 from typing import Any
@@ -13,42 +11,12 @@ from agents.persist import Saver
 from agents.progress import TrainProgress
 from agents.result import finish
 from agents.rundir import RunDir
+from agents.stopping import InterruptedRunError as InterruptedRunError
+from agents.stopping import StopSignal
 from agents.trainer import Trainer
 
 LOG_EVERY = 1_000  # decisions between rows of metrics
 FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes")
-
-
-class InterruptedRunError(RuntimeError):
-    """The run was asked to stop; its state is saved. Shown as one line."""
-
-    exit_code = 130
-
-
-class _StopSignal:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one acts at once."""
-
-    def __init__(self):
-        self.name = ""
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_StopSignal":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._restore()
-
-    def _note(self, number: int, _) -> None:
-        self.name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
 
 
 class _Session:
@@ -158,7 +126,7 @@ def train(
 
 def _run_to_end(session: _Session) -> None:
     config, counters = session.config, lambda: session.trainer.counters
-    with _StopSignal() as stop:
+    with StopSignal() as stop:
         while counters().env_steps < config.env_steps:
             session.advance()
             if stop.name:
