@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 VERBS: dict[str, tuple[str, str]] = {
     "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
+    "pretrain": ("scripts.pretrain", "learn a reward-free world model from recorded episodes"),
     "eval": ("scripts.eval", "run a trained run or checkpoint closed-loop and report"),
     "bench": ("scripts.bench", "agents on a suite of tasks: intervals, latency, an oracle"),
     "compare": ("scripts.compare", "paired differences of two result sets on common episodes"),
@@ -17,7 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
     "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
 }
-RESUMABLE = ("train", "bench", "sweep")
+RESUMABLE = ("train", "pretrain", "bench", "sweep")
 EXIT_INTERRUPTED = 130
 
 HELP = """usage: latentmpc VERB [OPTIONS]
