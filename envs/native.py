@@ -4,12 +4,14 @@ All physics is in one `mujoco.batch.Batch`; observations and rewards are array f
 bound fields, so no Python runs per simulator except to draw the first state of an episode.
 """
 
+import difflib
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from envs.goal_env import GoalView, GoalViewer, checked_poses, goal_info
 from envs.simulators import Simulators
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 from envs.tasks import TASKS
@@ -24,8 +26,6 @@ def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
         EnvError: `action_repeat` is not positive.
     """
     if env_id not in TASKS:
-        import difflib
-
         near = difflib.get_close_matches(env_id, TASKS, n=1, cutoff=0.0)
         raise UnknownTaskError(f"no native task {env_id!r}; the nearest is {near[0]!r}")
     if action_repeat < 1:
@@ -63,6 +63,9 @@ class NativeVectorEnv(SimulatorVectorEnv):
     action. `info["invalid"]` marks episodes that MuJoCo's warnings or errors ended: they are
     truncated, with reward 0 and the last valid observation. `info["is_reset"]` marks simulators
     that the step reset. `simulators` is the physics behind it, `env_spec` its plain facts.
+
+    Tasks with goals also give `info["achieved"]` and `info["goal"]` [E, G] and `info["success"]`
+    [E]; `goal_view` shows the goals, `begin` starts episodes at chosen places.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
         self._task, self._data = self.simulators.task, self.simulators.data
         low, high = self._task.model.actuator_ctrlrange.T
         self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
+        self._viewer = GoalViewer(TASKS[spec.env_id])
 
     def reset(
         self,
@@ -90,7 +94,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
             self.simulators.reseed(seed, chosen)
         self._start(np.flatnonzero(chosen))
         self._obs = obs = self._task.observe(np, self._data)
-        return obs.copy(), step_info(np.zeros(self.num_envs, bool), chosen)
+        return obs.copy(), self._info(np.zeros(self.num_envs, bool), chosen)
 
     def step(
         self, actions: Any
@@ -120,7 +124,46 @@ class NativeVectorEnv(SimulatorVectorEnv):
             reward[invalid] = 0.0
         self._obs = obs
         self._pending = terminated | truncated
-        return obs.copy(), reward, terminated, truncated, step_info(invalid, resetting)
+        return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
+
+    def _info(self, invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
+        return step_info(invalid, is_reset) | goal_info(self._task, self._data)
+
+    def begin(
+        self, qpos: np.ndarray, goal: np.ndarray, qvel: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode everywhere at configurations [E, nq] with goals [E, nq].
+
+        At rest without velocities [E, nv]. Returns obs [E, O] and info, as `reset` does.
+
+        Raises:
+            EnvError: a wrong shape, or a task without goals.
+        """
+        qpos, goal = (
+            checked_poses(self._task, name, poses, self.num_envs)
+            for name, poses in (("qpos", qpos), ("goal", goal))
+        )
+        self.simulators.place(qpos, 0.0 if qvel is None else qvel, goal)
+        self._frames[:], self._pending[:] = 0, False
+        self._obs = obs = self._task.observe(np, self._data)
+        nowhere = np.zeros(self.num_envs, bool)
+        return obs.copy(), self._info(nowhere, ~nowhere)
+
+    def goal_view(
+        self, goal: np.ndarray | None = None, picture: tuple[int, int] | None = None
+    ) -> GoalView:
+        """Observations, and pictures (height, width), of goal configurations [K, nq].
+
+        Without `goal`, those of the current episodes, K = E. No episode is disturbed: the goals
+        are set up in simulators apart.
+
+        Raises:
+            EnvError: a wrong shape, a task without goals, or OpenGL does not work here.
+        """
+        if goal is None:
+            self._last_obs("goal_view")
+            goal = getattr(self._data, "userdata", np.zeros((self.num_envs, 0)))
+        return self._viewer.view(checked_poses(self._task, "goal", goal), picture)
 
     def _start(self, ids: np.ndarray) -> None:
         """Begin new episodes on some simulators."""
@@ -205,4 +248,5 @@ class NativeVectorEnv(SimulatorVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Give OpenGL back, if a picture was taken."""
         del kwargs
+        self._viewer.close()
         self.simulators.close()

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.spec import EnvError
 from envs.streams import make_streams, pack_streams, unpack_streams
-from envs.tasks import TaskDef, load_model
+from envs.tasks import TaskDef
 from envs.tasks.engine import engine, quiet_mujoco
 
 _MAX_REDRAWS = 1000
@@ -34,7 +34,7 @@ class Simulators:
         """Compile the model; `num_threads=0` takes as many as pay, within this process's cores."""
         from mujoco.batch import Batch
 
-        model = load_model(task.domain)
+        model = task.load()
         self.task = task.make(model)
         self.count = count
         self._substeps = task.substeps
@@ -117,8 +117,16 @@ class Simulators:
         start = self.task.start(self.streams[index])
         self.data.qpos[index] = start.qpos
         self.data.qvel[index] = start.qvel
+        if start.goal is not None:
+            self.data.userdata[index] = start.goal
         for name, value in start.changes.items():
             self._model_fields[name][index] = value
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray | float, goal: np.ndarray) -> None:
+        """Begin everywhere at given configurations [E, nq], velocities [E, nv], goals [E, nq]."""
+        self.batch.reset(stage=_NO_STAGE)
+        self.data.qpos[:], self.data.qvel[:], self.data.userdata[:] = qpos, qvel, goal
+        self.batch.forward()
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Copies of everything that decides the future: physics, streams, model changes."""

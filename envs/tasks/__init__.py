@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from envs.tasks import reacher_goal, two_room
 from envs.tasks.acrobot import Acrobot
 from envs.tasks.ball_in_cup import BallInCup
 from envs.tasks.base import Start as Start
@@ -11,10 +12,13 @@ from envs.tasks.base import load_model as load_model
 from envs.tasks.cartpole import Cartpole
 from envs.tasks.cheetah import Cheetah
 from envs.tasks.finger import Spin, Turn
+from envs.tasks.goals import GoalTask as GoalTask
 from envs.tasks.hopper import Hopper
 from envs.tasks.pendulum import Pendulum
 from envs.tasks.point_mass import PointMass
 from envs.tasks.reacher import Reacher
+from envs.tasks.reacher_goal import ReacherGoal
+from envs.tasks.two_room import TwoRoom
 from envs.tasks.walker import Walker
 
 _SPIN_OBS = (("position", 4), ("velocity", 3), ("touch", 2))
@@ -45,6 +49,10 @@ def _turn(target_size: float) -> TaskDef:
     return TaskDef("finger", partial(Turn, target_size=target_size), _TURN_OBS, 2, 0.01, 2, 20)
 
 
+_POINT_OBS = (("position", 2), ("velocity", 2))
+_ARM_OBS = (("angles", 4), ("velocity", 2))
+
+
 def _walker(speed: float) -> TaskDef:
     obs_names = (("orientations", 14), ("height", 1), ("velocity", 9))
     return TaskDef("walker", partial(Walker, speed=speed), obs_names, 6, 0.0025, 10, 25)
@@ -73,7 +81,11 @@ TASKS: dict[str, TaskDef] = {
         "point_mass", PointMass, (("position", 2), ("velocity", 2)), 2, 0.02, 1, 20
     ),
     "reacher-easy": _reacher(0.05),
+    "reacher-goal": TaskDef(
+        "reacher", ReacherGoal, _ARM_OBS, 2, 0.02, 2, 8, xml=reacher_goal.model_xml
+    ),
     "reacher-hard": _reacher(0.015),
+    "two-room": TaskDef("two_room", TwoRoom, _POINT_OBS, 2, 0.01, 5, 10, xml=two_room.model_xml),
     "walker-run": _walker(8.0),
     "walker-stand": _walker(0.0),
     "walker-walk": _walker(1.0),

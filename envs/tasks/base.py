@@ -27,11 +27,13 @@ class Start:
         qpos: [nq] positions.
         qvel: [nv] velocities.
         changes: model field name -> its whole new value for this simulator.
+        goal: [nq] the configuration to reach, in tasks with goals.
     """
 
     qpos: np.ndarray
     qvel: np.ndarray
     changes: dict[str, np.ndarray] = field(default_factory=dict)
+    goal: np.ndarray | None = None
 
 
 class Task(ABC):
@@ -83,6 +85,7 @@ class TaskDef:
         substeps: physics steps in a frame.
         time_limit: seconds of an episode.
         episodic: whether an episode can terminate before it.
+        xml: gives the model's MJCF, where it is not dm_control's file of the domain.
     """
 
     domain: str
@@ -93,6 +96,11 @@ class TaskDef:
     substeps: int
     time_limit: float
     episodic: bool = False
+    xml: Callable[[], str] | None = None
+
+    def load(self) -> Any:
+        """Compile the model. Raises EnvError if dm_control's model files are not installed."""
+        return load_model(self.domain, self.xml() if self.xml is not None else None)
 
     @property
     def obs_dim(self) -> int:
@@ -145,26 +153,33 @@ def joint_bounds(model: Any) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def load_model(domain: str) -> Any:
-    """Compile the model of a dm_control domain, without importing its Python (or any GL).
+def load_model(domain: str, xml: str | None = None) -> Any:
+    """Compile dm_control's model of a domain, without importing its Python (or any GL).
+
+    Or compile `xml`, which may include that model.
 
     Raises:
         EnvError: dm_control's model files are not installed.
     """
+    mujoco = engine()
+    assets = _suite_files(domain) if xml is None or "<include" in xml else {}
+    with quiet_mujoco():
+        return mujoco.MjModel.from_xml_string(xml or assets[f"{domain}.xml"].decode(), assets)
+
+
+def _suite_files(domain: str) -> dict[str, bytes]:
+    """The file of a domain and those that it includes."""
     from importlib.resources import files
 
     from envs.spec import EnvError
 
-    mujoco = engine()
+    parts = [f"common/{part}.xml" for part in ("materials", "skybox", "visual")]
     try:
         suite = files("dm_control") / "suite"
-        xml = (suite / f"{domain}.xml").read_text()
-        names = [f"common/{part}.xml" for part in ("materials", "skybox", "visual")]
-        assets = {f"./{name}": (suite / name).read_bytes() for name in names}
+        assets = {f"./{name}": (suite / name).read_bytes() for name in parts}
+        return assets | {f"{domain}.xml": (suite / f"{domain}.xml").read_bytes()}
     except OSError as error:
         raise EnvError(
             f"the model of domain {domain!r} is not readable ({error}); "
             "reinstall dm-control with `pip install dm-control`"
         ) from error
-    with quiet_mujoco():
-        return mujoco.MjModel.from_xml_string(xml, assets)

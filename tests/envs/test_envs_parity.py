@@ -12,7 +12,8 @@ from envs.tasks import TASKS
 from envs.tasks.rewards import tolerance
 
 EXACT = {"rtol": 0, "atol": 1e-9}
-ONE_PER_DOMAIN = list({task.domain: env_id for env_id, task in TASKS.items()}.values())
+THEIRS = [env_id for env_id, task in TASKS.items() if task.xml is None]
+ONE_PER_DOMAIN = list({TASKS[env_id].domain: env_id for env_id in THEIRS}.values())
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION.value
 
 
@@ -43,7 +44,7 @@ def copy_state(native, reference):
     mujoco.mj_step1(model, data)
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", THEIRS)
 def test_whole_episode_equals_dm_control(env_id):
     native = make_native(env_id, 1, action_repeat=1)
     obs, _ = native.reset(seed=3)
@@ -66,7 +67,7 @@ def test_whole_episode_equals_dm_control(env_id):
     assert steps == native.env_spec.episode_frames
 
 
-@pytest.mark.parametrize("env_id", TASKS)
+@pytest.mark.parametrize("env_id", THEIRS)
 def test_spec_equals_dm_control(env_id):
     reference = load_reference(env_id)
     spec = native_spec(env_id)

@@ -1,0 +1,81 @@
+"""The two-link arm of dm_control's reacher: bring its joints to given angles.
+
+The dynamics are dm_control's to the last bit; the target of its tasks is hidden, and the camera a
+little nearer. Success as published for goal-conditioned reaching: each joint within 0.05 rad.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from envs.tasks.base import Start, joint_bounds
+from envs.tasks.goals import GoalTask, angle_difference
+from envs.tasks.planar import steer
+
+TOLERANCE = 0.05
+_CAMERA_HEIGHT = 0.66
+
+
+def model_xml() -> str:
+    """The MJCF of dm_control's reacher, with room for a goal."""
+    return (
+        '<mujoco model="reacher-goal"><include file="reacher.xml"/><size nuserdata="2"/></mujoco>'
+    )
+
+
+class ReacherGoal(GoalTask):
+    """Bring both joints within 0.05 rad of given angles."""
+
+    achieved_names = ("shoulder", "wrist")
+    success_text = f"every joint is within {TOLERANCE} rad of the goal"
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        model.geom("target").rgba[3] = 0.0
+        model.cam_pos[0, 2] = _CAMERA_HEIGHT
+        self._low, self._high = joint_bounds(model)
+
+    def observe(self, xp: Any, data: Any) -> Any:
+        """Cosines and sines of the joint angles, and their velocities."""
+        return xp.concatenate([xp.cos(data.qpos), xp.sin(data.qpos), data.qvel], axis=-1)
+
+    def achieved(self, xp: Any, data: Any) -> Any:
+        """Joint angles, radians; the shoulder's may count several turns."""
+        return data.qpos
+
+    def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
+        """Whether every joint is close enough, by the shorter way around."""
+        return xp.max(xp.abs(angle_difference(xp, achieved, goal)), axis=-1) <= TOLERANCE
+
+    def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
+        """Some joint has at least a quarter of a radian to go."""
+        del rng
+        return bool(np.abs(angle_difference(np, start, goal)).max() > 5 * TOLERANCE)
+
+    def free_start(self, rng: np.random.Generator) -> Start:
+        """A random pose at rest."""
+        return Start(rng.uniform(self._low, self._high), np.zeros(2))
+
+    def goal_start(self, rng: np.random.Generator) -> Start:
+        """Goals lie where starts do."""
+        return self.free_start(rng)
+
+    def scripted(
+        self,
+        rng: np.random.Generator,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        goal: np.ndarray | None,
+        memory: Any,
+    ) -> tuple[np.ndarray, Any]:
+        """To a pose by a noisy spring in both joints; memory is that pose."""
+        pose = goal if goal is not None else memory
+        if pose is None or (goal is None and np.abs(_to_go(pose, qpos)).max() < 4 * TOLERANCE):
+            pose = self.free_start(rng).qpos
+        noise = 0.05 if goal is not None else 0.5
+        return steer(rng, _to_go(pose, qpos), qvel, 1.0, 0.15, noise), pose
+
+
+def _to_go(pose: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+    """Angles to turn: the shoulder's by the shorter way, the wrist's within its limits."""
+    return np.array([angle_difference(np, pose[0], qpos[0]), pose[1] - qpos[1]])
