@@ -15,10 +15,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("scripts.bench", "agents on a suite of tasks: intervals, latency, an oracle"),
     "compare": ("scripts.compare", "paired differences of two result sets on common episodes"),
     "sweep": ("scripts.sweep", "planner settings against return and latency; recommends one"),
+    "collect": ("scripts.collect", "record episodes of a task into a dataset; resumes"),
     "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
     "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
 }
-RESUMABLE = ("train", "pretrain", "bench", "sweep")
+RESUMABLE = ("train", "pretrain", "bench", "sweep", "collect")
 EXIT_INTERRUPTED = 130
 
 HELP = """usage: latentmpc VERB [OPTIONS]

@@ -1,0 +1,50 @@
+"""`latentmpc collect ENV`: record episodes of a task into a dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+import tyro
+
+from agents.collect_config import CollectConfig
+from agents.config import ConfigError
+from scripts.flags import parse
+
+
+@dataclass(frozen=True)
+class CollectFlags(CollectConfig):
+    """Record episodes of a task: states, pictures, actions, rewards. The same command resumes."""
+
+    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ""
+    """Task to record (`latentmpc tasks` lists them)."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the summary, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> CollectConfig:
+        """The settings alone."""
+        return CollectConfig(**{f.name: getattr(self, f.name) for f in fields(CollectConfig)})
+
+
+def main(argv: Sequence[str]) -> int:
+    """Collect; 0 when the dataset is complete."""
+    flags = parse("collect", CollectFlags, CollectConfig, argv, positional="env_id")
+    if not flags.env_id:
+        raise ConfigError("which task? latentmpc collect ENV --episodes 100 --out DIR")
+
+    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
+    from scripts.tasks import require_task
+
+    with stdout_to_stderr(flags.json):
+        require_task(flags.env_id)
+        from agents.collect import collect
+        from agents.collect_progress import Stages
+
+        with Stages(stderr_console(), quiet=flags.json) as stages:
+            result = collect(flags.config_of(), stages.told)
+    if flags.json:
+        print_json(result)
+    else:
+        print_table(summary(f"{flags.env_id}: {result['dataset']}", result))
+    return 0
