@@ -127,6 +127,28 @@ def _trained(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int]) -> A
     return act
 
 
-def _scripted(episodes: Sequence[int], config: CollectConfig) -> Act:
-    """The task's own policy `scripted(data, memory, rngs)`."""
-    raise ConfigError(f"{config.env_id} has no scripted policy: use --policy random or noise")
+def _scripted(config: CollectConfig, episodes: Sequence[int]) -> Act:
+    """The task's own policy, wandering from one place of its choice to the next."""
+    rngs = [np.random.default_rng([config.seed, e, _ACTIONS]) for e in episodes]
+    memory: list[Any] = [None] * len(rngs)
+
+    def act(t: int, env: Any, obs: np.ndarray) -> np.ndarray:
+        script = _script_of(env)
+        data, actions = env.simulators.data, []
+        for i, rng in enumerate(rngs):
+            action, memory[i] = script(rng, data.qpos[i], data.qvel[i], None, memory[i])
+            actions.append(action)
+        return np.stack(actions)
+
+    return act
+
+
+def _script_of(env: Any) -> Callable[..., tuple[np.ndarray, Any]]:
+    """`scripted(rng, qpos, qvel, goal, memory) -> (action [A], memory)` of the task."""
+    task = getattr(getattr(env, "simulators", None), "task", None)
+    if not hasattr(task, "scripted"):
+        raise ConfigError(
+            f"{env.env_spec.env_id} has no scripted policy: use --policy random, noise or "
+            "checkpoint"
+        )
+    return task.scripted

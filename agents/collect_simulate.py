@@ -113,7 +113,6 @@ class StateReader:
         self._task = task if getattr(task, "quantity_names", ()) else None
         if self._task is not None:
             self.quantities += tuple(Quantity(*pair) for pair in task.quantity_names)
-        self._achieved = 0
 
     def read(self, obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         """Quantities [E, S] float32 now."""
@@ -132,9 +131,10 @@ def describe_state(env: Any) -> tuple[Quantity, ...]:
     """Name and kind of every dimension of `state` for an environment that has been reset."""
     reader = StateReader(env)
     _, info = env.reset(seed=[0] * env.num_envs)
-    width = info["achieved"].shape[1] if reader.native and "achieved" in info else 0
-    achieved = (Quantity(f"achieved:{i}", "achieved") for i in range(width))
-    return (*reader.quantities, *achieved)
+    if not (reader.native and "achieved" in info):
+        return reader.quantities
+    names = env.simulators.task.achieved_names
+    return (*reader.quantities, *(Quantity(f"achieved:{name}", "achieved") for name in names))
 
 
 def obs_quantities(spec: EnvSpec) -> tuple[Quantity, ...]:
