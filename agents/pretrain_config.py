@@ -1,0 +1,104 @@
+"""Typed settings of a reward-free pretraining: flags, TOML keys and `config.json` at once.
+
+Imports no jax.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents.config import ConfigError, check_seed
+from agents.schema import build, flatten
+from wm.durable import CheckpointError
+from wm.jepa_config import PRESETS, JepaConfig, JepaLearnerConfig, Objective, slice_rows
+
+KIND = "jepa"
+"""What the config.json of these runs says under "kind"."""
+STORED_BESIDE = ("kind", "env", "data_info", "digest", "versions")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of one pretraining."""
+
+    data: str = ""
+    """Folder of recorded episodes (`latentmpc collect` makes one)."""
+    run_dir: str = ""
+    """Where the run lives; the same command resumes it. Default: runs/jepa-OBJECTIVE-seed."""
+    objective: Objective = "lewm"
+    """What is learned: lewm (prediction + SIGReg), vicreg, consistency (stop-gradient, SimNorm),
+    ema (averaged targets), frozen (given encoder), reconstruction (decoder), none (collapses)."""
+    preset: str = "state"
+    """Model: state or pixels (64 px, small CNN), for two CPU cores; others are larger."""
+    updates: int = 20_000
+    """Updates to train for; the step size falls over them."""
+    seed: int = 0
+    save_every: int = 2_000
+    """Updates between checkpoints: the most a kill can lose."""
+    log_every: int = 500
+    """Updates between rows of metrics and looks at the validation episodes."""
+    updates_per_call: int = 10
+    """Updates in one compiled call."""
+    model: JepaConfig = field(default_factory=JepaConfig)
+    learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)
+
+    def __post_init__(self):
+        """Reject impossible values. Raises ConfigError naming the field."""
+        for name in ("updates", "save_every", "log_every", "updates_per_call"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed(self.seed)
+        _check_preset(self.preset)
+
+    @property
+    def resolved_run_dir(self) -> str:
+        """`run_dir`, or runs/jepa-OBJECTIVE-seed where it was not given."""
+        return self.run_dir or f"runs/jepa-{self.objective}-{self.seed}"
+
+    @property
+    def rows(self) -> int:
+        """Rows of an episode that one training slice needs."""
+        return slice_rows(self.model, self.learner)
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+
+
+def preset_config(preset: str, **changes: Any) -> PretrainConfig:
+    """Defaults of a preset. Raises ConfigError if there is no such preset."""
+    _check_preset(preset)
+    return PretrainConfig(**{"model": PRESETS[preset], "preset": preset, **changes})
+
+
+def pretrain_config_from(stored: Mapping[str, Any], where: str) -> PretrainConfig:
+    """Settings from a stored `config.json`. Raises CheckpointError when they do not fit."""
+    settings = stored.get("settings", stored)
+    try:
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
+        ours = {k: v for k, v in settings.items() if k not in STORED_BESIDE}
+        return build(PretrainConfig, flatten(PretrainConfig, ours, where))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{error} (in {where}; was it written by another version of latentmpc?)"
+        ) from error
+
+
+def is_pretrained(path: Path | str) -> bool:
+    """Whether a run directory or checkpoint holds a reward-free model (loads no jax)."""
+    try:
+        stored = json.loads(Path(path, "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(stored, dict) and stored.get("kind") == KIND
+
+
+def digest(config: PretrainConfig) -> str:
+    """SHA-256 of the settings that decide the result (not of where it is written)."""
+    settings = {k: v for k, v in asdict(config).items() if k != "run_dir"}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,148 @@
+"""Learn a reward-free model from recorded episodes: the state of a run and one call of updates.
+
+All randomness is a function of the seed and of the count of updates, so a restored run continues
+bit for bit.
+"""
+
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.compiling import cpu_options
+from agents.config import ConfigError
+from agents.pretrain_config import PretrainConfig
+from agents.trainer import LearningError
+from wm import collapse, jepa, jepa_learner
+from wm.jepa import JepaNetworks, JepaSpec
+from wm.jepa_learner import JepaBatch, JepaState
+
+Array = jax.Array
+INIT, LEARN, VALIDATE = 0, 1, 2  # streams of random numbers
+NORMALIZER_ROWS = 4096
+VALIDATION_SLICES = 512
+MIN_STD = 1e-3
+"""Observation entries that hardly move are divided by this at least."""
+
+
+class Data(Protocol):
+    """What learning needs of a dataset (agents/dataset.py, or arrays in memory)."""
+
+    def slices(
+        self, rng: np.random.Generator, split: str, batch: int, length: int, pixels: bool
+    ) -> dict[str, np.ndarray]:
+        """Random slices of consecutive rows: {"obs" or "pixels": [B, L, ...], "action": ...}."""
+        ...
+
+
+def frames_of(config: PretrainConfig) -> str:
+    """The array of the dataset that the encoder reads."""
+    return "pixels" if config.model.pixels else "obs"
+
+
+def build_networks(config: PretrainConfig, frame_shape, action_dim: int) -> JepaNetworks:
+    """Networks for data of these sizes. Raises ConfigError."""
+    spec = JepaSpec(tuple(frame_shape), action_dim)
+    try:
+        return jepa.build(config.model, config.learner, spec, config.objective)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+class Pretrainer:
+    """Holds a run's state and advances it some updates at a time."""
+
+    def __init__(self, config: PretrainConfig, data: Data):
+        """Build networks for the data and draw the first parameters. Raises ConfigError."""
+        self.config, self.data = config, data
+        look = self._slices(np.random.default_rng([config.seed, INIT]), "train", 1)
+        frames, actions = look.frames, look.action
+        self.net = build_networks(config, frames.shape[2:], actions.shape[-1])
+        key = jax.random.fold_in(jax.random.key(config.seed), INIT)
+        self.state = jepa_learner.init(self.net, key, self._normalizer())
+        self._learn = jax.jit(
+            partial(_learn, self.net, config.updates),
+            compiler_options=cpu_options(many_reductions=True),
+            donate_argnums=0,
+        )
+        self._validate = jax.jit(partial(_validate, self.net))
+        self.metrics: dict[str, Any] = {}
+        self.updates = 0
+
+    @property
+    def num_params(self) -> int:
+        """Parameters that are learned."""
+        return jepa_learner.num_learned(self.state.params)
+
+    def advance(self) -> None:
+        """The updates of one compiled call, on fresh slices."""
+        count = min(self.config.updates_per_call, self.config.updates - self.updates)
+        rng = np.random.default_rng([self.config.seed, LEARN, self.updates])
+        flat = self._slices(rng, "train", count * self.config.learner.batch_size)
+        batches = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), flat)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), LEARN)
+        self.state, self.metrics = self._learn(self.state, batches, key)
+        self.updates += count
+
+    def validate(self) -> dict[str, float]:
+        """Losses and the health of latents on episodes that are not learned from."""
+        rng = np.random.default_rng([self.config.seed, VALIDATE])
+        batch = self._slices(rng, "validation", VALIDATION_SLICES)
+        found = self._validate(self.state.params, batch, jax.random.key(self.config.seed))
+        return {name: float(value) for name, value in found.items()}
+
+    def read_metrics(self) -> dict[str, float]:
+        """The latest losses, on the host. Raises LearningError when one is not finite."""
+        values = {k: float(v) for k, v in self.metrics.items()}
+        if bad := [k for k, v in values.items() if not np.isfinite(v)]:
+            raise LearningError(
+                f"learning diverged: {bad[0]} is {values[bad[0]]} after {self.updates} updates; "
+                "the last checkpoint is intact, lower --learner.learning-rate in a new --run-dir"
+            )
+        return values
+
+    def _slices(self, rng: np.random.Generator, split: str, batch: int) -> JepaBatch:
+        pixels, rows = self.config.model.pixels, self.config.rows
+        drawn = self.data.slices(rng, split, batch, rows, pixels=pixels)
+        if frames_of(self.config) not in drawn:
+            raise ConfigError(
+                f"{self.config.data} has no pixels: collect them (`latentmpc collect ... "
+                "--pixels`), or learn from observations with --preset state"
+            )
+        frames = np.asarray(drawn[frames_of(self.config)])
+        frames = frames if pixels else frames.astype(np.float32)
+        return JepaBatch(frames, np.asarray(drawn["action"], np.float32))
+
+    def _normalizer(self) -> dict[str, np.ndarray] | None:
+        """Mean and standard deviation of the observations learned from."""
+        if self.config.model.pixels:
+            return None
+        rng = np.random.default_rng([self.config.seed, INIT])
+        obs = self.data.slices(rng, "train", NORMALIZER_ROWS, 1, pixels=False)["obs"][:, 0]
+        std = np.maximum(obs.std(0), MIN_STD)
+        return {"mean": obs.mean(0).astype(np.float32), "std": std.astype(np.float32)}
+
+
+def _learn(net: JepaNetworks, total: int, state: JepaState, batches: JepaBatch, key: Array):
+    """One update on each of the batches [U, B, ...]; metrics averaged over them."""
+
+    def once(state: JepaState, batch: JepaBatch):
+        own = jax.random.fold_in(key, state.updates)
+        return jepa_learner.update(net, state, batch, own, total)
+
+    state, metrics = jax.lax.scan(once, state, batches)
+    return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
+
+
+def _validate(net: JepaNetworks, params: Any, batch: JepaBatch, key: Array) -> dict[str, Array]:
+    """Loss terms and the collapse monitor on one batch."""
+    seen = jepa_learner.views(net, params, batch)
+    _, terms = jepa_learner.loss(net, params, batch, key)
+    health = collapse.monitor(seen.latents[:, -1], key)
+    spread = jnp.var(seen.latents[:, 1:], axis=0).mean()
+    openloop = jnp.mean((seen.rolled[:, -1] - seen.targets[:, -1]) ** 2)
+    named = {f"validation/{k.removeprefix('loss/')}": v for k, v in terms.items()}
+    named["validation/openloop_relative"] = openloop / jnp.maximum(spread, 1e-12)
+    return named | {f"latent/{k}": v for k, v in health.items()}

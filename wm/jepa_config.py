@@ -1,0 +1,138 @@
+"""Static settings of reward-free world models and their learner. Imports no jax."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+Encoder = Literal["mlp", "cnn", "vit", "frozen"]
+Predictor = Literal["mlp", "gru", "transformer"]
+Objective = Literal["lewm", "vicreg", "consistency", "ema", "frozen", "reconstruction", "none"]
+
+OBJECTIVES: tuple[str, ...] = (
+    "lewm",
+    "vicreg",
+    "consistency",
+    "ema",
+    "frozen",
+    "reconstruction",
+    "none",
+)
+
+
+@dataclass(frozen=True)
+class JepaConfig:
+    """Encoder and predictor."""
+
+    encoder: Encoder = "mlp"
+    """mlp reads the observation vector; cnn, vit and frozen read pixels."""
+    predictor: Predictor = "mlp"
+    """mlp and gru step one latent; transformer steps a window of the last `history` latents."""
+    latent_dim: int = 64
+    """Size of the latent."""
+    history: int = 3
+    """Frames a latent is made of (1 leaves velocity out)."""
+    frame_spacing: int = 1
+    """Decisions between the frames of the history (a transformer's are `action_block` apart)."""
+    action_block: int = 1
+    """Decisions one step of the predictor spans; it sees all their actions."""
+    encoder_width: int = 256
+    """Hidden width of the state encoder and of the last layer over CNN features."""
+    encoder_layers: int = 2
+    """Hidden layers of the state encoder; blocks of the ViT."""
+    cnn_channels: int = 32
+    """Channels of the CNN's first layer; the others have twice as many."""
+    patch: int = 8
+    """Side of a ViT patch in pixels."""
+    embed_dim: int = 192
+    """Width of the ViT's tokens."""
+    num_heads: int = 3
+    """Attention heads of the ViT."""
+    projector_width: int = 0
+    """Hidden width of the projector behind the ViT; 0 is one dense layer."""
+    predictor_width: int = 256
+    """Hidden width of the predictor (of a transformer's feed-forward layers)."""
+    predictor_layers: int = 2
+    """Hidden layers of the MLP; blocks of the transformer."""
+    predictor_heads: int = 4
+    """Attention heads of the transformer."""
+    predictor_head_dim: int = 16
+    """Size of one attention head of the transformer."""
+    simnorm_group: int = 8
+    """Latents of the objective `consistency` are softmaxed in groups of this size."""
+    frozen_file: str = ""
+    """Safetensors file of the frozen encoder (objective `frozen`)."""
+
+    def __post_init__(self):
+        """Reject impossible sizes. Raises ValueError naming the field."""
+        for field in (f.name for f in fields(self) if f.type is int or f.type == "int"):
+            least = 0 if field == "projector_width" else 1
+            if getattr(self, field) < least:
+                raise ValueError(
+                    f"model.{field} must be at least {least}, got {getattr(self, field)}"
+                )
+
+    @property
+    def pixels(self) -> bool:
+        """Whether the encoder reads pixels."""
+        return self.encoder != "mlp"
+
+    @property
+    def windowed(self) -> bool:
+        """Whether each frame has a latent of its own and the predictor sees a window of them."""
+        return self.predictor == "transformer"
+
+    @property
+    def spacing(self) -> int:
+        """Decisions between the frames of the history."""
+        return self.action_block if self.windowed else self.frame_spacing
+
+
+PRESETS: dict[str, JepaConfig] = {
+    "state": JepaConfig(),
+    "pixels": JepaConfig(encoder="cnn"),
+}
+
+
+@dataclass(frozen=True)
+class JepaLearnerConfig:
+    """How the world model learns."""
+
+    rollout: int = 4
+    """Predictor steps a training slice spans."""
+    batch_size: int = 128
+    """Slices per update."""
+    learning_rate: float = 1e-3
+    """AdamW step size at its peak; cosine decay to a hundredth over the run."""
+    warmup: int = 200
+    """Updates over which the step size rises."""
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 10.0
+    """Global gradient clip."""
+    openloop_coef: float = 1.0
+    """Weight of predictions fed with predictions, beside those fed with encoded latents."""
+    sigreg_coef: float = 0.09
+    """Weight of SIGReg at batch 128; used as coef x 128 / batch, as the statistic grows with B."""
+    sigreg_directions: int = 1024
+    """Random directions SIGReg projects on, redrawn every update."""
+
+    def __post_init__(self):
+        """Reject settings that cannot learn. Raises ValueError naming the field."""
+        for field in ("rollout", "batch_size", "sigreg_directions"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"learner.{field} must be at least 1, got {getattr(self, field)}")
+        for field in ("learning_rate", "max_grad_norm"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"learner.{field} must be positive, got {getattr(self, field)}")
+        for field in (
+            "warmup",
+            "weight_decay",
+            *(f.name for f in fields(self) if "_coef" in f.name),
+        ):
+            if not getattr(self, field) >= 0:
+                raise ValueError(
+                    f"learner.{field} must not be negative, got {getattr(self, field)}"
+                )
+
+
+def slice_rows(model: JepaConfig, learner: JepaLearnerConfig) -> int:
+    """Rows of an episode that one training slice needs."""
+    return (model.history - 1) * model.spacing + learner.rollout * model.action_block + 1
