@@ -12,6 +12,7 @@ import numpy as np
 from agents.collect_config import CollectConfig
 from agents.config import ConfigError
 from envs.spec import EnvSpec
+from envs.tasks import GoalTask
 
 Act = Callable[[int, Any, np.ndarray], np.ndarray]
 """(decision t, environment, obs [E, O]) -> actions [E, A] in [-1, 1]."""
@@ -23,11 +24,8 @@ def make_policy(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int], s
     if config.policy in ("random", "noise"):
         drawn = np.stack([open_loop(config, spec, e, steps) for e in episodes])
         return lambda t, env, obs: drawn[:, t]
-    act = (
-        _scripted(episodes, config)
-        if config.policy == "scripted"
-        else _trained(config, spec, episodes)
-    )
+    scripted = config.policy == "scripted"
+    act = (_scripted if scripted else _trained)(config, spec, episodes)
     return _sometimes_random(act, config, spec, episodes, steps) if config.epsilon else act
 
 
@@ -127,8 +125,9 @@ def _trained(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int]) -> A
     return act
 
 
-def _scripted(config: CollectConfig, episodes: Sequence[int]) -> Act:
+def _scripted(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int]) -> Act:
     """The task's own policy, wandering from one place of its choice to the next."""
+    del spec
     rngs = [np.random.default_rng([config.seed, e, _ACTIONS]) for e in episodes]
     memory: list[Any] = [None] * len(rngs)
 
@@ -145,8 +144,8 @@ def _scripted(config: CollectConfig, episodes: Sequence[int]) -> Act:
 
 def _script_of(env: Any) -> Callable[..., tuple[np.ndarray, Any]]:
     """`scripted(rng, qpos, qvel, goal, memory) -> (action [A], memory)` of the task."""
-    task = getattr(getattr(env, "simulators", None), "task", None)
-    if not hasattr(task, "scripted"):
+    task = env.simulators.task if hasattr(env, "simulators") else None
+    if not isinstance(task, GoalTask):
         raise ConfigError(
             f"{env.env_spec.env_id} has no scripted policy: use --policy random, noise or "
             "checkpoint"

@@ -80,8 +80,8 @@ class Recorder:
 
     def episodes(self) -> list[Rows]:
         """Everything by episode; a decision in which the physics broke down is cut off."""
-        moments = {k: np.stack([m[k] for m in self._moments]) for k in self._moments[0]}
-        taken = {k: np.stack([d[k] for d in self._decisions]) for k in self._decisions[0]}
+        moments = _stacked(self._moments)
+        taken = _stacked(self._decisions)
         lengths = (taken["running"] & ~taken["invalid"]).sum(0)
         broken = (taken["running"] & taken["invalid"]).any(0)
         found = []
@@ -90,8 +90,13 @@ class Recorder:
             for name in ("action", "reward", "terminated"):
                 values = taken[name][:length, i]
                 rows[name] = np.concatenate([values, np.zeros_like(taken[name][:1, i])])
-            found.append({**rows, "invalid": broken[i]})
+            found.append({**rows, "invalid": np.asarray(broken[i])})
         return found
+
+
+def _stacked(rows: list[Rows]) -> Rows:
+    """[T, E, ...] by field."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 class StateReader:
@@ -102,7 +107,7 @@ class StateReader:
     """
 
     def __init__(self, env: Any):
-        self._simulators = getattr(env, "simulators", None)
+        self._simulators: Any = getattr(env, "simulators", None)
         self.native = self._simulators is not None
         if not self.native:
             self.quantities = obs_quantities(env.env_spec)
