@@ -56,6 +56,7 @@ class Camera:
 
     def close(self) -> None:
         """Give the OpenGL context back."""
+        self._gl.make_current()  # else the objects of another camera's context are freed
         self._context.free()
         self._gl.free()
 

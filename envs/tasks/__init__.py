@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from envs.tasks import reacher_goal, two_room
+from envs.tasks import point_maze, push_t, reacher_goal, two_room
 from envs.tasks.acrobot import Acrobot
 from envs.tasks.ball_in_cup import BallInCup
 from envs.tasks.base import Start as Start
@@ -16,6 +16,8 @@ from envs.tasks.goals import GoalTask as GoalTask
 from envs.tasks.hopper import Hopper
 from envs.tasks.pendulum import Pendulum
 from envs.tasks.point_mass import PointMass
+from envs.tasks.point_maze import PointMaze
+from envs.tasks.push_t import PushT
 from envs.tasks.reacher import Reacher
 from envs.tasks.reacher_goal import ReacherGoal
 from envs.tasks.two_room import TwoRoom
@@ -50,6 +52,7 @@ def _turn(target_size: float) -> TaskDef:
 
 
 _POINT_OBS = (("position", 2), ("velocity", 2))
+_PUSH_OBS = (("pusher", 2), ("block", 4), ("velocity", 5))
 _ARM_OBS = (("angles", 4), ("velocity", 2))
 
 
@@ -80,6 +83,10 @@ TASKS: dict[str, TaskDef] = {
     "point_mass-easy": TaskDef(
         "point_mass", PointMass, (("position", 2), ("velocity", 2)), 2, 0.02, 1, 20
     ),
+    "point-maze": TaskDef(
+        "point_maze", PointMaze, _POINT_OBS, 2, 0.01, 5, 20, xml=point_maze.model_xml
+    ),
+    "push-t": TaskDef("push_t", PushT, _PUSH_OBS, 2, 0.005, 10, 20, xml=push_t.model_xml),
     "reacher-easy": _reacher(0.05),
     "reacher-goal": TaskDef(
         "reacher", ReacherGoal, _ARM_OBS, 2, 0.02, 2, 8, xml=reacher_goal.model_xml

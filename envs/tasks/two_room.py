@@ -20,7 +20,6 @@ _WALL_HALF = 0.05
 _DOOR_Y, _DOOR_HALF = 0.35, 0.22
 _REACH = VIEW / 2 - _BORDER - _RADIUS
 _CROSSING = 0.75  # share of episodes whose goal is in the other room
-_FORCE, _DAMPING, _FRICTION = 5.0, 5.0, 0.5  # 0.9 m/s after some 0.2 s
 
 
 def model_xml() -> str:
@@ -28,8 +27,7 @@ def model_xml() -> str:
     ends = ((-VIEW / 2, _DOOR_Y - _DOOR_HALF), (_DOOR_Y + _DOOR_HALF, VIEW / 2))
     wall = [Wall(0.0, (low + high) / 2, _WALL_HALF, (high - low) / 2) for low, high in ends]
     boxes = walls_xml([*border(VIEW, _BORDER), *wall], height=2 * _RADIUS)
-    point = point_xml(_RADIUS, _FORCE, _DAMPING, _FRICTION)
-    return world_xml("two-room", VIEW, 0.01, 2, boxes + point)
+    return world_xml("two-room", VIEW, 0.01, 2, boxes + point_xml(_RADIUS))
 
 
 class TwoRoom(GoalTask):

@@ -54,3 +54,18 @@ def test_bad_pictures_are_named(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "crayons")
     with pytest.raises(EnvError, match="'crayons' cannot render"):
         env.render(0)
+
+
+def test_cameras_do_not_disturb_one_another():
+    env = make_native("push-t", 1, seed=0)
+    env.reset()
+    first = picture_or_reason(env)
+    if first is None:
+        return
+    expected = env.goal_view(picture=(64, 64)).pictures
+    for size in (32, 120):
+        env.render(0, size, size)  # closes the camera before
+        np.testing.assert_array_equal(env.goal_view(picture=(64, 64)).pictures, expected)
+    np.testing.assert_array_equal(picture_or_reason(env), first)
+    assert abs(expected[0].astype(int) - env.render(0, 64, 64)).max() > 100, "the goal is elsewhere"
+    env.close()
