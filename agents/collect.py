@@ -87,7 +87,7 @@ def _describe(config: CollectConfig, folder: Path, told: Told) -> tuple[Info, bo
     """Simulate what is missing and write all arrays but pixels; also whether to render them."""
     env = make_vec(config.env_id, 1, action_repeat=config.action_repeat)
     steps = collect_simulate.episode_steps(config, env.env_spec)
-    rerender = collect_render.rerenderable(env)
+    rerender = collect_simulate.simulators_of(env) is not None
     _require_space(config, folder, env, steps)
     shards = [
         range(first, min(first + config.shard, config.episodes))
@@ -141,7 +141,8 @@ def _require_space(config: CollectConfig, folder: Path, env: Any, steps: int) ->
     """Raise StorageError at once rather than when the disk is full."""
     rows = config.episodes * (steps + 1)
     spec = env.env_spec
-    physics = env.simulators.get_moments().shape[1] if hasattr(env, "simulators") else 0
+    simulators = collect_simulate.simulators_of(env)
+    physics = simulators.get_moments().shape[1] if simulators else 0
     small = 2 * (8 * physics + 4 * (2 * spec.obs_dim + spec.action_dim + 8))
     picture = 3 * config.size**2 if config.pixels else 0
     dataset_write.require_space(folder, rows * (small + picture))

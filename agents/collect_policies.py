@@ -144,7 +144,7 @@ def _scripted(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int]) -> 
 
 def _script_of(env: Any) -> Callable[..., tuple[np.ndarray, Any]]:
     """`scripted(rng, qpos, qvel, goal, memory) -> (action [A], memory)` of the task."""
-    task = env.simulators.task if hasattr(env, "simulators") else None
+    task = getattr(getattr(env, "simulators", None), "task", None)
     if not isinstance(task, GoalTask):
         raise ConfigError(
             f"{env.env_spec.env_id} has no scripted policy: use --policy random, noise or "

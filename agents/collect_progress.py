@@ -14,6 +14,7 @@ class Stages:
 
     def __init__(self, console: Console, quiet: bool = False):
         self._console, self._quiet = console, quiet
+        self._shown = False
         self._bars: dict[str, Any] = {}
         self._lines: dict[str, float] = {}
         columns = (TextColumn("{task.description:>12}"), BarColumn(bar_width=24))
@@ -21,18 +22,20 @@ class Stages:
         self._progress = Progress(*columns, *more, console=console, redirect_stdout=False)
 
     def __enter__(self) -> "Stages":
-        if self._console.is_terminal and not self._quiet:
+        self._shown = self._console.is_terminal and not self._quiet
+        if self._shown:
             self._progress.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._progress.stop()
+        if self._shown:  # stopping what was not started prints a line
+            self._progress.stop()
 
     def told(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` parts of a stage are finished."""
         if self._quiet:
             return
-        if self._console.is_terminal:
+        if self._shown:
             if stage not in self._bars:
                 self._bars[stage] = self._progress.add_task(stage, total=total)
             self._progress.update(self._bars[stage], completed=done, total=total)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from agents.film import Film
-from envs.simulators import Simulators
 from envs.spec import EnvError
 from wm.durable import storage_error
 
@@ -70,8 +69,3 @@ def pixel_file(path: Path, rows: int, size: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise storage_error(path, error) from error
-
-
-def rerenderable(env: Any) -> bool:
-    """Whether an environment's pictures can be made later, from its physics."""
-    return isinstance(getattr(env, "simulators", None), Simulators)

@@ -10,6 +10,7 @@ from agents.collect_policies import make_policy
 from agents.config import ConfigError
 from agents.dataset import Quantity
 from envs.registry import make_vec
+from envs.simulators import Simulators
 from envs.spec import EnvError, EnvSpec
 
 Rows = dict[str, np.ndarray]
@@ -25,6 +26,12 @@ def episode_steps(config: CollectConfig, spec: EnvSpec) -> int:
 def episode_seed(seed: int, episode: int) -> int:
     """Seed of an episode's first state, whatever shard it is in."""
     return int(np.random.SeedSequence([seed, episode, 0]).generate_state(1)[0])
+
+
+def simulators_of(env: Any) -> Simulators | None:
+    """Our own simulators behind an environment, whose physics can be put back; None: others'."""
+    found = getattr(env, "simulators", None)
+    return found if isinstance(found, Simulators) else None
 
 
 def simulate(config: CollectConfig, episodes: Sequence[int]) -> list[Rows]:
@@ -83,14 +90,14 @@ class Recorder:
         moments = _stacked(self._moments)
         taken = _stacked(self._decisions)
         lengths = (taken["running"] & ~taken["invalid"]).sum(0)
-        broken = (taken["running"] & taken["invalid"]).any(0)
+        broken = taken["running"] & taken["invalid"]
         found = []
         for i, length in enumerate(lengths):
             rows = {name: values[: length + 1, i] for name, values in moments.items()}
             for name in ("action", "reward", "terminated"):
                 values = taken[name][:length, i]
                 rows[name] = np.concatenate([values, np.zeros_like(taken[name][:1, i])])
-            found.append({**rows, "invalid": np.asarray(broken[i])})
+            found.append({**rows, "invalid": np.asarray(broken[:, i].any())})
         return found
 
 
@@ -107,7 +114,7 @@ class StateReader:
     """
 
     def __init__(self, env: Any):
-        self._simulators: Any = getattr(env, "simulators", None)
+        self._simulators: Any = simulators_of(env)
         self.native = self._simulators is not None
         if not self.native:
             self.quantities = obs_quantities(env.env_spec)

@@ -1,16 +1,16 @@
 """Writing datasets: shards of episodes first, then one file an array, then the manifest.
 
-    DATA/work/  settings.json  shards/000003.npz  (removed when the dataset is complete)
+    DATA/work/  settings.json  shards/000003  (removed when the dataset is complete)
 
 A shard is written in one step under its final name, so that whatever is killed, what is there is
 whole; arrays are assembled from shards in their order and do not depend on who wrote them when.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from wm.durable import StorageError, storage_error, write_atomically
 
 Rows = dict[str, np.ndarray]
 WORK = "work"
+_DIGEST = 32  # bytes of SHA-256 before the content of a shard
 
 
 def shard_path(folder: Path, number: int) -> Path:
     """Where a shard is."""
-    return folder / WORK / "shards" / f"{number:06d}.npz"
+    return folder / WORK / "shards" / f"{number:06d}"
 
 
 def write_shard(folder: Path, number: int, episodes: Sequence[Rows]) -> None:
@@ -40,18 +41,22 @@ def write_shard(folder: Path, number: int, episodes: Sequence[Rows]) -> None:
             arrays[f"rows/{name}"] = np.concatenate([e[name] for e in episodes])
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    path = shard_path(folder, number)
+    path, data = shard_path(folder, number), buffer.getvalue()
     make_folder(path.parent)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, hashlib.sha256(data).digest() + data)
 
 
 def read_shard(folder: Path, number: int) -> Rows | None:
-    """A finished shard; None when it is not there or was damaged (zip sums its content)."""
+    """A finished shard; None when it is not there or was damaged."""
     try:
-        with np.load(shard_path(folder, number), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        raw = shard_path(folder, number).read_bytes()
+    except OSError:
         return None
+    digest, data = raw[:_DIGEST], raw[_DIGEST:]
+    if hashlib.sha256(data).digest() != digest:
+        return None
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def make_folder(path: Path) -> None:
