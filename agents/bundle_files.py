@@ -142,24 +142,27 @@ def _entries(raw: bytes) -> dict[str, dict]:
 
 def _checked(path: Path, name: str, entry: dict) -> bytes:
     most = {PARAMS: MOST_PARAMS}.get(name, MOST_PROGRAM if name.endswith(".bin") else MOST_TEXT)
-    data = _bytes(path, name, most, entry["size"])
+    expected = f"expected {entry['size']} of SHA-256 {entry['sha256']}"
+    data = _bytes(path, name, most, entry["size"], expected)
     if (found := sha256_bytes(data)) != entry["sha256"]:
-        raise BundleError(f"{name}: SHA-256 {found}, expected {entry['sha256']}")
+        raise BundleError(f"{name}: {len(data)} bytes of SHA-256 {found[:12]}..., {expected}")
     return data
 
 
-def _bytes(path: Path, name: str, most: int, size: int | None = None) -> bytes:
+def _bytes(
+    path: Path, name: str, most: int, size: int | None = None, expected: str = "expected a file"
+) -> bytes:
     """A regular file of the listed size: no link of either kind, and no waiting for a pipe."""
     try:
         descriptor = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise BundleError(f"{name}: cannot be read ({error.strerror}; links are refused)") from None
+        raise BundleError(f"{name}: {error.strerror} (no link is followed), {expected}") from None
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise BundleError(f"{name}: not a regular file (links are refused, hard ones too)")
+            raise BundleError(f"{name}: not a regular file with one name (no links), {expected}")
         if size is not None and found.st_size != size:
-            raise BundleError(f"{name}: {found.st_size} bytes, expected {size}")
+            raise BundleError(f"{name}: {found.st_size} bytes, {expected}")
         if found.st_size > most:
             raise BundleError(f"{name}: {found.st_size} bytes, more than the {most} allowed")
         return file.read(most + 1)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -105,7 +106,7 @@ def write(
         compiler_options={"cpu": cpu_options() or {}, "cuda": {}},
         platforms=platforms,
         jax=jax.__version__,
-        jaxlib=jax.lib.__version__,
+        jaxlib=version("jaxlib"),
         calling_convention=next(iter(made.values())).calling_convention_version,
         created=today.isoformat(),
         expires=(today + timedelta(days=GUARANTEED_DAYS)).isoformat(),
@@ -167,7 +168,7 @@ def unusable(info: ProgramsInfo, today: date | None = None) -> str:
     device = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
     if device not in info.platforms:
         return f"they are for {' and '.join(info.platforms)}, not for {device}"
-    if (info.jax, info.jaxlib) == (ours, jax.lib.__version__):
+    if (info.jax, info.jaxlib) == (ours, version("jaxlib")):
         return ""
     if not oldest <= info.calling_convention <= newest:
         return f"they call in version {info.calling_convention}, JAX {ours} in {oldest} to {newest}"
