@@ -191,7 +191,7 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
 
     Raises ConfigError (no such path, another environment), CheckpointError, EnvError.
     """
-    out = _output(config.out) if config.out else None
+    out = output_directory(config.out) if config.out else None
     trained = load(config.path)
     env_id = config.env_id or trained.config.env_id
     env = make_vec(env_id, config.episodes, action_repeat=trained.spec.action_repeat)
@@ -222,7 +222,7 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
     return summary
 
 
-def _output(path: str) -> RunDir:
+def output_directory(path: str) -> RunDir:
     """A directory to write results into, before anything is computed. Raises StorageError.
 
     Raises ConfigError for the directory of a training, whose own result is there.

@@ -10,6 +10,8 @@ from typing import Annotated
 import tyro
 
 from agents.config import ConfigError, EvalConfig
+from agents.goal_config import GUIDED, PLANNER, GoalEvalConfig
+from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
 from scripts.flags import parse
 from wm.durable import CheckpointError
@@ -29,6 +31,37 @@ class EvalFlags(EvalConfig):
     def config_of(self) -> EvalConfig:
         """The settings alone."""
         return EvalConfig(**{field.name: getattr(self, field.name) for field in fields(EvalConfig)})
+
+
+@dataclass(frozen=True)
+class GoalEvalFlags(GoalEvalConfig):
+    """Run a pretrained model closed-loop on goals that it has not seen and report successes."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""
+    """Run directory of `latentmpc pretrain` or one of its checkpoints."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (`[planner]` and `[objective]` as tables)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> GoalEvalConfig:
+        """The settings alone."""
+        names = [field.name for field in fields(GoalEvalConfig)]
+        return GoalEvalConfig(**{name: getattr(self, name) for name in names})
+
+
+def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:
+    """Settings of the evaluation of a pretrain run. Raises ConfigError."""
+    renamed = [
+        "--goals" + token.removeprefix("--episodes")
+        if token.partition("=")[0] == "--episodes"
+        else token
+        for token in argv
+    ]
+    flags = parse("eval", GoalEvalFlags, GoalEvalConfig, renamed, positional="path")
+    flags.planner.apply(PLANNER)
+    flags.objective.apply(GUIDED)
+    return flags
 
 
 def parse_eval(argv: Sequence[str]) -> EvalFlags:
@@ -57,6 +90,8 @@ def _check_overrides(flags: EvalFlags) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Evaluate; 0 when the result is complete."""
+    if any(is_pretrained(token) for token in argv if not token.startswith("-")):
+        return _main_goals(argv)
     flags = parse_eval(argv)
 
     from scripts.output import print_json, print_table, stdout_to_stderr, summary
@@ -72,4 +107,27 @@ def main(argv: Sequence[str]) -> int:
         print_json(result)
     else:
         print_table(summary(f"{flags.path} ({flags.mode})", result))
+    return 0
+
+
+def _main_goals(argv: Sequence[str]) -> int:
+    """Evaluate a pretrain run on held-out goals."""
+    flags = parse_goal_eval(argv)
+
+    from scripts.output import print_json, print_table, stdout_to_stderr, summary
+    from scripts.tasks import require_task
+
+    with stdout_to_stderr(flags.json):
+        if flags.env_id:
+            require_task(flags.env_id)
+        from agents.goal_eval import evaluate_goals
+
+        result = evaluate_goals(flags.config_of())
+    if flags.json:
+        print_json(result)
+        return 0
+    print_table(summary(f"{flags.path} ({flags.mode})", result))
+    for name in ("floor", "oracle"):
+        if name in result:
+            print_table(summary(name, result[name]))
     return 0

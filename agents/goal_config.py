@@ -1,0 +1,187 @@
+"""Typed settings of planning to goals and of its evaluation. Imports no jax."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+from agents.config import ConfigError, PlannerOverrides, check_seed
+from planning.config import PlannerConfig
+
+GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
+HELD_OUT = 900_000_000
+"""Seeds of evaluated starts and goals begin here; those of recorded episodes stay below."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the terms of the cost; distances are shares of that of two random observations.
+
+    A term of weight 0 is left out when an evaluation begins.
+    """
+
+    goal: float = 1.0
+    """Latent distance to the goal at the end of the horizon."""
+    path: float = 0.0
+    """Latent distance to the goal, mean over the horizon."""
+    critic: float = 0.0
+    """Learned cost to go at the end of the horizon."""
+    progress: float = 0.0
+    """Learned cost to go, mean over the horizon."""
+    effort: float = 0.0
+    """Mean square of the actions."""
+    smoothness: float = 0.0
+    """Mean square of the changes of action."""
+    limits: float = 0.0
+    """By how much latents leave the box that holds those of the data."""
+    reach: float = 0.0
+    """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
+
+    def __post_init__(self):
+        """Reject weights that are negative. Raises ConfigError naming the field."""
+        for name, value in asdict(self).items():
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"objective.{name} must be finite and not negative, got {value}")
+        if not self.terms:
+            raise ConfigError("objective: at least one weight must be positive")
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Terms that count."""
+        weights = {k: v for k, v in asdict(self).items() if k != "reach"}
+        return tuple(name for name, weight in weights.items() if weight > 0)
+
+
+class _Overrides:
+    """Weights that replace the defaults; the learned terms count only where they were learned."""
+
+    def apply(self, base: ObjectiveConfig) -> ObjectiveConfig:
+        """`base` with the given weights replaced. Raises ConfigError naming a bad one."""
+        given = {f.name: getattr(self, f.name) for f in fields(ObjectiveConfig)}
+        return replace(base, **{k: v for k, v in given.items() if v is not None})
+
+
+if TYPE_CHECKING:
+
+    class ObjectiveOverrides(_Overrides):
+        """Any weight by name."""
+
+        def __init__(self, **settings: Any) -> None: ...
+else:  # every weight, unset
+    ObjectiveOverrides = make_dataclass(
+        "ObjectiveOverrides",
+        [(name, kind | None, None) for name, kind in get_type_hints(ObjectiveConfig).items()],
+        bases=(_Overrides,),
+        frozen=True,
+        namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
+    )
+
+PLANNER = PlannerConfig(
+    horizon=8,
+    num_samples=192,
+    num_prior_samples=0,
+    num_elites=24,
+    num_iterations=4,
+    init_std=1.0,
+    min_std=0.1,
+    target_ess=8.0,
+)
+"""Planning to goals on a laptop. Distances have no natural unit, so the temperature is found."""
+
+PLAIN = ObjectiveConfig()
+"""Without learned guides: straight latent distance."""
+GUIDED = ObjectiveConfig(goal=1.0, progress=1.0, reach=0.1)
+"""With them: the critic leads, and the latent distance counts where the goal is near."""
+PRIOR_SAMPLES = 24
+"""Sequences that the policy proposes, where there is one."""
+
+
+@dataclass(frozen=True)
+class GoalEvalConfig:
+    """Settings of one evaluation on held-out goals."""
+
+    path: str = ""
+    """Pretrain run or checkpoint to evaluate."""
+    goals: int = 200
+    """Held-out pairs of start and goal (--episodes is the same)."""
+    seed: int = 0
+    """Which held-out pairs: the same seed gives the same ones, to every agent."""
+    mode: GoalMode = "plan"
+    """plan: the planner; prior: the learned policy alone; oracle: the planner on the true
+    simulator, by distance in achieved quantities; random and zero: the floors."""
+    floor: bool = True
+    """Also run random actions on the same goals."""
+    oracle_goals: int = 0
+    """Also run the oracle on the first so many of the goals (slow)."""
+    guides: bool = True
+    """Use the critic and the policy that `latentmpc distill` has learned, if it has."""
+    env_id: str = ""
+    """Evaluate on this task instead of the run's."""
+    slots: int = 25
+    """Simulators side by side; a goal that is done makes room for the next."""
+    out: str = ""
+    """Directory for result.json and goals.jsonl; nothing is written when empty."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
+    objective: ObjectiveOverrides = field(default_factory=ObjectiveOverrides)
+
+    def __post_init__(self):
+        """Reject impossible values. Raises ConfigError naming the field."""
+        for name in ("goals", "slots"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed(self.seed + HELD_OUT)
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """Settings of learning a critic and a policy for goals from recorded episodes."""
+
+    updates: int = 6_000
+    """Updates of the critic, and as many of the policy."""
+    batch_size: int = 512
+    width: int = 256
+    """Hidden width of both networks, which have two hidden layers."""
+    learning_rate: float = 5e-4
+    seed: int = 0
+    discount: float = 0.98
+    """Of a decision: distances far beyond 1 / (1 - discount) decisions look alike."""
+    stride: int = 4
+    """Decisions between the two moments that a temporal difference compares."""
+    expectile: float = 0.9
+    """Above 0.5, good luck with the actions of the data counts more than bad."""
+    target_rate: float = 0.01
+    """EMA rate of the target network."""
+    same_episode: float = 0.6
+    """Share of goals that come later in the same episode; the others are any moment's."""
+    nearness: float = 0.1
+    """Chance per decision that such a goal comes no later: mean lead 1 / nearness."""
+    noise: float = 0.05
+    """Noise on embeddings, as a share of their spread: predicted ones are never quite right."""
+    advantage: float = 3.0
+    """How much more the policy imitates actions that brought the goal nearer than expected."""
+
+    def __post_init__(self):
+        """Reject impossible values. Raises ConfigError naming the field."""
+        for name in ("updates", "batch_size", "width", "stride"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"guide.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("discount", "expectile", "nearness"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"guide.{name} must lie in (0, 1), got {getattr(self, name)}")
+        for name in ("target_rate", "same_episode"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"guide.{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name in ("learning_rate", "noise", "advantage"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"guide.{name} must be finite, not negative")
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of `latentmpc distill`."""
+
+    path: str = ""
+    """Pretrain run or checkpoint."""
+    data: str = ""
+    """Dataset to learn from instead of the run's own."""
+    guide: GuideConfig = field(default_factory=GuideConfig)

@@ -1,0 +1,123 @@
+"""Recorded episodes as a table of embeddings, and goals relabelled in hindsight.
+
+Every row of the data has two embeddings: as the place where the agent is (with its real history)
+and as a goal (standing still there, as goals are embedded when acting).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.goal_agent import GoalModel
+from agents.goal_config import GuideConfig
+
+Array = jax.Array
+CHUNK = 512
+
+
+class Table(NamedTuple):
+    """N rows of data; on device."""
+
+    place: Array
+    """[N, D] embeddings with history."""
+    goal: Array
+    """[N, D] embeddings of the same moments as goals."""
+    action: Array
+    """[N, block x A] actions taken from here on."""
+    last: Array
+    """[N] last row of the episode."""
+
+
+class Hindsight(NamedTuple):
+    """B rows, moments a stride later, and goals for them."""
+
+    place: Array
+    """[B, D]"""
+    action: Array
+    """[B, block x A]"""
+    later: Array
+    """[B, D] place `lead` decisions later."""
+    lead: Array
+    """[B] decisions between the two: the stride, less where the episode ends."""
+    goal: Array
+    """[B, D]"""
+    taken: Array
+    """[B] decisions from place to goal in the episode; infinite where the goal is elsewhere."""
+
+
+def embed_rows(
+    model: GoalModel, params: Any, frames: Any, starts: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [N, D] of all rows as places and as goals.
+
+    `frames` are rows [N, ...] of whole episodes; before its first row an episode stood still.
+    """
+    back = model.spacing * np.arange(model.history - 1, -1, -1)
+    row = np.concatenate([s + np.arange(n) for s, n in zip(starts, lengths, strict=True)])
+    first = np.repeat(starts, lengths)
+
+    @jax.jit
+    def embed(histories: Array) -> Array:
+        return jax.vmap(lambda f: model.embed(params, model.encode(params, f)))(histories)
+
+    def all_of(index: np.ndarray) -> np.ndarray:
+        found = []
+        for begin in range(0, len(index), CHUNK):
+            part = index[begin : begin + CHUNK]
+            full = np.resize(part, (CHUNK, *part.shape[1:]))  # one program for all
+            found.append(np.asarray(embed(jnp.asarray(frames[full])))[: len(part)])
+        return np.concatenate(found)
+
+    place = all_of(np.maximum(row[:, None] - back, first[:, None]))
+    return place, all_of(np.repeat(row[:, None], model.history, axis=1))
+
+
+def make_table(
+    model: GoalModel,
+    params: Any,
+    frames: Any,
+    action: Any,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+) -> Table:
+    """The table of episodes that begin at rows `starts` and have `lengths` rows.
+
+    Rows of other episodes are left out. At an episode's end its last action is repeated.
+    """
+    place, goal = embed_rows(model, params, frames, starts, lengths)
+    blocks, last, begin = [], [], 0
+    for start, length in zip(starts, lengths, strict=True):
+        step = np.arange(length)[:, None] + np.arange(model.block)
+        taken = np.asarray(action[start : start + length])[np.clip(step, 0, max(length - 2, 0))]
+        blocks.append(taken.reshape(length, -1))
+        last.append(np.full(length, begin + length - 1))
+        begin += length
+    arrays = (place, goal, np.concatenate(blocks), np.concatenate(last).astype(np.int32))
+    return Table(*(jnp.asarray(x) for x in arrays))
+
+
+def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
+    """A batch of rows with goals, some from later in the same episode and some from anywhere."""
+    keys = jax.random.split(key, 5)
+    count, rows = config.batch_size, table.last.shape[0]
+    at = jax.random.randint(keys[0], (count,), 0, rows)
+    left = table.last[at] - at
+    lead = jnp.minimum(config.stride, left)
+    ahead = jax.random.geometric(keys[1], config.nearness, (count,)).astype(jnp.int32)
+    same = (jax.random.uniform(keys[2], (count,)) < config.same_episode) & (left > 0)
+    other = jax.random.randint(keys[3], (count,), 0, rows)
+    goal = jnp.where(same, at + jnp.minimum(ahead, left), other)
+    within = (goal >= at) & (goal <= table.last[at])
+    taken = jnp.where(within, goal - at, jnp.inf).astype(jnp.float32)
+    noise = jax.random.normal(keys[4], (3, count, table.place.shape[1]))
+    noise = noise * config.noise * table.place.std(0)
+    return Hindsight(
+        table.place[at] + noise[0],
+        table.action[at],
+        table.place[at + lead] + noise[1],
+        lead.astype(jnp.float32),
+        table.goal[goal] + noise[2],
+        taken,
+    )

@@ -1,0 +1,175 @@
+"""From a pretrain run to what plans to goals are made with: the model, its guides, its scales.
+
+Guides, a critic and a policy for goals, live in the `guide` folder of the run and belong to one
+checkpoint of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import distill, goal_critic
+from agents.config import ConfigError
+from agents.goal_agent import GoalModel, Guidance, embed_goal
+from agents.goal_config import GuideConfig, ObjectiveConfig
+from agents.goal_data import Table, make_table
+from agents.jepa_load import JepaTrained
+from agents.schema import build, flatten
+from planning.objective import Weights
+from wm import checkpoint
+from wm.jepa import JepaNetworks
+
+GUIDE = "guide"
+KIND = "guide"
+
+
+@dataclass
+class Guides:
+    """A critic and a policy for one checkpoint, and where the embeddings of its data lie."""
+
+    config: GuideConfig
+    arrays: dict[str, Any]
+    """critic, policy: parameters; scale [], low [D], high [D]."""
+
+
+def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
+    """The functions that planning needs of a reward-free model."""
+    model = GoalModel(
+        encode=net.encode,
+        step=net.step,
+        embed=net.embed,
+        action_dim=net.spec.action_dim,
+        frame_shape=net.spec.frame_shape,
+        frame_dtype=jnp.uint8 if net.config.pixels else jnp.float32,
+        history=net.config.history,
+        spacing=net.config.spacing,
+        block=net.config.action_block,
+    )
+    if guides is None:
+        return model
+    width, size = guides.config.width, net.action_size
+    return model._replace(
+        critic=lambda params, place, goal: goal_critic.cost_to_go(params, width, place, goal),
+        policy=lambda params, place, goal: distill.react(params, width, size, place, goal),
+    )
+
+
+def weights_of(objective: ObjectiveConfig) -> Weights:
+    """The weights as traced data; a reward-free model has no reward to weigh."""
+    named = asdict(objective) | {"reward": 0.0}
+    return Weights(**{name: jnp.float32(named[name]) for name in Weights._fields})
+
+
+def reach_of(objective: ObjectiveConfig) -> jax.Array:
+    """The distance from which on farther is no worse."""
+    return jnp.float32(objective.reach or jnp.inf)
+
+
+def spread(places: np.ndarray | jax.Array) -> dict[str, jax.Array]:
+    """Scale, low and high of embeddings [N, D]."""
+    places = jnp.asarray(places)
+    scale = 2 * jnp.mean(jnp.var(places, axis=0))  # mean square between two independent ones
+    return {"scale": jnp.maximum(scale, 1e-12), "low": places.min(0), "high": places.max(0)}
+
+
+def guidance(
+    params: Any, objective: ObjectiveConfig, stats: dict[str, Any], guides: Guides | None = None
+) -> Guidance:
+    """Everything an agent needs as data."""
+    learned = guides.arrays if guides else {}
+    return Guidance(
+        model=params,
+        weights=weights_of(objective),
+        scale=jnp.asarray(stats["scale"]),
+        reach=reach_of(objective),
+        low=jnp.asarray(stats["low"]),
+        high=jnp.asarray(stats["high"]),
+        critic=learned.get("critic"),
+        policy=learned.get("policy"),
+    )
+
+
+def embed_goals(model: GoalModel, params: Any, frames: np.ndarray) -> jax.Array:
+    """Embeddings [N, D] of goal frames [N, ...]."""
+    guide = Guidance(params, *[None] * 5)  # pyright: ignore
+    one = partial(embed_goal, model, guide)
+    return jax.jit(jax.vmap(one))(jnp.asarray(frames))
+
+
+def table_of(trained: JepaTrained, data: Any, split: str = "train") -> Table:
+    """The embedded episodes of one split of a dataset."""
+    chosen = [data.episodes[i] for i in data.split(split)]
+    frames = data.arrays["pixels" if trained.net.config.pixels else "obs"]
+    starts = np.array([e.start for e in chosen])
+    lengths = np.array([e.length + 1 for e in chosen])
+    model = goal_model(trained.net)
+    return make_table(model, trained.params, frames, data.arrays["action"], starts, lengths)
+
+
+def learn_guides(
+    config: GuideConfig, table: Table, report: Callable[[str, int, float], None] | None = None
+) -> tuple[Guides, dict[str, float]]:
+    """Critic and policy from embedded episodes, and their last losses."""
+
+    def tell(stage: str) -> goal_critic.Report | None:
+        return partial(report, stage) if report else None
+
+    critic, critic_loss = goal_critic.train(config, table, tell("critic"))
+    policy, policy_loss = distill.imitate(config, critic, table, tell("policy"))
+    arrays = {"critic": critic, "policy": policy, **spread(table.place)}
+    return Guides(config, arrays), {"critic_loss": critic_loss, "policy_loss": policy_loss}
+
+
+def guide_folder(path: Path) -> Path:
+    """Where the guides of a checkpoint's run are."""
+    return path.parent.parent / GUIDE
+
+
+def save_guides(trained: JepaTrained, guides: Guides) -> Path:
+    """Write them beside the checkpoints. Raises StorageError."""
+    record = {
+        "kind": KIND,
+        "settings": asdict(guides.config),
+        "checkpoint": trained.path.name,
+        "digest": model_digest(trained.path),
+    }
+    spec = trained.spec.to_json() if trained.spec else {}
+    step = int(trained.path.name)
+    return checkpoint.save(
+        guide_folder(trained.path), step, guides.arrays, config=record, spec=spec
+    )
+
+
+def load_guides(trained: JepaTrained) -> Guides | None:
+    """The guides of this checkpoint; None where none were learned.
+
+    Raises CheckpointError (damaged), ConfigError (learned for other parameters).
+    """
+    folder = guide_folder(trained.path) / trained.path.name
+    if not folder.is_dir():
+        return None
+    stored = checkpoint.read_json(folder, "config.json")
+    if stored.get("digest") != model_digest(trained.path):
+        raise ConfigError(
+            f"{folder} was learned for another model than {trained.path}: type "
+            f"`latentmpc distill {trained.path}` to learn it again"
+        )
+    config = build(GuideConfig, flatten(GuideConfig, stored["settings"], f"{folder}/config.json"))
+    arrays = jax.tree.map(jnp.asarray, checkpoint.restore(folder))
+    return Guides(config, arrays)
+
+
+def model_digest(path: Path) -> str:
+    """What identifies the parameters of a checkpoint: the SHA-256 of its manifest."""
+    return checkpoint.sha256_bytes((path / "MANIFEST.json").read_bytes())
+
+
+def without_guides(objective: ObjectiveConfig) -> ObjectiveConfig:
+    """The objective without the terms that have to be learned."""
+    return replace(objective, critic=0.0, progress=0.0, reach=0.0, goal=objective.goal or 1.0)

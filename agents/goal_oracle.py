@@ -1,0 +1,131 @@
+"""The oracle with a goal: the same planner on the true simulator, by distance in what counts.
+
+Its distance is between achieved quantities, each over its spread, angles by the shorter way. It
+parts errors of the model from those of the search and of a cost that only looks straight ahead.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.compiling import cpu_options
+from agents.config import ConfigError
+from agents.goal_agent import GoalAgent
+from agents.goal_config import HELD_OUT, ObjectiveConfig
+from agents.goal_model import weights_of
+from agents.goal_rollout import Eyes
+from envs.registry import make_vec
+from envs.spec import EnvSpec
+from planning import registry as planners
+from planning.config import PlannerConfig
+from planning.objective import Objective, Problem, Situation, World, planner_model
+from planning.types import PlanInfo, shift
+
+Array = jax.Array
+SAMPLED = 256  # goals that say how far apart goals are
+
+
+class Moment(NamedTuple):
+    """One simulator at one time."""
+
+    bits: Array
+    """[2 K] int32: its float64 state, bit by bit, as JAX runs in 32 bits."""
+    achieved: Array
+    """[G] float32"""
+
+
+def goal_oracle(
+    spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig
+) -> tuple[GoalAgent, Eyes]:
+    """The agent and how it sees. Learned terms are left out. Raises ConfigError."""
+    if spec.backend != "native" or config.method == "gradient":
+        raise ConfigError("the oracle needs native simulators and a planner without gradients")
+    periods, spreads = _geometry(spec)
+    world = World(_step(spec), distance=partial(_distance, periods, spreads))
+    search = planner_model(Objective(objective.terms, config.horizon), world)
+    weights = weights_of(objective)
+
+    def one(plan, moment: Moment, goal: Array, is_first: Array, key: Array):
+        fresh = planners.init(config, spec.action_dim)
+        moved = shift(plan, 1, config.init_std)
+        plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
+        at = Situation(moment, jnp.zeros(spec.action_dim))
+        problem = Problem(None, goal, weights)
+        plan, info = planners.improve(config, search, problem, at, plan, key)
+        return jnp.clip(plan.mean[0], -1.0, 1.0), plan, info
+
+    def act(guidance, plans, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
+        return jax.vmap(one)(plans, moments, goals, is_first, keys)
+
+    def init_carry(num_envs: int):
+        plan = planners.init(config, spec.action_dim)
+        return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), plan)
+
+    eyes = Eyes(_moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32))
+    return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), eyes
+
+
+def _moments(env: Any, obs: np.ndarray) -> Moment:
+    del obs
+    bits = np.ascontiguousarray(env.simulators.get_moments()).view(np.int32)
+    return Moment(jnp.asarray(bits), jnp.asarray(_achieved(env), jnp.float32))
+
+
+def _achieved(env: Any) -> np.ndarray:
+    return np.array(env.simulators.task.achieved(np, env.simulators.data))
+
+
+def _geometry(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Period [G] (0: none) and spread [G] of the achieved quantities over random goals."""
+    env = make_vec(spec.env_id, SAMPLED, action_repeat=spec.action_repeat)
+    env.reset(seed=HELD_OUT - SAMPLED)
+    task, goals = env.simulators.task, np.array(env.goal_view().achieved)
+    env.close()
+    turn = 2 * np.pi * np.eye(goals.shape[1])
+    periodic = [bool(task.success(np, goals + t, goals).all()) for t in turn]
+    return np.where(periodic, 2 * np.pi, 0.0), np.maximum(goals.std(0), 1e-6)
+
+
+def _distance(
+    periods: np.ndarray, spreads: np.ndarray, params: Any, moment: Moment, goal: Array
+) -> Array:
+    """Mean square over the spread of goals; 1 for two independent ones."""
+    away = moment.achieved - goal
+    turns = jnp.asarray(np.where(periods, periods, 1.0), jnp.float32)
+    wrapped = away - turns * jnp.round(away / turns)
+    away = jnp.where(jnp.asarray(periods > 0), wrapped, away) / jnp.asarray(spreads, jnp.float32)
+    return jnp.mean(away**2) / 2
+
+
+def _step(spec: EnvSpec):
+    """The simulator as the step of a world."""
+    envs: dict[int, Any] = {}
+
+    def simulate(bits: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:
+        bits, actions = np.asarray(bits), np.asarray(actions)
+        lead = np.broadcast_shapes(bits.shape[:-1], actions.shape[:-1])
+        count = int(np.prod(lead))
+        if count not in envs:
+            envs[count] = make_vec(spec.env_id, count, action_repeat=spec.action_repeat)
+        rows = np.broadcast_to(bits, (*lead, bits.shape[-1])).reshape(count, -1)
+        moments = np.ascontiguousarray(rows).view(np.float64)
+        actions = np.broadcast_to(actions, (*lead, actions.shape[-1])).reshape(count, -1)
+        after, _, reward, _ = envs[count].imagine(moments, actions)
+        achieved = np.where(np.isfinite(reward)[:, None], _achieved(envs[count]), np.nan)
+        flat = after.view(np.int32), achieved.astype(np.float32)
+        return flat[0].reshape(*lead, -1), flat[1].reshape(*lead, -1)
+
+    def step(params: Any, moment: Moment, action: Array) -> Moment:
+        shapes = (
+            jax.ShapeDtypeStruct(moment.bits.shape, jnp.int32),
+            jax.ShapeDtypeStruct(moment.achieved.shape, jnp.float32),
+        )
+        found = jax.pure_callback(
+            simulate, shapes, moment.bits, action, vmap_method="broadcast_all"
+        )
+        return Moment(*found)
+
+    return step

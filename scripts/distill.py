@@ -1,0 +1,65 @@
+"""`latentmpc distill RUN`: a critic and a policy for goals, learned offline on its latents."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+import tyro
+
+from agents.config import ConfigError
+from agents.goal_config import DistillConfig
+from agents.pretrain_config import is_pretrained
+from scripts.flags import parse
+
+
+@dataclass(frozen=True)
+class DistillFlags(DistillConfig):
+    """Learn what leads a pretrained model to goals: a critic of temporal distance, and a policy.
+
+    Both are learned from the run's own data, relabelled in hindsight, and are used by `latentmpc
+    eval` from then on.
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""
+    """Run directory of `latentmpc pretrain` or one of its checkpoints."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (`[guide]` as a table)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> DistillConfig:
+        """The settings alone."""
+        names = [field.name for field in fields(DistillConfig)]
+        return DistillConfig(**{name: getattr(self, name) for name in names})
+
+
+def parse_distill(argv: Sequence[str]) -> DistillFlags:
+    """Settings from the command line. Raises ConfigError."""
+    flags = parse("distill", DistillFlags, DistillConfig, argv, positional="path")
+    if not flags.path:
+        raise ConfigError("which run? give one of `latentmpc pretrain`: latentmpc distill runs/ID")
+    if not os.path.isdir(flags.path):
+        raise ConfigError(f"{flags.path} is no directory: give a run of `latentmpc pretrain`")
+    if not is_pretrained(flags.path):
+        raise ConfigError(
+            f"{flags.path} holds no reward-free model: give a run of `latentmpc pretrain`"
+        )
+    return flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Learn and store; 0 when both are stored."""
+    flags = parse_distill(argv)
+
+    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
+
+    with stdout_to_stderr(flags.json):
+        from agents.goal_learning import distill_path
+
+        result = distill_path(flags.config_of(), stderr_console())
+    if flags.json:
+        print_json(result)
+    else:
+        print_table(summary(flags.path, result))
+    return 0
