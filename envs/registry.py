@@ -3,6 +3,7 @@
 cartpole-swingup               a native batch, or the dm_control adapter where there is none
 dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
+ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
@@ -13,10 +14,11 @@ from typing import Any
 
 from envs.native import make_native, native_spec
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
-from envs.tasks import TASKS
+from envs.tasks import TASKS, TaskDef
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
 NAMESPACE, VERSION, FORCE_DMC = "latentmpc/", "-v0", "dmc/"
+OGBENCH = "ogbench:"
 GYM_IDS = (
     "Ant-v5",
     "HalfCheetah-v5",
@@ -66,6 +68,10 @@ def make_vec(
         from envs.dmc import make_dmc
 
         env = make_dmc(name, num_envs, action_repeat or DMC_REPEAT, _plain(env_id))
+    elif kind == "ogbench":
+        from envs.ogbench import make_ogbench
+
+        env = make_ogbench(name, num_envs, action_repeat or GYM_REPEAT)
     else:
         from envs.gym import make_gym
 
@@ -84,6 +90,10 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
         from envs.dmc import dmc_spec
 
         return dmc_spec(name, action_repeat or DMC_REPEAT, _plain(env_id))
+    if kind == "ogbench":
+        from envs.ogbench import ogbench_spec
+
+        return ogbench_spec(name, action_repeat or GYM_REPEAT)
     from envs.gym import gym_spec
 
     return gym_spec(name, action_repeat or GYM_REPEAT)
@@ -97,10 +107,14 @@ def _plain(env_id: str) -> str:
 
 
 def resolve(env_id: str) -> tuple[str, str]:
-    """(kind, name) of an id; kind is native, dmc or gym. Raises UnknownTaskError."""
+    """(kind, name) of an id; kind is native, dmc, ogbench or gym. Raises UnknownTaskError."""
     name = _plain(env_id)
     if name in TASKS:
         return "native", name
+    if name.startswith(OGBENCH):
+        from envs.ogbench import checked_name
+
+        return "ogbench", checked_name(name.removeprefix(OGBENCH))
     if ":" in name:
         return "gym", _imported(name)
     forced = name.startswith(FORCE_DMC)
@@ -143,15 +157,22 @@ def _gymnasium_ids() -> list[str]:
 def list_tasks() -> list[TaskInfo]:
     """All tasks: native ones, the rest of dm_control's suite, MuJoCo and classic Gymnasium ids."""
     from envs.dmc import dmc_names
+    from envs.ogbench import IDS as OGBENCH_IDS
 
     native = [
-        TaskInfo(name, "native", task.obs_dim, task.action_dim, "parallel MuJoCo batch")
+        TaskInfo(name, "native", task.obs_dim, task.action_dim, _native_note(task))
         for name, task in sorted(TASKS.items())
     ]
     rest = sorted(set(dmc_names()) - set(TASKS))
     dmc = [TaskInfo(name, "dmc", None, None, "dm_control adapter") for name in rest]
     gym = [TaskInfo(name, "gym", None, None, "Gymnasium adapter") for name in GYM_IDS]
-    return [*native, *dmc, *gym]
+    note = "OGBench adapter, with goals: extra [ogbench]"
+    ogbench = [TaskInfo(OGBENCH + name, "ogbench", None, None, note) for name in OGBENCH_IDS]
+    return [*native, *dmc, *gym, *ogbench]
+
+
+def _native_note(task: TaskDef) -> str:
+    return f"parallel MuJoCo batch{', with goals' if task.xml is not None else ''}"
 
 
 def register() -> None:

@@ -35,7 +35,7 @@ class EnvSpec:
         action_repeat: frames per agent decision.
         episode_frames: time limit in frames; 0 means none.
         episodic: whether an episode can terminate, apart from its time limit.
-        backend: "native", "dmc" or "gym".
+        backend: "native", "dmc", "gym", "ogbench" or "mjx".
         versions: (package, version) pairs of the simulators behind it.
     """
 

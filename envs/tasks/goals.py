@@ -87,8 +87,10 @@ class GoalTask(Task):
         """A first state and a goal that it does not satisfy."""
         for _ in range(_MAX_PAIRS):
             start, goal = self.free_start(rng), self.goal_start(rng)
-            ends = [self.achieved(np, SimpleNamespace(qpos=s.qpos)) for s in (start, goal)]
-            if self.far_enough(*ends, rng):
+            here, there = (
+                self.achieved(np, SimpleNamespace(qpos=end.qpos)) for end in (start, goal)
+            )
+            if self.far_enough(here, there, rng):
                 return replace(start, goal=goal.qpos)
         raise RuntimeError(f"no start away from its goal in {_MAX_PAIRS} draws")  # a task's mistake
 
