@@ -4,97 +4,38 @@
     action = controller.act(obs)
 
 Everything is compiled before the first tick. A guard (`agents.safety`) stands between the model
-and the robot on every tick.
+and the robot on every tick, and a monitor (`agents.surprise`) compares the world with the model.
 """
 
-import hashlib
-import threading
+import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import date
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from agents import decision
-from agents.compiling import COMPILE_EVENT, cpu_options
+from agents.compiling import cpu_options
 from agents.config import ConfigError, PlannerOverrides, check_seed
-from agents.config import digest as config_digest
-from agents.contract import ActionLimits, Contract, ObsSchema
-from agents.load import Trained, load
+from agents.contract import Contract
+from agents.deadline import NO_REPORT, NOTHING, PRIOR, AnytimePlanner, Budget, Made
+from agents.decision import Decide, Memory
+from agents.deploy import contract_for as contract_for
+from agents.deploy import params_digest as params_digest
+from agents.load import load
 from agents.safety import Guard
 from agents.safety_config import SafetyConfig
-from agents.versions import installed
+from agents.surprise import Monitor
+from agents.ticks import CompileCounter, Tick
 from planning.config import PlannerConfig
-from planning.types import PlanInfo
 from wm.tdmpc import Networks
 
 Mode = Literal["plan", "prior", "auto"]
 MODES = ("plan", "prior", "auto")
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What happened on one tick."""
-
-    number: int
-    source: str
-    """Who acted: plan, prior, shifted (the rest of the last plan), hold, fallback, stop."""
-    state: str
-    """Of the guard, after the tick."""
-    faults: tuple[str, ...]
-    interventions: tuple[str, ...]
-    surprise: float
-    """Latent surprise; 0 where there was nothing to compare."""
-    compute_ms: float
-    iterations: int
-    """Refinements of the plan."""
-    report: np.ndarray
-    """[8] the fields of `PlanInfo` (zeros where no plan was made)."""
-
-    @property
-    def info(self) -> PlanInfo:
-        """What the planner reports."""
-        return PlanInfo(*self.report)
-
-
-def params_digest(params: Any) -> str:
-    """SHA-256 of parameters: name, type, shape and bytes of every leaf, in the order of names."""
-    found = {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(params)}
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        leaf = np.ascontiguousarray(found[name])
-        digest.update(f"{name} {leaf.dtype.name} {list(found[name].shape)}\n".encode())
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()
-
-
-def contract_for(trained: Trained, **changes: Any) -> Contract:
-    """The contract of a trained model: its spec's sizes and times, actions in [-1, 1].
-
-    Ranges of observations and the threshold of surprise are unknown (unbounded, none) until
-    they are calibrated (`agents.surprise`); `changes` replaces fields.
-    """
-    spec = trained.spec
-    period = spec.control_dt * spec.action_repeat
-    contract = Contract(
-        env_id=spec.env_id,
-        obs=ObsSchema(names=spec.obs_names, shape=(spec.obs_dim,)),
-        action=ActionLimits(low=(-1.0,) * spec.action_dim, high=(1.0,) * spec.action_dim),
-        control_dt=spec.control_dt,
-        action_repeat=spec.action_repeat,
-        max_obs_age=2 * period,
-        params_digest=params_digest(trained.params),
-        config_digest=config_digest(trained.config),
-        settings=asdict(trained.config) | {"run_dir": ""},  # where it lay is nobody's business
-        spec=spec.to_json(),
-        versions=installed(),
-        created=date.today().isoformat(),
-    )
-    return replace(contract, **changes)
+SHARE = 0.8
+"""Of the control period that planning may fill when no deadline is given."""
 
 
 class Controller:
@@ -102,10 +43,10 @@ class Controller:
 
     Attributes:
         contract: what it expects and promises.
-        guard: its safety layer.
+        guard: its safety layer; `guard.counters` and `guard.events` say what it did.
+        monitor: its surprise monitor.
         last: the last `Tick`.
-        counters: ticks by source, deadlines missed; the guard's own are in `guard.counters`.
-        compilations: programs compiled by `act` since the warm-up; stays 0.
+        counters: ticks by source, and how many were late.
     """
 
     def __init__(
@@ -119,23 +60,35 @@ class Controller:
         deadline_ms: float = 0.0,
         seed: int = 0,
         safety: SafetyConfig | None = None,
+        programs: Mapping[str, Decide] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        timer: Callable[[], float] = time.perf_counter,
     ):
+        """Raises ConfigError.
+
+        `programs` replaces the installed code of modes plan and prior; `clock` dates
+        observations, `timer` measures computing.
+        """
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        check_seed(seed)
+        if not 0 <= deadline_ms < math.inf:
+            raise ConfigError(f"deadline_ms must be finite and not negative, got {deadline_ms}")
         self.contract, self.net, self.planner, self.mode = contract, net, planner, mode
-        self.deadline_ms, self.seed, self.clock = deadline_ms, seed, clock
+        self.deadline_ms, self.seed, self.clock, self._timer = deadline_ms, seed, clock, timer
         self.guard = Guard(contract, safety)
+        self.monitor = Monitor(contract, self.guard.config)
         self.counters: Counter[str] = Counter()
         self.last: Tick | None = None
-        self.compilations = 0
-        self._params = jax.device_put(params)
-        decide = decision.reacting(net) if mode == "prior" else decision.planning(net, planner)
-        self._decide = jax.jit(decide, compiler_options=cpu_options())
-        self._reflex = jax.jit(decision.reflex(net), compiler_options=cpu_options())
+        self._compiled = CompileCounter()
         self._warm = False
-        _listen()
+        self._params = jax.device_put(params)
+        options = cpu_options()
+        self._reflex = jax.jit(decision.reflex(net), compiler_options=options)
+        self.anytime = AnytimePlanner(net, planner, timer) if mode == "auto" else None
+        decide = (programs or {}).get(mode)
+        if decide is None:
+            decide = decision.reacting(net) if mode == "prior" else decision.planning(net, planner)
+        self._decide = jax.jit(decide, compiler_options=options)
         self.reset()
 
     @classmethod
@@ -148,16 +101,29 @@ class Controller:
         planner: PlannerOverrides | None = None,
         safety: SafetyConfig | None = None,
         trust: bool = False,
+        *,
+        digest: str = "",
+        contract: Contract | None = None,
         **options: Any,
     ) -> "Controller":
-        """From a run directory or a checkpoint, verified.
+        """From a run directory, a checkpoint or a bundle, verified.
 
-        Raises ConfigError, CheckpointError (ContractError).
+        A bundle's own programs run only if `trust` is given or its `digest` is known, and with
+        its own planner settings in mode plan or prior; else the installed code runs its
+        parameters. `contract` replaces the one that comes with it (to calibrate a run, see
+        `agents.surprise`). Raises ConfigError, CheckpointError.
         """
-        trained = load(str(path))
+        from agents import bundle
+        from agents.bundle_files import is_bundle
+
+        if is_bundle(path):
+            found = bundle.load(path, trust, digest)
+            trained, own, programs = found.trained, found.contract, found.programs
+        else:
+            trained, own, programs = load(str(path)), None, None
         settings = (planner or PlannerOverrides()).apply(trained.config.planner)
         return cls(
-            contract_for(trained),
+            contract or own or contract_for(trained),
             trained.net,
             trained.params,
             settings,
@@ -165,6 +131,7 @@ class Controller:
             deadline_ms=deadline_ms,
             seed=seed,
             safety=safety,
+            programs=programs if settings == trained.config.planner else None,
             **options,
         )
 
@@ -176,18 +143,25 @@ class Controller:
         self._elapsed = 0
         self._good: np.ndarray | None = None
         self.guard.reset()
+        self.monitor.reset()
 
     def rearm(self) -> None:
         """Leave a safety stop; the plan starts afresh."""
         self.guard.rearm()
+        self.monitor.reset()
         self._elapsed = 0
 
     def warmup(self) -> "Controller":
-        """Compile and run everything that `act` may need; its time does not count."""
-        obs = np.zeros(self.contract.obs.shape, np.float32)
-        for _ in range(3):
-            self._compute(obs, self._memory, 0)
-            np.asarray(self._reflex(self._params, obs))
+        """Compile and run everything that `act` may need; without effect on what it will do."""
+        obs, given = np.zeros(self.contract.obs.shape, np.float32), self.guard.zero
+        memory = self._memory
+        for repeat in range(3):  # once from numbers of ours, then from those a program gave back
+            jax.device_get(self._reflex(self._params, obs))
+            if self.anytime is None:
+                inputs = (memory, obs, given, np.int32(repeat > 0))
+                _, memory = jax.block_until_ready(self._decide(self._params, *inputs))
+        if self.anytime is not None:
+            self.anytime.warmup(self._params, memory, obs, given)
         self._warm = True
         return self
 
@@ -198,66 +172,117 @@ class Controller:
         sequence: int | None = None,
         *,
         now: float | None = None,
+        deadline_ms: float | None = None,
+        work: int | None = None,
     ) -> np.ndarray:
         """The action [A] float32 of this tick; finite and inside the contract, whatever comes.
 
         `obs` None says that none came. `stamp` is when it was measured on the controller's
-        clock, `sequence` its number. `now` replaces the clock when a recording is replayed.
+        clock, `sequence` its number. `deadline_ms` from now replaces the controller's. `now` and
+        `work` (of a `Tick`) replace the clocks when a recording is replayed.
         """
         if not self._warm:
             self.warmup()
-        begin = time.perf_counter()
-        _counting.controller = self
-        try:
-            return self._tick(obs, stamp, sequence, now, begin)
-        finally:
-            _counting.controller = None
+        begin = self._timer()
+        with self._compiled:
+            return self._tick(begin, obs, stamp, sequence, now, deadline_ms, work)
 
-    def _tick(self, obs, stamp, sequence, now, begin: float) -> np.ndarray:
-        faults = self.guard.observe(obs, stamp, sequence, self.clock() if now is None else now)
-        action, report, fallback = None, _NO_REPORT, None
-        if not faults and self.guard.state != "stopped":
-            good = np.asarray(obs, np.float32)
-            action, report, self._memory = self._compute(good, self._memory, self._elapsed)
-            self._good, self._elapsed = good, 0
-        answer, done = self.guard.filter(action, fallback)
-        self._elapsed += bool(self._elapsed or self._good is not None)
-        self._record(begin, faults, done, report)
+    @property
+    def compilations(self) -> int:
+        """Programs compiled by `act` since the warm-up; stays 0."""
+        return self._compiled.count
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides the actions to come, in plain values and arrays."""
+        leaves = {f"memory{i:02d}": x for i, x in enumerate(jax.tree.leaves(self._memory))}
+        good = {} if self._good is None else {"obs": self._good}
+        own = {"elapsed": self._elapsed, "seed": self.seed, "above": self.monitor.above}
+        return leaves | good | own | self.guard.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `get_state` gave. Raises KeyError, ValueError for another's."""
+        leaves, shape = jax.tree.flatten(self._memory)
+        found = [np.asarray(state[f"memory{i:02d}"]) for i in range(len(leaves))]
+        for mine, given in zip(leaves, found, strict=True):
+            if (mine.shape, mine.dtype) != (given.shape, given.dtype):
+                raise ValueError(f"memory of {given.dtype}{given.shape} is of another controller")
+        self._memory: Memory = jax.device_put(jax.tree.unflatten(shape, found))
+        self._elapsed, self.seed, self._good = state["elapsed"], state["seed"], state.get("obs")
+        self.monitor.above = state["above"]
+        self.guard.set_state(state)
+
+    def _tick(self, begin: float, obs, stamp, sequence, now, deadline_ms, work) -> np.ndarray:
+        guard, made = self.guard, None
+        budget = self._budget(begin, deadline_ms)
+        faults = guard.observe(obs, stamp, sequence, self.clock() if now is None else now)
+        if not faults and guard.state != "stopped":
+            self._good = np.array(obs, np.float32)
+            made = self._compute(self._good, Budget(budget, work))
+            self._memory, self._elapsed = made.memory, 0
+            self._watch(float(made.report[0]))
+        computed = self._timer()
+        answer, done = guard.filter(made and made.action, self._fallback(made))
+        self._elapsed += bool(self._elapsed or made)
+        self._record(begin, budget, done, made)
+        if self.anytime is not None and work is None:
+            self.anytime.pace.learn("rest", self._timer() - computed)
         return answer
 
-    def _compute(self, obs: np.ndarray, memory, elapsed: int):
-        made, memory = self._decide(self._params, memory, obs, self.guard.last, np.int32(elapsed))
-        return np.asarray(made.action), np.asarray(made.report), memory
+    def _budget(self, begin: float, deadline_ms: float | None) -> float:
+        """When this tick has to be over."""
+        if deadline_ms is None:
+            usual = 1e3 * SHARE * self.contract.period if self.anytime else math.inf
+            deadline_ms = self.deadline_ms or usual
+        return begin + deadline_ms / 1e3
 
-    def _record(self, begin: float, faults, done: list[str], report: np.ndarray) -> None:
-        source = next((kind for kind in done if kind in ("hold", "fallback", "stop")), "")
-        source = source or ("prior" if self.mode == "prior" else "plan")
+    def _compute(self, obs: np.ndarray, budget: Budget) -> Made:
+        given = self.guard.last
+        if self.anytime is not None:
+            arguments = (self._params, self._memory, obs, given, self._elapsed)
+            return self.anytime.decide(*arguments, budget)
+        made, memory = self._decide(self._params, self._memory, obs, given, np.int32(self._elapsed))
+        report = np.asarray(made.report)
+        work = PRIOR if self.mode == "prior" else int(report[-1])
+        return Made(np.asarray(made.action), report, memory, self.mode, work)
+
+    def _watch(self, surprise: float) -> None:
+        """React to a world that is not as predicted."""
+        if not self.monitor.update(surprise):
+            return
+        reaction = self.guard.config.surprise
+        detail = f"surprise {surprise:.3g}, nominal up to {self.monitor.threshold:.3g}"
+        if reaction == "report":
+            self.guard.note("surprise", detail)
+        else:
+            self.guard.report("surprise", detail)
+        if reaction == "stop":
+            self.guard.stop(detail)
+
+    def _fallback(self, made: Made | None) -> np.ndarray | None:
+        """What the prior does at the last good observation, where that may be asked for."""
+        guard = self.guard
+        if guard.config.fallback != "prior" or self._good is None or guard.state == "stopped":
+            return None
+        fine = made is not None and np.isfinite(made.action).all() and not guard.pending
+        if fine and guard.state == "ok":
+            return None
+        return np.asarray(self._reflex(self._params, self._good))
+
+    def _record(self, begin: float, budget: float, done: list[str], made: Made | None) -> None:
+        source = next((kind for kind in done if kind in ("hold", "fallback", "stop")), None)
+        source = source or (made.source if made else "hold")
+        end = self._timer()
         self.counters[source] += 1
+        self.counters["late"] += end > budget
         self.last = Tick(
             number=self.guard.counters["ticks"],
             source=source,
             state=self.guard.state,
-            faults=tuple(faults),
+            faults=self.guard.faults,
             interventions=tuple(done),
-            surprise=float(report[0]),
-            compute_ms=1e3 * (time.perf_counter() - begin),
-            iterations=int(report[-1]),
-            report=report[1:],
+            surprise=float(made.report[0]) if made else 0.0,
+            compute_ms=1e3 * (end - begin),
+            late=end > budget,
+            work=made.work if made else NOTHING,
+            report=(made.report if made else NO_REPORT)[1:],
         )
-
-
-_NO_REPORT = np.zeros(1 + len(PlanInfo._fields), np.float32)
-_counting = threading.local()
-_listening = threading.Lock()
-
-
-def _listen() -> None:
-    """Count compilations for the controller that is acting in the thread they happen in."""
-    if _listening.acquire(blocking=False):  # once a process
-
-        def compiled(event: str, duration_secs: float, **_: str | int) -> None:
-            controller = getattr(_counting, "controller", None)
-            if event == COMPILE_EVENT and controller is not None:
-                controller.compilations += 1
-
-        jax.monitoring.register_event_duration_secs_listener(compiled)

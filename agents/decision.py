@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.mpc import Carry, act_once, planner_model
+from planning import anytime
 from planning import registry as planners
 from planning.config import PlannerConfig
 from planning.types import Model, Plan, PlanInfo, shift
@@ -30,6 +31,8 @@ class Memory(NamedTuple):
     plan: Plan
     latent: Array
     """[D] of the last observation."""
+    age: Array
+    """int32: ticks from the decision that made the plan to that of the latent."""
     seed: Array
     """uint32, of all its random numbers."""
     step: Array
@@ -52,7 +55,8 @@ def init_memory(net: Networks, config: PlannerConfig, seed: int) -> Memory:
     """The memory before the first decision, in numpy."""
     plan = jax.tree.map(np.asarray, planners.init(config, net.spec.action_dim))
     latent = np.zeros(net.config.latent_dim, np.float32)
-    return Memory(plan, latent, np.uint32(seed), np.uint32(0))  # pyright: ignore[reportArgumentType]
+    numbers = (np.int32(0), np.uint32(seed), np.uint32(0))
+    return Memory(plan, latent, *numbers)  # pyright: ignore[reportArgumentType]
 
 
 def surprise(net: Networks, params: Any, memory: Memory, latent: Array, action, elapsed) -> Array:
@@ -70,9 +74,9 @@ def key_of(memory: Memory) -> Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(memory.seed), memory.step), 0)
 
 
-def moved_plan(config: PlannerConfig, plan: Plan, elapsed: Array) -> Plan:
+def moved_plan(config: PlannerConfig, memory: Memory, elapsed: Array) -> Plan:
     """The plan as it was a tick ago: the agent itself moves it on by one."""
-    return shift(plan, jnp.maximum(elapsed - 1, 0), config.init_std)
+    return shift(memory.plan, jnp.maximum(memory.age + elapsed - 1, 0), config.init_std)
 
 
 def planning(net: Networks, config: PlannerConfig) -> Decide:
@@ -82,16 +86,66 @@ def planning(net: Networks, config: PlannerConfig) -> Decide:
     def decide(params, memory, obs, action, elapsed):
         latent = net.encode(params, obs)
         unexpected = surprise(net, params, memory, latent, action, elapsed)
-        carry = Carry(moved_plan(config, memory.plan, elapsed))
+        carry = Carry(moved_plan(config, memory, elapsed))
         chosen, carry, info = one(params, carry, latent, elapsed == 0, key_of(memory))
-        report = jnp.stack([unexpected, *info])
-        return Decision(chosen, report), Memory(carry.plan, latent, memory.seed, memory.step + 1)
+        return _decided(memory, carry.plan, latent, chosen, unexpected, info)
 
     return decide
 
 
+def _decided(memory: Memory, plan: Plan, latent, action, unexpected, info: PlanInfo):
+    """A decision by a new plan, and what is remembered of it."""
+    step, age = memory.step + 1, jnp.zeros((), jnp.int32)
+    memory = Memory(plan, latent, age, memory.seed, step)
+    return Decision(action, jnp.stack([unexpected, *info])), memory
+
+
+class Thought(NamedTuple):
+    """A decision that is being refined."""
+
+    session: anytime.Session
+    memory: Memory
+    """From before the decision."""
+    surprise: Array
+
+
+class Stepwise(NamedTuple):
+    """The decision of `planning` in programs of one iteration each; any of them may be the last.
+
+    first(params, memory, obs, action, elapsed) -> (Decision, Memory, Thought)
+    more(count, params, thought) -> the same, refined by `count` sequences (static)
+    """
+
+    first: Callable[..., tuple[Decision, Memory, Thought]]
+    more: Callable[..., tuple[Decision, Memory, Thought]]
+
+
+def stepwise(net: Networks, config: PlannerConfig) -> Stepwise:
+    """Decide by the planner's mean, as far as it got."""
+    model, counts = planner_model(net), anytime.counts(config)
+
+    def refined(count: int, params, thought: Thought):
+        session = anytime.refine(config, model, params, thought.session, count)
+        plan, info = anytime.conclude(config, model, params, session)
+        action, before = jnp.clip(plan.mean[0], -1.0, 1.0), thought.memory
+        made = _decided(before, plan, session.latent, action, thought.surprise, info)
+        return *made, thought._replace(session=session)
+
+    def first(params, memory, obs, action, elapsed):
+        latent = net.encode(params, obs)
+        unexpected = surprise(net, params, memory, latent, action, elapsed)
+        moved = shift(moved_plan(config, memory, elapsed), 1, config.init_std)
+        fresh = planners.init(config, net.spec.action_dim)
+        plan = jax.tree.map(lambda new, old: jnp.where(elapsed == 0, new, old), fresh, moved)
+        key, _ = jax.random.split(key_of(memory))
+        session = anytime.begin(config, model, params, latent, plan, key)
+        return refined(counts[0], params, Thought(session, memory, unexpected))
+
+    return Stepwise(first, refined)
+
+
 def reacting(net: Networks) -> Decide:
-    """Decide by the prior's mode."""
+    """Decide by the prior's mode. The plan is kept, and grows older."""
     model: Model = planner_model(net)
 
     def decide(params, memory, obs, action, elapsed):
@@ -99,7 +153,10 @@ def reacting(net: Networks) -> Decide:
         unexpected = surprise(net, params, memory, latent, action, elapsed)
         chosen = jnp.clip(model.prior(params, latent, None), -1.0, 1.0)
         report = jnp.zeros(1 + len(PlanInfo._fields)).at[0].set(unexpected)
-        return Decision(chosen, report), memory._replace(latent=latent, step=memory.step + 1)
+        # What is older than its last action is no plan any more.
+        age = jnp.where(elapsed == 0, memory.plan.mean.shape[0], memory.age + elapsed)
+        step = memory.step + 1
+        return Decision(chosen, report), memory._replace(latent=latent, age=age, step=step)
 
     return decide
 

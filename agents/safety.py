@@ -6,28 +6,21 @@ Host numpy alone, one guard a controller or client, the same on every tick: `obs
 """
 
 import logging
-import math
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from agents.contract import OBS_DTYPES, Contract
+from agents import observing
+from agents.contract import Contract
+from agents.observing import Checks, bounds
 from agents.safety_config import SafetyConfig
 
 State = Literal["ok", "hold", "fallback", "stopped"]
 FAULTS = (
-    "missing",  # no observation came
-    "dtype",
-    "shape",
-    "finite",
-    "range",
-    "stamp",  # a time that is no number
-    "stale",
-    "future",
-    "duplicated",
-    "reordered",
+    *observing.FAULTS,
     "action",  # the controller gave none, or one that is not finite or has the wrong shape
     "surprise",
 )
@@ -51,9 +44,11 @@ class Guard:
 
     Attributes:
         state: ok, hold, fallback or stopped; only `rearm` leaves stopped.
+        faults: what was found on the last tick, what is tolerated included.
         counters: ticks, bad ticks, faults by kind ("fault/stale"), interventions by kind.
         events: the last `LOG_SIZE` ticks on which something was found or done.
         detail: what was wrong with the last bad tick, in words.
+        last: what is held: the last action, or none after a reset.
     """
 
     def __init__(self, contract: Contract, config: SafetyConfig | None = None):
@@ -63,20 +58,15 @@ class Guard:
         self.counters: Counter[str] = Counter()
         self.events: deque[Event] = deque(maxlen=LOG_SIZE)
         self.detail = ""
-        self._schema(contract)
+        max_age = self.config.max_obs_age_ms / 1e3 or contract.max_obs_age
+        self._checks = Checks(contract, max_age)
         self._limits(contract)
+        self._given = self.last = self.zero
         self._bad = self._good = 0
         self._faults: list[str] = []
+        self._noted: list[str] = []
+        self.faults: tuple[str, ...] = ()
         self._stop_reason = ""
-        self.reset()
-
-    def _schema(self, contract: Contract) -> None:
-        obs, size = contract.obs, contract.obs.shape[0]
-        self._shape = obs.shape
-        self._obs_low = _bounds(obs.low, size, -np.inf)
-        self._obs_high = _bounds(obs.high, size, np.inf)
-        self._bounded = bool(np.isfinite([self._obs_low, self._obs_high]).any())
-        self._max_age = self.config.max_obs_age_ms / 1e3 or contract.max_obs_age
 
     def _limits(self, contract: Contract) -> None:
         limits = contract.action
@@ -84,7 +74,7 @@ class Guard:
         self.zero = np.clip(np.zeros(limits.dim, np.float32), self.low, self.high)
         safe = np.asarray(limits.safe or self.zero, np.float32)
         self.safe = np.clip(safe, self.low, self.high)
-        rate = _bounds(limits.rate, limits.dim, np.inf)
+        rate = bounds(limits.rate, limits.dim, np.inf)
         if self.config.action_rate:
             rate = np.minimum(rate, self.config.action_rate)
         self._step = np.minimum(rate * contract.period, 3e38).astype(np.float32)
@@ -92,9 +82,8 @@ class Guard:
 
     def reset(self) -> None:
         """A new episode: no observation and no action came before. A stop stays a stop."""
-        self.last = self.zero.copy()
-        self._sequence: int | None = None
-        self._stamp: float | None = None
+        self.last = self.zero
+        self._checks.forget()
 
     def rearm(self) -> None:
         """Leave a stop (or fallback): the next tick counts as the first. A person's decision."""
@@ -102,7 +91,7 @@ class Guard:
             log.warning("re-armed after: %s", self._stop_reason)
             self.counters["rearm"] += 1
         self.state, self._bad, self._good, self._stop_reason = "ok", 0, 0, ""
-        self._sequence = self._stamp = None
+        self._checks.forget()
 
     def observe(
         self,
@@ -118,20 +107,30 @@ class Guard:
         for `obs` says that nothing came.
         """
         self.counters["ticks"] += 1
-        self.detail = ""
-        faults = self._content(obs)
-        faults += self._age(stamp, time.monotonic() if now is None else now)
-        faults += self._order(sequence, stamp)
+        now = time.monotonic() if now is None else now
+        faults = self._checks.faults(obs, stamp, sequence, now)
+        self.detail = self._checks.detail
         for kind in faults:
             self.counters[f"fault/{kind}"] += 1
+        self._noted = faults
         self._faults = [kind for kind in faults if kind not in self.config.tolerated]
         return list(self._faults)
 
     def report(self, kind: str, detail: str = "") -> None:
-        """Add a fault found elsewhere (a surprise) to this tick."""
-        self.counters[f"fault/{kind}"] += 1
+        """Add a fault found elsewhere to this tick, which is then a bad one."""
+        self.note(kind, detail)
         self._faults.append(kind)
-        self.detail = detail or self.detail
+
+    def note(self, kind: str, detail: str = "") -> None:
+        """Count and log a fault found elsewhere, and no more."""
+        self.counters[f"fault/{kind}"] += 1
+        self._noted.append(kind)
+        self.detail = f"{self.detail}; {kind}: {detail}".removeprefix("; ")
+
+    @property
+    def pending(self) -> bool:
+        """Whether this tick is a bad one so far."""
+        return bool(self._faults)
 
     def stop(self, reason: str) -> None:
         """Stop now, until `rearm`."""
@@ -140,62 +139,27 @@ class Guard:
             self.counters["stops"] += 1
             log.error("stopped: %s", reason)
 
-    def _content(self, obs: Any) -> list[str]:
-        if obs is None:
-            return self._found("missing", "no observation came")
-        if not isinstance(obs, np.ndarray):
-            try:
-                obs = np.asarray(obs)
-            except Exception:  # anything may be handed in, and nothing may come of it
-                return self._found("dtype", f"{type(obs).__name__} is no array")
-        if obs.dtype.name not in OBS_DTYPES or not obs.dtype.isnative:
-            return self._found("dtype", f"{obs.dtype}, expected {' or '.join(OBS_DTYPES)}")
-        if obs.shape != self._shape:
-            return self._found("shape", f"{list(obs.shape)}, expected {list(self._shape)}")
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(obs.astype(np.float32, copy=False))
-        if not finite.all():
-            return self._found("finite", f"entries {np.flatnonzero(~finite).tolist()}")
-        if self._bounded:
-            outside = (obs < self._obs_low) | (obs > self._obs_high)
-            if outside.any():
-                return self._found("range", f"entries {np.flatnonzero(outside).tolist()}")
-        return []
+    def get_state(self) -> dict[str, Any]:
+        """What decides the answers to come, in plain values and one array."""
+        return {
+            "guard_state": self.state,
+            "stop_reason": self._stop_reason,
+            "bad": self._bad,
+            "good": self._good,
+            "ticks": self.counters["ticks"],
+            "sequence": self._checks.sequence,
+            "stamp": self._checks.stamp,
+            "last": self.last,
+            "given": self._given,
+        }
 
-    def _age(self, stamp: float | None, now: float) -> list[str]:
-        if stamp is None:
-            return []
-        if not _is_number(stamp):
-            return self._found("stamp", "no time in seconds")
-        age = now - float(stamp)
-        if age > self._max_age:
-            return self._found("stale", f"{1e3 * age:.1f} ms, at most {1e3 * self._max_age:.1f}")
-        if age < -self._max_age:
-            return self._found("future", f"measured {-1e3 * age:.1f} ms from now")
-        return []
-
-    def _order(self, sequence: int | None, stamp: float | None) -> list[str]:
-        """Compare with the newest number (or time) seen; what comes late changes neither."""
-        given: Any = sequence
-        if given is None:
-            previous, given = self._stamp, stamp
-        else:
-            previous = self._sequence
-        if not _is_number(given):
-            return [] if sequence is None else self._found("reordered", "its number is no number")
-        if previous is not None and given == previous:
-            return self._found("duplicated", f"{given} came before")
-        if previous is not None and given < previous:
-            return self._found("reordered", f"{given} after {previous}")
-        if sequence is None:
-            self._stamp = float(given)
-        else:
-            self._sequence = int(given)
-        return []
-
-    def _found(self, kind: str, detail: str) -> list[str]:
-        self.detail = f"{self.detail}; {kind}: {detail}".removeprefix("; ")
-        return [kind]
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `get_state` gave."""
+        self.state, self._stop_reason = state["guard_state"], state["stop_reason"]
+        self._bad, self._good = state["bad"], state["good"]
+        self.counters["ticks"] = state["ticks"]
+        self._checks.sequence, self._checks.stamp = state["sequence"], state["stamp"]
+        self.last, self._given = (np.array(state[k], np.float32) for k in ("last", "given"))
 
     def filter(
         self, action: Any, fallback: np.ndarray | None = None
@@ -219,14 +183,15 @@ class Guard:
             bounded, chosen = self._limit_rate(bounded), bounded
             if (bounded != chosen).any():
                 done.append("rate")
-        self.last = bounded
+        bounded.flags.writeable = False  # it is remembered, and handed out
+        self.last = self._given = bounded
         self._record(done)
-        return bounded.copy(), done
+        return bounded, done
 
     def _usable(self, action: Any) -> np.ndarray | None:
         """The action as float32, or None (a fault) when it is none."""
         if action is None:
-            self.report(*self._found("action", "the controller gave none"))
+            self.report("action", "the controller gave none")
             return None
         try:
             with np.errstate(over="ignore"):
@@ -234,7 +199,7 @@ class Guard:
         except (TypeError, ValueError):
             array = np.empty(0, np.float32)
         if array.shape != self.low.shape or not np.isfinite(array).all():
-            self.report(*self._found("action", "not finite, or not of its shape"))
+            self.report("action", "not finite, or not of its shape")
             return None
         return array
 
@@ -269,33 +234,19 @@ class Guard:
         return self.zero
 
     def _limit_rate(self, action: np.ndarray) -> np.ndarray:
-        change = np.clip(action - self.last, -self._step, self._step)
-        moved = np.where(np.abs(action - self.last) <= self._step, action, self.last + change)
+        change = action - self._given
+        moved = self._given + np.clip(change, -self._step, self._step)
+        moved = np.where(np.abs(change) <= self._step, action, moved)
         return np.minimum(np.maximum(moved, self.low), self.high)
 
     def _record(self, done: list[str]) -> None:
         for kind in done:
             self.counters[kind] += 1
-        if done or self._faults:
+        self.faults = tuple(self._noted)
+        if done or self._noted:
             tick = self.counters["ticks"]
-            faults = tuple(self._faults)
-            self.events.append(Event(tick, self.state, faults, tuple(done), self.detail))
-        self._faults = []
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is finite as a float."""
-    try:
-        return isinstance(value, int | float | np.number) and math.isfinite(value)
-    except (OverflowError, TypeError):
-        return False
-
-
-def _bounds(given: tuple, size: int, otherwise: float) -> np.ndarray:
-    """Bounds [size], `otherwise` where none is given."""
-    if not given:
-        return np.full(size, otherwise)
-    return np.array([otherwise if value is None else value for value in given], float)
+            self.events.append(Event(tick, self.state, self.faults, tuple(done), self.detail))
+        self._faults, self._noted = [], []
 
 
 def _inward(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,13 +23,20 @@ def weigh(values: Array) -> tuple[Array, Array]:
     return valid.astype(values.dtype) / jnp.maximum(valid.sum(), 1), valid.any()
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+def searching(
+    config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    led: search.Scored | None = None,
+) -> search.Search:
+    """The search that refines `plan` for `latent`; `led` where that is known already."""
     key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
     scored = search.scorer(config, model, params, latent, key_value)
-    led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    if led is None:
+        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
 
     def iterate(state: search.State, key: Array, count: int) -> search.State:
         actions, clipped = search.around(config, state, key, count)
@@ -38,6 +45,15 @@ def improve(
         moments = search.moments(config, elites)
         return search.advance(config, state, elites, moments, clipped, new, led)
 
-    state = search.refine(config, iterate, search.begin(config, plan), key_noise)
-    sample = search.drawn(state.elites, key_pick)
-    return search.conclude(model, params, latent, state, state.mean, sample)
+    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
+        sample = search.drawn(state.elites, key_pick)
+        return search.conclude(model, params, latent, state, state.mean, sample)
+
+    return search.Search(led, key_noise, iterate, conclude)
+
+
+def improve(
+    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
+) -> tuple[Plan, PlanInfo]:
+    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+    return search.whole(config, searching(config, model, params, latent, plan, key), plan)

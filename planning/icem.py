@@ -30,13 +30,20 @@ from planning.search import init as init
 from planning.types import Array, Model, Params, Plan, PlanInfo
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+def searching(
+    config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    led: search.Scored | None = None,
+) -> search.Search:
+    """The search that refines `plan` for `latent`; `led` where that is known already."""
     key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
     scored = search.scorer(config, model, params, latent, key_value)
-    led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    if led is None:
+        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
     num_kept = math.ceil(config.keep_elites * config.num_elites)
 
     def iterate(state: search.State, key: Array, count: int) -> search.State:
@@ -48,9 +55,18 @@ def improve(
         moments = search.moments(config, elites)
         return search.advance(config, state, elites, moments, clipped, new, led)
 
-    state = search.refine(config, iterate, search.begin(config, plan), key_noise)
-    sample = search.drawn(state.elites, key_pick)
-    return search.conclude(model, params, latent, state, state.elites.actions[0], sample)
+    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
+        sample = search.drawn(state.elites, key_pick)
+        return search.conclude(model, params, latent, state, state.elites.actions[0], sample)
+
+    return search.Search(led, key_noise, iterate, conclude)
+
+
+def improve(
+    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
+) -> tuple[Plan, PlanInfo]:
+    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+    return search.whole(config, searching(config, model, params, latent, plan, key), plan)
 
 
 def _with_known(config: PlannerConfig, state: search.State, plan: Plan, actions: Array) -> Array:

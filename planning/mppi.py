@@ -53,13 +53,20 @@ def temperature_for(values: Array, target: float) -> Array:
     return scale * jnp.exp((cold + hot) / 2)
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+def searching(
+    config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    led: search.Scored | None = None,
+) -> search.Search:
+    """The search that refines `plan` for `latent`; `led` where that is known already."""
     key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
     scored = search.scorer(config, model, params, latent, key_value)
-    led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    if led is None:
+        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
 
     def weights_of(values: Array) -> tuple[Array, Array]:
         if config.target_ess > 0:
@@ -74,6 +81,15 @@ def improve(
         moments = search.moments(config, elites)
         return search.advance(config, state, elites, moments, clipped, new, led)
 
-    state = search.refine(config, iterate, search.begin(config, plan), key_noise)
-    sample = search.drawn(state.elites, key_pick)
-    return search.conclude(model, params, latent, state, state.mean, sample)
+    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
+        sample = search.drawn(state.elites, key_pick)
+        return search.conclude(model, params, latent, state, state.mean, sample)
+
+    return search.Search(led, key_noise, iterate, conclude)
+
+
+def improve(
+    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
+) -> tuple[Plan, PlanInfo]:
+    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+    return search.whole(config, searching(config, model, params, latent, plan, key), plan)

@@ -25,13 +25,20 @@ def weigh(values: Array) -> tuple[Array, Array]:
     return jnp.zeros_like(values).at[0].set(valid.astype(values.dtype)), valid
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+def searching(
+    config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    led: search.Scored | None = None,
+) -> search.Search:
+    """The search that refines `plan` for `latent`; `led` where that is known already."""
     key_prior, key_noise, key_value = jax.random.split(key, 3)
     scored = search.scorer(config, model, params, latent, key_value)
-    led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    if led is None:
+        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
 
     def iterate(state: search.State, key: Array, count: int) -> search.State:
         actions, clipped = search.around(config, state, key, count)
@@ -41,7 +48,16 @@ def improve(
             config, state, elites, (elites.actions[0], state.std), clipped, new, led
         )
 
-    state = search.refine(config, iterate, search.begin(config, plan), key_noise)
-    spread = search.spread(config, state.elites)
-    state = state._replace(std=jnp.where(state.elites.any_valid, spread, state.std))
-    return search.conclude(model, params, latent, state, state.mean, state.mean)
+    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
+        spread = search.spread(config, state.elites)
+        state = state._replace(std=jnp.where(state.elites.any_valid, spread, state.std))
+        return search.conclude(model, params, latent, state, state.mean, state.mean)
+
+    return search.Search(led, key_noise, iterate, conclude)
+
+
+def improve(
+    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
+) -> tuple[Plan, PlanInfo]:
+    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
+    return search.whole(config, searching(config, model, params, latent, plan, key), plan)

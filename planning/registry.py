@@ -6,6 +6,7 @@ from typing import NamedTuple
 from planning import cem, gradient, icem, mppi, predictive_sampling
 from planning.config import PlannerConfig
 from planning.config import evaluations as evaluations
+from planning.search import Search
 from planning.types import Array, Model, Params, Plan, PlanInfo
 
 
@@ -18,13 +19,17 @@ class Planner(NamedTuple):
 
     init: Callable[[PlannerConfig, int], Plan]
     improve: Callable[..., tuple[Plan, PlanInfo]]
+    searching: Callable[..., Search] | None = None
+    """The same one iteration at a time, where the planner is a search (see `anytime`)."""
 
 
 PLANNERS = {
-    "mppi": Planner(mppi.init, mppi.improve),
-    "cem": Planner(cem.init, cem.improve),
-    "icem": Planner(icem.init, icem.improve),
-    "predictive_sampling": Planner(predictive_sampling.init, predictive_sampling.improve),
+    "mppi": Planner(mppi.init, mppi.improve, mppi.searching),
+    "cem": Planner(cem.init, cem.improve, cem.searching),
+    "icem": Planner(icem.init, icem.improve, icem.searching),
+    "predictive_sampling": Planner(
+        predictive_sampling.init, predictive_sampling.improve, predictive_sampling.searching
+    ),
     "gradient": Planner(gradient.init, gradient.improve),
 }
 

@@ -51,6 +51,23 @@ class State(NamedTuple):
     settled: Array
 
 
+class Search(NamedTuple):
+    """What a planner does for one decision: functions that know its model and latent."""
+
+    led: Scored
+    """The prior's sequences, scored before the first iteration."""
+    key: Array
+    """Of the noise of all iterations."""
+    iterate: Callable[[State, Array, int], State]
+    """(state, key, samples to draw) -> state"""
+    conclude: Callable[[State], tuple[Plan, PlanInfo]]
+
+
+def whole(config: PlannerConfig, search: Search, plan: Plan) -> tuple[Plan, PlanInfo]:
+    """All iterations from `plan`, and what they come to."""
+    return search.conclude(refine(config, search.iterate, begin(config, plan), search.key))
+
+
 def init(config: PlannerConfig, action_dim: int) -> Plan:
     """A plan of zero actions and the widest spread."""
     shape = (config.horizon, action_dim)

@@ -56,7 +56,7 @@ class PlanInfo(NamedTuple):
     """Refinements done: fewer than asked where the search stopped early."""
 
 
-def shift(plan: Plan, steps: int, init_std: float) -> Plan:
+def shift(plan: Plan, steps: int | Array, init_std: float) -> Plan:
     """Move the plan `steps` decisions on, repeating its last action; the spread restarts."""
 
     def moved(x: Array) -> Array:

@@ -1,0 +1,70 @@
+"""What a controller says of its ticks, and how it notices that one of them compiled."""
+
+import threading
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from agents.compiling import COMPILE_EVENT
+from planning.types import PlanInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What happened on one tick."""
+
+    number: int
+    source: str
+    """Who acted: plan, prior, shifted (the rest of the last plan), hold, fallback, stop."""
+    state: str
+    """Of the guard, after the tick."""
+    faults: tuple[str, ...]
+    interventions: tuple[str, ...]
+    surprise: float
+    """Latent surprise; 0 where there was nothing to compare."""
+    compute_ms: float
+    late: bool
+    """Whether the tick took longer than its deadline (mode auto, or where one was given)."""
+    work: int
+    """Iterations; 0 where the prior alone ran, -1 where nothing did: `act(work=...)` replays it."""
+    report: np.ndarray
+    """[8] the fields of `PlanInfo` (zeros where no plan was made)."""
+
+    @property
+    def info(self) -> PlanInfo:
+        """What the planner reports."""
+        return PlanInfo(*self.report)
+
+    @property
+    def iterations(self) -> int:
+        """Refinements of the plan."""
+        return int(self.report[-1])
+
+
+class CompileCounter:
+    """Counts the compilations of `with` blocks, in the thread that runs them alone.
+
+    Cheap to enter, as that happens on every tick: one listener serves all counters.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        if _listening.acquire(blocking=False):  # once a process
+            jax.monitoring.register_event_duration_secs_listener(_compiled)
+
+    def __enter__(self) -> None:
+        self._outer, _counting.now = getattr(_counting, "now", None), self
+
+    def __exit__(self, *_: object) -> None:
+        _counting.now = self._outer
+
+
+_counting = threading.local()
+_listening = threading.Lock()
+
+
+def _compiled(event: str, duration_secs: float, **_: str | int) -> None:
+    counter = getattr(_counting, "now", None)
+    if event == COMPILE_EVENT and counter is not None:
+        counter.count += 1
