@@ -14,6 +14,7 @@ from agents.rundir import RunDir
 from agents.stopping import InterruptedRunError, StopSignal
 from agents.versions import installed
 from wm import checkpoint
+from wm.frozen import Frozen
 
 KEEP = 2
 PROGRESS = "progress.json"
@@ -106,23 +107,27 @@ def pretrain(
     config: PretrainConfig,
     *,
     data: Data | None = None,
+    frozen: Frozen | None = None,
     console=None,
     json_mode: bool = False,
     began: float | None = None,
 ) -> dict[str, Any]:
     """Train for `updates`, write the run directory; the result as in result.json.
 
-    `data` replaces the folder that config.data names. Resumes a run that was stopped, to the
-    same numbers. Raises ConfigError, CheckpointError, StorageError, RunLockedError,
-    LearningError and InterruptedRunError, each with its exit code and one line.
+    `data` replaces the folder that config.data names, `frozen` the file of a frozen encoder.
+    Resumes a run that was stopped, to the same numbers. Raises ConfigError, CheckpointError,
+    StorageError, RunLockedError, LearningError and InterruptedRunError, each with its exit code
+    and one line.
     """
     began = time.perf_counter() if began is None else began
     data, env, info = _open(config) if data is None else (data, {}, {})
     run = RunDir.create(config.resolved_run_dir)
     with run, compiling.counted() as compiled:
-        trainer = Pretrainer(config, data)
+        trainer = Pretrainer(config, data, frozen)
         shapes = {"frame_shape": trainer.net.spec.frame_shape}
         info = {**info, **shapes, "action_dim": trainer.net.spec.action_dim}
+        if isinstance(trainer.net.encoder, Frozen):
+            info["frozen"] = trainer.net.encoder.about
         about = {"kind": KIND, "env": env, "data_info": info}
         record = asdict(config) | about | {"digest": digest(config)}
         run.ensure_config(record, ignore=(*FREE_TO_CHANGE, "digest"))

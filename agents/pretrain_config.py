@@ -13,7 +13,14 @@ from typing import Any
 from agents.config import ConfigError, check_seed
 from agents.schema import build, flatten
 from wm.durable import CheckpointError
-from wm.jepa_config import PRESETS, JepaConfig, JepaLearnerConfig, Objective, slice_rows
+from wm.jepa_config import (
+    LEARNER_PRESETS,
+    PRESETS,
+    JepaConfig,
+    JepaLearnerConfig,
+    Objective,
+    slice_rows,
+)
 
 KIND = "jepa"
 """What the config.json of these runs says under "kind"."""
@@ -32,7 +39,7 @@ class PretrainConfig:
     """What is learned: lewm (prediction + SIGReg), vicreg, consistency (stop-gradient, SimNorm),
     ema (averaged targets), frozen (given encoder), reconstruction (decoder), none (collapses)."""
     preset: str = "state"
-    """Model: state or pixels (64 px, small CNN), for two CPU cores; others are larger."""
+    """Model: state or pixels (64 px, small CNN), for two CPU cores; vit; lewm (18M, 224 px)."""
     updates: int = 20_000
     """Updates to train for; the step size falls over them."""
     seed: int = 0
@@ -72,7 +79,9 @@ def _check_preset(preset: str) -> None:
 def preset_config(preset: str, **changes: Any) -> PretrainConfig:
     """Defaults of a preset. Raises ConfigError if there is no such preset."""
     _check_preset(preset)
-    return PretrainConfig(**{"model": PRESETS[preset], "preset": preset, **changes})
+    learner = LEARNER_PRESETS.get(preset, JepaLearnerConfig())
+    defaults = {"model": PRESETS[preset], "learner": learner, "preset": preset}
+    return PretrainConfig(**{**defaults, **changes})
 
 
 def pretrain_config_from(stored: Mapping[str, Any], where: str) -> PretrainConfig:

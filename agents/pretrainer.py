@@ -4,6 +4,7 @@ All randomness is a function of the seed and of the count of updates, so a resto
 bit for bit.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,15 +14,19 @@ import numpy as np
 
 from agents.compiling import cpu_options
 from agents.config import ConfigError
+from agents.dataset import Split
 from agents.pretrain_config import PretrainConfig
 from agents.trainer import LearningError
 from wm import collapse, jepa, jepa_learner
+from wm.frozen import Frozen
+from wm.frozen import load as load_frozen
 from wm.jepa import JepaNetworks, JepaSpec
-from wm.jepa_learner import JepaBatch, JepaState
+from wm.jepa_learner import JepaState
+from wm.jepa_views import JepaBatch, views
 
 Array = jax.Array
 INIT, LEARN, VALIDATE = 0, 1, 2  # streams of random numbers
-NORMALIZER_ROWS = 4096
+NORMALIZER_ROWS, NORMALIZER_PICTURES = 4096, 512
 VALIDATION_SLICES = 512
 MIN_STD = 1e-3
 """Observation entries that hardly move are divided by this at least."""
@@ -31,22 +36,30 @@ class Data(Protocol):
     """What learning needs of a dataset (agents/dataset.py, or arrays in memory)."""
 
     def slices(
-        self, rng: np.random.Generator, split: str, batch: int, length: int, pixels: bool
+        self,
+        rng: np.random.Generator,
+        split: Split,
+        batch: int,
+        length: int,
+        pixels: bool = False,
+        fields: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """Random slices of consecutive rows: {"obs" or "pixels": [B, L, ...], "action": ...}."""
+        """Random stretches of consecutive rows, [B, length, ...] of each field (and pixels)."""
         ...
 
 
-def frames_of(config: PretrainConfig) -> str:
-    """The array of the dataset that the encoder reads."""
-    return "pixels" if config.model.pixels else "obs"
+def build_networks(
+    config: PretrainConfig, frame_shape, action_dim: int, frozen: Frozen | None = None
+) -> JepaNetworks:
+    """Networks for data of these sizes. Raises ConfigError, or CheckpointError for a bad file.
 
-
-def build_networks(config: PretrainConfig, frame_shape, action_dim: int) -> JepaNetworks:
-    """Networks for data of these sizes. Raises ConfigError."""
+    A frozen encoder is read from the file that the settings name unless it is given.
+    """
+    if frozen is None and config.model.encoder == "frozen" and config.model.frozen_file:
+        frozen = load_frozen(config.model.frozen_file)
     spec = JepaSpec(tuple(frame_shape), action_dim)
     try:
-        return jepa.build(config.model, config.learner, spec, config.objective)
+        return jepa.build(config.model, config.learner, spec, config.objective, frozen)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -54,12 +67,12 @@ def build_networks(config: PretrainConfig, frame_shape, action_dim: int) -> Jepa
 class Pretrainer:
     """Holds a run's state and advances it some updates at a time."""
 
-    def __init__(self, config: PretrainConfig, data: Data):
+    def __init__(self, config: PretrainConfig, data: Data, frozen: Frozen | None = None):
         """Build networks for the data and draw the first parameters. Raises ConfigError."""
         self.config, self.data = config, data
         look = self._slices(np.random.default_rng([config.seed, INIT]), "train", 1)
         frames, actions = look.frames, look.action
-        self.net = build_networks(config, frames.shape[2:], actions.shape[-1])
+        self.net = build_networks(config, frames.shape[2:], actions.shape[-1], frozen)
         key = jax.random.fold_in(jax.random.key(config.seed), INIT)
         self.state = jepa_learner.init(self.net, key, self._normalizer())
         self._learn = jax.jit(
@@ -74,7 +87,7 @@ class Pretrainer:
     @property
     def num_params(self) -> int:
         """Parameters that are learned."""
-        return jepa_learner.num_learned(self.state.params)
+        return jepa_learner.num_learned(self.net, self.state.params)
 
     def advance(self) -> None:
         """The updates of one compiled call, on fresh slices."""
@@ -90,7 +103,7 @@ class Pretrainer:
         """Losses and the health of latents on episodes that are not learned from."""
         rng = np.random.default_rng([self.config.seed, VALIDATE])
         batch = self._slices(rng, "validation", VALIDATION_SLICES)
-        found = self._validate(self.state.params, batch, jax.random.key(self.config.seed))
+        found = self._validate(self.state, batch, jax.random.key(self.config.seed))
         return {name: float(value) for name, value in found.items()}
 
     def read_metrics(self) -> dict[str, float]:
@@ -103,26 +116,33 @@ class Pretrainer:
             )
         return values
 
-    def _slices(self, rng: np.random.Generator, split: str, batch: int) -> JepaBatch:
+    def _slices(self, rng: np.random.Generator, split: Split, batch: int) -> JepaBatch:
         pixels, rows = self.config.model.pixels, self.config.rows
-        drawn = self.data.slices(rng, split, batch, rows, pixels=pixels)
-        if frames_of(self.config) not in drawn:
-            raise ConfigError(
-                f"{self.config.data} has no pixels: collect them (`latentmpc collect ... "
-                "--pixels`), or learn from observations with --preset state"
-            )
-        frames = np.asarray(drawn[frames_of(self.config)])
-        frames = frames if pixels else frames.astype(np.float32)
-        return JepaBatch(frames, np.asarray(drawn["action"], np.float32))
+        fields = ("action",) if pixels else ("action", "obs")
+        drawn = self.data.slices(rng, split, batch, rows, pixels=pixels, fields=fields)
+        frames = drawn["pixels"] if pixels else drawn["obs"].astype(np.float32)
+        action = drawn["action"].astype(np.float32)
+        return JepaBatch(frames, action)  # pyright: ignore[reportArgumentType] jit moves them
 
     def _normalizer(self) -> dict[str, np.ndarray] | None:
-        """Mean and standard deviation of the observations learned from."""
-        if self.config.model.pixels:
-            return None
+        """Mean and standard deviation of the observations, or of a frozen encoder's features."""
         rng = np.random.default_rng([self.config.seed, INIT])
-        obs = self.data.slices(rng, "train", NORMALIZER_ROWS, 1, pixels=False)["obs"][:, 0]
-        std = np.maximum(obs.std(0), MIN_STD)
-        return {"mean": obs.mean(0).astype(np.float32), "std": std.astype(np.float32)}
+        if isinstance(self.net.encoder, Frozen):
+            pictures = self.data.slices(rng, "train", NORMALIZER_PICTURES, 1, True, ())
+            found = _features(self.net.encoder, pictures["pixels"][:, 0])
+        elif self.config.model.pixels:
+            return None
+        else:
+            drawn = self.data.slices(rng, "train", NORMALIZER_ROWS, 1, False, ("obs",))
+            found = drawn["obs"][:, 0]
+        std = np.maximum(found.std(0), MIN_STD)
+        return {"mean": found.mean(0).astype(np.float32), "std": std.astype(np.float32)}
+
+
+def _features(encoder: Frozen, pictures: np.ndarray) -> np.ndarray:
+    """Features [n, F] of pictures [n, H, W, 3]."""
+    apply = jax.vmap(lambda p: encoder.apply(encoder.params, encoder.preprocess(p)))
+    return np.asarray(jax.jit(apply)(pictures))
 
 
 def _learn(net: JepaNetworks, total: int, state: JepaState, batches: JepaBatch, key: Array):
@@ -136,13 +156,15 @@ def _learn(net: JepaNetworks, total: int, state: JepaState, batches: JepaBatch, 
     return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
 
 
-def _validate(net: JepaNetworks, params: Any, batch: JepaBatch, key: Array) -> dict[str, Array]:
+def _validate(
+    net: JepaNetworks, state: JepaState, batch: JepaBatch, key: Array
+) -> dict[str, Array]:
     """Loss terms and the collapse monitor on one batch."""
-    seen = jepa_learner.views(net, params, batch)
-    _, terms = jepa_learner.loss(net, params, batch, key)
+    seen = views(net, state.params, state.target, batch)
+    _, terms = jepa_learner.loss(net, state.params, state.target, batch, key)
     health = collapse.monitor(seen.latents[:, -1], key)
-    spread = jnp.var(seen.latents[:, 1:], axis=0).mean()
-    openloop = jnp.mean((seen.rolled[:, -1] - seen.targets[:, -1]) ** 2)
+    spread = jnp.var(seen.rolled_targets, axis=0).mean()
+    openloop = jnp.mean((seen.rolled[:, -1] - seen.rolled_targets[:, -1]) ** 2)
     named = {f"validation/{k.removeprefix('loss/')}": v for k, v in terms.items()}
     named["validation/openloop_relative"] = openloop / jnp.maximum(spread, 1e-12)
     return named | {f"latent/{k}": v for k, v in health.items()}

@@ -1,9 +1,14 @@
-"""Encoders: a history of frames in, one latent out. Written for one history; callers vmap."""
+"""Encoders: a history of frames in, one latent out. Written for one history; callers vmap.
+
+Frames come as floats: normalised vectors, or pictures in [-0.5, 0.5] (`to_float`).
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wm.attention import Block, Projector
+from wm.jepa_config import JepaConfig
 from wm.layers import MLP, mish
 
 Array = jax.Array
@@ -46,9 +51,50 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
-        """uint8 [K, H, W, C] -> [out]."""
-        x = stack_channels(to_float(frames))
+        """[K, H, W, C] -> [out]."""
+        x = stack_channels(frames)
         x = mish(nn.Conv(self.channels, (4, 4), strides=4, padding="VALID")(x))
         x = mish(nn.Conv(2 * self.channels, (3, 3), strides=2)(x))
         x = mish(nn.Conv(2 * self.channels, (3, 3), strides=2)(x))
         return MLP((self.width,), out=self.out)(x.reshape(-1))
+
+
+class ViTEncoder(nn.Module):
+    """Vision transformer over the stacked channels of a history; its class token, projected."""
+
+    patch: int
+    dim: int
+    layers: int
+    heads: int
+    projector_width: int
+    out: int
+
+    @nn.compact
+    def __call__(self, frames: Array) -> Array:
+        """[K, H, W, C] -> [out]. H and W are multiples of the patch."""
+        x = stack_channels(frames)
+        side = (self.patch, self.patch)
+        x = nn.Conv(self.dim, side, strides=side, padding="VALID")(x).reshape(-1, self.dim)
+        normal = nn.initializers.normal(0.02)
+        x = jnp.concatenate([self.param("token", normal, (1, self.dim)), x])
+        x = x + self.param("position", normal, x.shape)
+        for _ in range(self.layers):
+            x = Block(self.heads, self.dim // self.heads, 4 * self.dim)(x)
+        return Projector(self.projector_width, self.out)(nn.LayerNorm()(x[0]))
+
+
+def make_encoder(config: JepaConfig) -> nn.Module:
+    """The trainable encoder that the settings name."""
+    out, width = config.latent_dim, config.encoder_width
+    if config.encoder == "mlp":
+        return StateEncoder(width, config.encoder_layers, out)
+    if config.encoder == "cnn":
+        return ConvEncoder(config.cnn_channels, width, out)
+    return ViTEncoder(
+        config.patch,
+        config.embed_dim,
+        config.encoder_layers,
+        config.num_heads,
+        config.projector_width,
+        out,
+    )

@@ -7,16 +7,6 @@ Encoder = Literal["mlp", "cnn", "vit", "frozen"]
 Predictor = Literal["mlp", "gru", "transformer"]
 Objective = Literal["lewm", "vicreg", "consistency", "ema", "frozen", "reconstruction", "none"]
 
-OBJECTIVES: tuple[str, ...] = (
-    "lewm",
-    "vicreg",
-    "consistency",
-    "ema",
-    "frozen",
-    "reconstruction",
-    "none",
-)
-
 
 @dataclass(frozen=True)
 class JepaConfig:
@@ -89,7 +79,30 @@ class JepaConfig:
 PRESETS: dict[str, JepaConfig] = {
     "state": JepaConfig(),
     "pixels": JepaConfig(encoder="cnn"),
+    "vit": JepaConfig(
+        encoder="vit",
+        predictor="transformer",
+        embed_dim=96,
+        encoder_layers=4,
+        predictor_layers=2,
+        action_block=5,
+    ),
+    "lewm": JepaConfig(
+        encoder="vit",
+        predictor="transformer",
+        latent_dim=192,
+        action_block=5,
+        encoder_layers=12,
+        patch=14,
+        projector_width=2048,
+        predictor_layers=6,
+        predictor_heads=16,
+        predictor_head_dim=64,
+        predictor_width=2048,
+    ),
 }
+"""state and pixels train on two CPU cores; vit is a small transformer for 64 px; lewm is the size
+of LeWorldModel (224 px, 18.0 million parameters) and wants an accelerator."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +120,28 @@ class JepaLearnerConfig:
     weight_decay: float = 1e-4
     max_grad_norm: float = 10.0
     """Global gradient clip."""
+    prediction_coef: float = 1.0
+    """Weight of predictions fed with encoded latents."""
     openloop_coef: float = 1.0
-    """Weight of predictions fed with predictions, beside those fed with encoded latents."""
+    """Weight of predictions fed with predictions."""
     sigreg_coef: float = 0.09
     """Weight of SIGReg at batch 128; used as coef x 128 / batch, as the statistic grows with B."""
     sigreg_directions: int = 1024
     """Random directions SIGReg projects on, redrawn every update."""
+    variance_coef: float = 16.0
+    """Weight of VICReg's hinge on standard deviations below 1."""
+    covariance_coef: float = 8.0
+    """Weight of VICReg's off-diagonal covariances."""
+    similarity_coef: float = 12.0
+    """Weight of the change between neighbours in time."""
+    inverse_coef: float = 1.0
+    """Weight of actions inferred from neighbours in time."""
+    reconstruction_coef: float = 1.0
+    """Weight of what a decoder makes of latents."""
+    extra: str = ""
+    """Terms added to the objective's own, by name: similarity,inverse."""
+    target_rate: float = 0.01
+    """Rate of the running average that encodes targets (objective ema)."""
 
     def __post_init__(self):
         """Reject settings that cannot learn. Raises ValueError naming the field."""
@@ -122,15 +151,20 @@ class JepaLearnerConfig:
         for field in ("learning_rate", "max_grad_norm"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"learner.{field} must be positive, got {getattr(self, field)}")
-        for field in (
-            "warmup",
-            "weight_decay",
-            *(f.name for f in fields(self) if "_coef" in f.name),
-        ):
+        coefs = [f.name for f in fields(self) if f.name.endswith("_coef")]
+        for field in ("warmup", "weight_decay", *coefs):
             if not getattr(self, field) >= 0:
                 raise ValueError(
                     f"learner.{field} must not be negative, got {getattr(self, field)}"
                 )
+
+
+LEARNER_PRESETS: dict[str, JepaLearnerConfig] = {
+    "lewm": JepaLearnerConfig(
+        rollout=1, learning_rate=5e-5, weight_decay=1e-3, openloop_coef=0.0, warmup=1000
+    ),
+}
+"""Learner settings of the presets that do not take the defaults."""
 
 
 def slice_rows(model: JepaConfig, learner: JepaLearnerConfig) -> int:
