@@ -1,0 +1,144 @@
+"""Replay a flight recording through a controller, and say where it first differs."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents import recorder
+from agents.config import ConfigError, PlannerOverrides
+from agents.controller import Controller
+from agents.recorder import FLOAT32, FORMAT, MISSING, MOST_ROWS, UNUSABLE
+from agents.safety import FAULTS, INTERVENTIONS
+from agents.safety_config import SafetyConfig
+from agents.schema import build, flatten
+from wm import manifest
+from wm.durable import CheckpointError
+
+
+class Recording(NamedTuple):
+    """A recording as it was written, verified."""
+
+    path: Path
+    about: dict[str, Any]
+    columns: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+class RecordingError(CheckpointError):
+    """A recording that cannot be replayed; shown as one line."""
+
+
+def load(path: Path | str) -> Recording:
+    """Read and verify a recording. Raises ConfigError (no recording), RecordingError."""
+    path = Path(path)
+    if not (path / "recording.json").is_file():
+        raise ConfigError(f"{path} is no recording (no recording.json in it)")
+    if problem := manifest.problem(path):
+        raise RecordingError(f"{path} is damaged: {problem}")
+    try:
+        about = json.loads((path / "recording.json").read_bytes())
+        if about["format"] != FORMAT:
+            raise RecordingError(f"{path} has format {about['format']!r}, expected {FORMAT}")
+        ticks = int(about["ticks"])
+        if not 0 <= ticks <= MOST_ROWS:
+            raise RecordingError(f"{path}: {ticks} ticks, expected at most {MOST_ROWS}")
+        state = dict(about["state"])
+        state |= {f.stem: np.load(f, allow_pickle=False) for f in (path / "state").glob("*.npy")}
+        found = {f.stem: np.load(f, allow_pickle=False) for f in (path / "columns").glob("*.npy")}
+        expected = recorder.columns(ticks, found["obs"].shape[1], found["action"].shape[1])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise RecordingError(f"{path} cannot be read: {error!r}") from None
+    for name, column in expected.items():
+        if name not in found or found[name].shape != column.shape:
+            raise RecordingError(f"{path}: column {name} is missing or not of {column.shape}")
+    return Recording(path, about, found, state)
+
+
+def controller_for(recording: Recording, path: str, trust: bool = False) -> Controller:
+    """The controller that was recorded, from `path`, warm, in the state of the first row.
+
+    Raises ConfigError when `path` holds other parameters.
+    """
+    about = recording.about
+    try:
+        safety = build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety"))
+        planner = PlannerOverrides(**about["planner"])
+        mode, deadline_ms, digest = about["mode"], about["deadline_ms"], about["params_digest"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordingError(f"{recording.path}/recording.json cannot be used: {error}") from None
+    made = Controller.load(
+        path, mode=mode, deadline_ms=deadline_ms, planner=planner, safety=safety, trust=trust
+    )
+    if made.contract.params_digest != digest:
+        raise ConfigError(
+            f"{recording.path} was recorded with parameters {digest[:12]} ({about['path']}), but "
+            f"{path} has {made.contract.params_digest[:12]}: give the bundle that was running"
+        )
+    made.warmup()
+    try:
+        made.set_state(recording.state)
+    except (KeyError, ValueError, TypeError) as error:
+        raise RecordingError(f"{recording.path}: its state does not fit: {error!r}") from None
+    return made
+
+
+def replay(recording: Recording, controller: Controller) -> dict[str, Any]:
+    """Give the controller what it was given then. The result: ticks, and the first difference.
+
+    Compared bit by bit: the action, who acted, the guard's state, faults, interventions, surprise
+    and the planner's work.
+    """
+    rows = recording.columns
+    ticks = len(rows["now"])
+    for row in range(ticks):
+        if rows["reset_seed"][row] >= 0:
+            controller.reset(int(rows["reset_seed"][row]))
+        obs, stamp, sequence = _seen(rows, row)
+        now, work = float(rows["now"][row]), int(rows["work"][row])
+        action = controller.act(obs, stamp, sequence, now=now, work=work)
+        given = recorder.answer(controller, action)
+        if rows["kind"][row] == UNUSABLE:  # it was not kept, so the fault has another name
+            given["faults"] = rows["faults"][row]
+        for name, value in given.items():
+            then, here = rows[name][row], np.asarray(value, rows[name].dtype)
+            if then.tobytes() != here.tobytes():
+                return _result(recording, ticks, _difference(recording, row, name, here))
+    return _result(recording, ticks, None)
+
+
+def _seen(rows: dict[str, np.ndarray], row: int) -> tuple[Any, float | None, int | None]:
+    stamp, sequence = float(rows["stamp"][row]), int(rows["sequence"][row])
+    obs = rows["obs"][row]
+    if rows["kind"][row] in (MISSING, UNUSABLE):
+        obs = None
+    elif rows["kind"][row] == FLOAT32:
+        obs = obs.astype(np.float32)
+    return obs, None if np.isnan(stamp) else stamp, None if sequence < 0 else sequence
+
+
+def _difference(recording: Recording, row: int, name: str, here: np.ndarray) -> dict[str, Any]:
+    then = recording.columns[name][row]
+    words = {"source": recorder.SOURCES, "state": recorder.STATES}
+    flags = {"faults": FAULTS, "interventions": INTERVENTIONS}
+
+    def say(value: np.ndarray) -> Any:
+        if name in words:
+            return words[name][int(value)]
+        if name in flags:
+            return [kind for i, kind in enumerate(flags[name]) if int(value) >> i & 1]
+        return value.tolist()
+
+    tick = recording.about["first_tick"] + row
+    return {"tick": tick, "what": name, "recorded": say(then), "replayed": say(here)}
+
+
+def _result(recording: Recording, ticks: int, difference: dict | None) -> dict[str, Any]:
+    return {
+        "recording": str(recording.path),
+        "reason": recording.about["reason"],
+        "ticks": ticks,
+        "identical": difference is None,
+        "difference": difference,
+    }

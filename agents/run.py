@@ -1,0 +1,174 @@
+"""`run`: a controller against a simulator in wall-clock time, and the replay of a recording."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from agents import replay_run
+from agents.config import ConfigError
+from agents.contract import Contract
+from agents.controller import Controller
+from agents.live import LiveSimulator
+from agents.pacing import ask_for_priority
+from agents.realtime import Limits, Outcome, drive
+from agents.recorder import Recorder
+from agents.run_config import RunConfig, check_rate
+from agents.rundir import RunDir
+from agents.versions import installed
+from envs.spec import EnvSpec
+from wm.durable import storage_error
+
+Status = Callable[[str], None]
+
+
+def run(config: RunConfig, status: Status = lambda line: None) -> dict[str, Any]:
+    """Run or replay; the result as JSON-ready dict ("stopped" says why it ended too early).
+
+    Raises ConfigError, CheckpointError, EnvError, StorageError.
+    """
+    return replayed(config) if config.replay else live(config, status)
+
+
+def replayed(config: RunConfig) -> dict[str, Any]:
+    """Replay a recording; "identical" and "difference" are the outcome."""
+    recording = replay_run.load(config.replay)
+    controller = replay_run.controller_for(recording, config.path, config.trust)
+    with _safety_log(lambda line: None):
+        return replay_run.replay(recording, controller)
+
+
+def live(config: RunConfig, status: Status) -> dict[str, Any]:
+    """The closed loop in real time."""
+    controller = Controller.load(
+        config.path,
+        mode=config.mode,
+        deadline_ms=config.deadline_ms,
+        seed=config.seed,
+        planner=config.planner,
+        safety=config.safety,
+        trust=config.trust,
+    )
+    contract = controller.contract
+    rate = check_rate(config.rate, contract.period)
+    env_id = config.env or contract.env_id
+    recorder = Recorder(contract, config.record_seconds)
+    limits = Limits(config.seconds, config.episode_limit, config.max_misses)
+    with LiveSimulator(env_id, contract.action_repeat, config.seed, config.realtime) as world:
+        controller.warmup()
+        check_world(contract, world.ready())
+        if config.realtime and (refused := ask_for_priority()):
+            status(refused)
+        status(f"{env_id} at {rate:g} Hz, {config.mode}: warm, the clock runs")
+        with _safety_log(status) as flush:
+            outcome = drive(
+                controller,
+                world,
+                limits,
+                phase=config.phase_ms / 1e3,
+                spin=config.spin_ms / 1e3,
+                seed=config.seed,
+                recorder=recorder,
+                status=lambda line: (flush(), status(line)),
+            )
+    result = _result(config, controller, outcome, rate, env_id)
+    return _written(config, controller, recorder, result, env_id)
+
+
+def check_world(contract: Contract, world: EnvSpec) -> None:
+    """Refuse a simulator of other sizes or times than the contract's. Raises ConfigError.
+
+    `world` counts in single frames.
+    """
+    trained = EnvSpec.from_json(contract.spec)
+    if found := replace(trained, action_repeat=1).difference(world):
+        raise ConfigError(
+            f"{world.env_id} does not fit what was trained on {trained.env_id}, which differs in "
+            f"{'; '.join(found)}: give --env a task with the same spec"
+        )
+
+
+@contextmanager
+def _safety_log(status: Status) -> Iterator[Callable[[], None]]:
+    """The guard's messages wait in memory while a tick is under way; the function shows them."""
+    waiting: deque[str] = deque(maxlen=100)
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waiting.append(f"guard: {record.getMessage()}")
+
+    def flush() -> None:
+        if waiting:
+            more = f" (and {len(waiting) - 1} messages before)" if len(waiting) > 1 else ""
+            status(waiting.pop() + more)
+            waiting.clear()
+
+    log, keep = logging.getLogger("latentmpc.safety"), Keep()
+    log.addHandler(keep)
+    propagate, log.propagate = log.propagate, False
+    try:
+        yield flush
+    finally:
+        log.removeHandler(keep)
+        log.propagate = propagate
+        flush()
+
+
+def _result(
+    config: RunConfig, controller: Controller, outcome: Outcome, rate: float, env_id: str
+) -> dict[str, Any]:
+    counters = controller.guard.counters
+    return {
+        "env_id": env_id,
+        "path": config.path,
+        "mode": config.mode,
+        "rate_hz": rate,
+        "period_ms": 1e3 * controller.contract.period,
+        **outcome.to_json(),
+        "interrupted": outcome.interrupted,
+        "sources": dict(controller.counters),
+        "faults": {k.removeprefix("fault/"): n for k, n in counters.items() if "fault/" in k},
+        "interventions": {k: counters[k] for k in ("hold", "fallback", "stop", "clip", "rate")},
+        "seed": config.seed,
+        "planner": asdict(controller.planner),
+        "versions": installed(),
+    }
+
+
+def _written(
+    config: RunConfig,
+    controller: Controller,
+    recorder: Recorder,
+    result: dict[str, Any],
+    env_id: str,
+) -> dict[str, Any]:
+    """Write what was asked for, and a recording of what went wrong."""
+    wanted = config.record or recorder.reason or result["stopped"]
+    result["recording"] = ""
+    if not wanted and not config.out:
+        return result
+    name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = RunDir(config.out or Path("runs", name))
+    try:
+        out.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(out.path, error) from error
+    if wanted:
+        recorder.reason = recorder.reason or result["stopped"]
+        folder = unused(out.path, "recording")
+        result["recording"] = str(recorder.dump(folder, controller, config.path))
+    out.write_json("result.json", result)
+    return result
+
+
+def unused(parent: Path, name: str) -> Path:
+    """`parent/name`, or with a number behind it if that exists: nothing is overwritten."""
+    path, number = parent / name, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path

@@ -1,0 +1,36 @@
+"""What tests of deployment share: a checkpoint that took no training."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import pytest
+
+from agents import setup
+from agents.config import TrainConfig
+from envs.registry import make_spec
+from planning.config import PlannerConfig
+from wm import checkpoint, learner
+from wm.config import ModelConfig
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A run directory of a small cartpole model with arbitrary parameters."""
+    model = ModelConfig(latent_dim=16, encoder_width=16, mlp_width=16)
+    planner = PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2)
+    config = TrainConfig(env_id="cartpole-swingup", action_repeat=2, model=model, planner=planner)
+    spec = make_spec(config.env_id, config.action_repeat)
+    params = learner.init(setup.build_networks(config, spec), jax.random.key(0)).params
+    leaves, shape = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    path = tmp_path_factory.mktemp("tiny-run")
+    checkpoint.save(
+        path / "checkpoints",
+        1,
+        {"train": {"average": jax.tree.unflatten(shape, noisy)}},
+        config={"settings": asdict(config)},
+        spec=spec.to_json(),
+    )
+    return path
