@@ -1,9 +1,11 @@
 """Goals of the episodes of a vector environment: what a step reports of them, how they look."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.physics import Shift
 from envs.simulators import Simulators
 from envs.spec import EnvError
 from envs.tasks import GoalTask, Task, TaskDef
@@ -44,10 +46,13 @@ def checked_poses(task: Task, name: str, poses: Any, count: int | None = None) -
 
 
 class GoalViewer:
-    """Simulators of its own in which goals are looked at, so that no episode is disturbed."""
+    """Simulators of its own in which goals are looked at, so that no episode is disturbed.
 
-    def __init__(self, task: TaskDef) -> None:
-        self._task = task
+    They have the physics, camera and colours of the episodes' simulators.
+    """
+
+    def __init__(self, task: TaskDef, shifts: Sequence[Shift]) -> None:
+        self._task, self._shifts = task, shifts
         self._simulators: Simulators | None = None
 
     def view(self, poses: np.ndarray, picture: tuple[int, int] | None) -> GoalView:
@@ -56,6 +61,7 @@ class GoalViewer:
         if self._simulators is None or self._simulators.count != count:
             self.close()
             self._simulators = Simulators(self._task, count)
+            self._simulators.shift(self._shifts_of(count))
         simulators = self._simulators
         simulators.place(poses, 0.0, poses)
         pictures = None
@@ -64,6 +70,17 @@ class GoalViewer:
         task, data = simulators.task, simulators.data
         achieved = goal_info(task, data)["achieved"]
         return GoalView(np.array(task.observe(np, data)), achieved, pictures)
+
+    def _shifts_of(self, count: int) -> Sequence[Shift]:
+        """The worlds of so many goals: those of the episodes, or the one they all share."""
+        if count == len(self._shifts):
+            return self._shifts
+        if len(set(self._shifts)) > 1:
+            raise EnvError(
+                f"{count} goals for {len(self._shifts)} simulators with different shifts; "
+                "expected one each"
+            )
+        return [self._shifts[0]] * count
 
     def close(self) -> None:
         """Give OpenGL back, if a picture was taken."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from envs.goal_env import GoalView, GoalViewer, checked_poses, goal_info
+from envs.physics import Shift
 from envs.simulators import Simulators
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 from envs.tasks import TASKS
-from envs.vector import SimulatorVectorEnv, step_info
+from envs.vector import SimulatorVectorEnv, checked_state, step_info
 
 
 def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
@@ -51,9 +52,10 @@ def make_native(
     action_repeat: int = 2,
     num_threads: int = 0,
     seed: int | None = None,
+    shifts: Sequence[Shift] = (),
 ) -> "NativeVectorEnv":
     """Simulators of a native task; `num_threads=0` takes as many as pay."""
-    return NativeVectorEnv(native_spec(env_id, action_repeat), num_envs, num_threads, seed)
+    return NativeVectorEnv(native_spec(env_id, action_repeat), num_envs, num_threads, seed, shifts)
 
 
 class NativeVectorEnv(SimulatorVectorEnv):
@@ -69,15 +71,22 @@ class NativeVectorEnv(SimulatorVectorEnv):
     """
 
     def __init__(
-        self, spec: EnvSpec, num_envs: int, num_threads: int = 0, seed: int | None = None
+        self,
+        spec: EnvSpec,
+        num_envs: int,
+        num_threads: int = 0,
+        seed: int | None = None,
+        shifts: Sequence[Shift] = (),
     ) -> None:
         super().__init__(spec, num_envs)
+        shifts = shifts or [Shift()] * num_envs
         self.simulators = Simulators(TASKS[spec.env_id], num_envs, num_threads)
+        self.simulators.shift(shifts)
         self.simulators.reseed(seed)
         self._task, self._data = self.simulators.task, self.simulators.data
         low, high = self._task.model.actuator_ctrlrange.T
         self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
-        self._viewer = GoalViewer(TASKS[spec.env_id])
+        self._viewer = GoalViewer(TASKS[spec.env_id], shifts)
 
     def reset(
         self,
@@ -146,16 +155,14 @@ class NativeVectorEnv(SimulatorVectorEnv):
         self.simulators.place(qpos, 0.0 if qvel is None else qvel, goal)
         self._frames[:], self._pending[:] = 0, False
         self._obs = obs = self._task.observe(np, self._data)
-        nowhere = np.zeros(self.num_envs, bool)
-        return obs.copy(), self._info(nowhere, ~nowhere)
+        return obs.copy(), self._info(self._pending.copy(), ~self._pending)
 
     def goal_view(
         self, goal: np.ndarray | None = None, picture: tuple[int, int] | None = None
     ) -> GoalView:
         """Observations, and pictures (height, width), of goal configurations [K, nq].
 
-        Without `goal`, those of the current episodes, K = E. No episode is disturbed: the goals
-        are set up in simulators apart.
+        Without `goal`, those of the current episodes, K = E. No episode is disturbed.
 
         Raises:
             EnvError: a wrong shape, a task without goals, or OpenGL does not work here.
@@ -210,14 +217,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
         """
         if self._obs is None:
             self.reset()
-        state = {name: np.asarray(value) for name, value in state.items()}
-        for name, mine in self.get_state().items():
-            given = state.get(name)
-            if given is None or given.shape != mine.shape or given.dtype != mine.dtype:
-                found = "nothing" if given is None else f"{given.dtype}{list(given.shape)}"
-                raise EnvError(
-                    f"simulator state {name!r} is {found}; expected {mine.dtype}{list(mine.shape)}"
-                )
+        state = checked_state(state, self.get_state())
         self.simulators.set_state(state)
         self._set_bookkeeping(state)
 

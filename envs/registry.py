@@ -9,10 +9,12 @@ latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 
 import difflib
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from envs.native import make_native, native_spec
+from envs.physics import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 from envs.tasks import TASKS, TaskDef
 
@@ -54,16 +56,26 @@ def make_vec(
     action_repeat: int = 0,
     num_threads: int = 0,
     seed: int | None = None,
+    shift: Shift | str | Sequence[Shift | str] | None = None,
 ) -> Any:
     """Vector environment of `num_envs` simulators, all under the contract of `envs.native`.
 
-    `action_repeat=0` takes the default: 2 for dm_control tasks, 1 for Gymnasium ids. Raises
-    UnknownTaskError (with the nearest name) or EnvError.
+    `action_repeat=0` takes the default: 2 for native and dm_control tasks, 1 for other ids.
+    `shift` changes the world, of all simulators alike or of each (a list): a `Shift`, or text
+    such as `mass=1.5 obs_delay=1`. Raises UnknownTaskError (with the nearest name) or EnvError.
     """
     kind, name = resolve(env_id)
+    shifts = as_shifts(shift, num_envs)
     if kind == "native":
         repeat = action_repeat or DMC_REPEAT
-        return make_native(name, num_envs, repeat, num_threads, seed)
+        env = make_native(name, num_envs, repeat, num_threads, seed, shifts)
+        return _disturbed(env, shifts, seed)
+    physical = [str(s) for s in shifts if s.physical]
+    if physical:
+        raise EnvError(
+            f"{env_id} is simulated by {kind}, where only noise and delays can be shifted, not "
+            f"{physical[0]!r}; native tasks take every shift"
+        )
     if kind == "dmc":
         from envs.dmc import make_dmc
 
@@ -78,7 +90,16 @@ def make_vec(
         env = make_gym(name, num_envs, action_repeat or GYM_REPEAT)
     if seed is not None:
         env.reset(seed=seed)
-    return env
+    return _disturbed(env, shifts, seed)
+
+
+def _disturbed(env: Any, shifts: list[Shift], seed: int | None) -> Any:
+    """`env`, behind noise and delays where a shift has them."""
+    if not any(s.disturbing for s in shifts):
+        return env
+    from envs.disturb import DisturbedVectorEnv
+
+    return DisturbedVectorEnv(env, shifts, seed)
 
 
 def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
@@ -166,7 +187,7 @@ def list_tasks() -> list[TaskInfo]:
     rest = sorted(set(dmc_names()) - set(TASKS))
     dmc = [TaskInfo(name, "dmc", None, None, "dm_control adapter") for name in rest]
     gym = [TaskInfo(name, "gym", None, None, "Gymnasium adapter") for name in GYM_IDS]
-    note = "OGBench adapter, with goals: extra [ogbench]"
+    note = "OGBench adapter, with goals"
     ogbench = [TaskInfo(OGBENCH + name, "ogbench", None, None, note) for name in OGBENCH_IDS]
     return [*native, *dmc, *gym, *ogbench]
 
@@ -203,10 +224,12 @@ def make_registered_vec(
     action_repeat: int = 0,
     num_threads: int = 0,
     render_mode: str | None = None,
+    shift: str = "",
 ) -> Any:
     """What `gymnasium.make_vec` calls."""
     if render_mode not in (None, "rgb_array"):
         raise EnvError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-    env = make_vec(task, num_envs, action_repeat=action_repeat, num_threads=num_threads)
+    repeat, threads = action_repeat, num_threads
+    env = make_vec(task, num_envs, action_repeat=repeat, num_threads=threads, shift=shift)
     env.render_mode = render_mode
     return env

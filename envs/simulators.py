@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.physics import Shift, shift_physics
 from envs.spec import EnvError
 from envs.streams import make_streams, pack_streams, unpack_streams
 from envs.tasks import TaskDef
@@ -47,6 +48,10 @@ class Simulators:
         self._model_fields = {n: self.batch.expand(n) for n in self.task.model_fields}
         self.streams = make_streams(None, count)
         self._camera: Any = None
+
+    def shift(self, shifts: Sequence[Shift]) -> None:
+        """Change physics, camera and colours of each simulator; before its first episode."""
+        shift_physics(self.batch, shifts)
 
     def reseed(self, seed: int | Sequence[int | None] | None, chosen: Any = None) -> None:
         """New random streams, as `make_streams` makes them, for the `chosen` ([E] bool; all).

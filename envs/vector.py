@@ -71,3 +71,18 @@ class SimulatorVectorEnv(VectorEnv):
 def step_info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
     """The info of a step or reset."""
     return {"invalid": invalid, "is_reset": is_reset.copy()}
+
+
+def checked_state(
+    state: dict[str, np.ndarray], mine: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`state` as arrays of the shapes and types in `mine`. Raises EnvError naming what differs."""
+    state = {name: np.asarray(value) for name, value in state.items()}
+    for name, own in mine.items():
+        given = state.get(name)
+        if given is None or given.shape != own.shape or given.dtype != own.dtype:
+            found = "nothing" if given is None else f"{given.dtype}{list(given.shape)}"
+            raise EnvError(
+                f"simulator state {name!r} is {found}; expected {own.dtype}{list(own.shape)}"
+            )
+    return state

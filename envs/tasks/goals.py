@@ -15,6 +15,7 @@ import numpy as np
 from envs.tasks.base import Start, Task
 
 _MAX_PAIRS = 1000
+_ELSEWHERE = 8  # places drawn, of which the farthest is taken
 
 
 class GoalTask(Task):
@@ -73,6 +74,11 @@ class GoalTask(Task):
         """Whether a start and a goal, both [G], make a task; overrides ask for more."""
         del rng
         return not bool(self.success(np, start, goal))
+
+    def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        """A configuration [nq] far from `qpos`, to teleport to."""
+        places = np.array([self.free_start(rng).qpos for _ in range(_ELSEWHERE)])
+        return places[np.argmax(((places - qpos) ** 2).sum(axis=1))]
 
     def goal(self, xp: Any, data: Any) -> Any:
         """The goal of the episode, [..., G]."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 POINT_RGBA, WALL_RGBA, FLOOR_RGBA = "0.9 0.15 0.1 1", "0.15 0.2 0.35 1", "0.85 0.85 0.8 1"
+OCCLUDER = "occluder"
+"""Name of a plate above the world that is invisible until somebody shows it."""
 
 
 class Wall(NamedTuple):
@@ -37,9 +39,18 @@ def world_xml(name: str, view: float, timestep: float, nq: int, content: str) ->
     <camera name="top" pos="0 0 5" projection="orthographic" fovy="{view}"/>
     <geom name="floor" type="plane" size="{view} {view} 1" pos="0 0 0" rgba="{FLOOR_RGBA}"
           contype="0" conaffinity="0"/>
+    {occluder_xml(view / 2)}
   </worldbody>
   {content}
 </mujoco>"""
+
+
+def occluder_xml(height: float) -> str:
+    """A plate that nothing touches, at a height below the camera's."""
+    return (
+        f'<geom name="{OCCLUDER}" type="box" pos="0 0 {height}" size="0.1 0.1 0.001" '
+        'rgba="0.35 0.3 0.4 0" contype="0" conaffinity="0"/>'
+    )
 
 
 def point_xml(radius: float) -> str:

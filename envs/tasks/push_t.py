@@ -120,6 +120,13 @@ class PushT(GoalTask):
         """Goals lie where starts do."""
         return self.free_start(rng)
 
+    def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        """The block far from where it is, clear of the pusher, which stays."""
+        while True:
+            block = super().elsewhere(rng, qpos)[2:]
+            if norm(np, block[:2] - qpos[:2]) > _AROUND:
+                return np.array([*qpos[:2], *block])
+
     def scripted(
         self,
         rng: np.random.Generator,

@@ -10,17 +10,17 @@ import numpy as np
 
 from envs.tasks.base import Start, joint_bounds
 from envs.tasks.goals import GoalTask, angle_difference
-from envs.tasks.planar import steer
+from envs.tasks.planar import occluder_xml, steer
 
 TOLERANCE = 0.05
 _CAMERA_HEIGHT = 0.66
 
 
 def model_xml() -> str:
-    """The MJCF of dm_control's reacher, with room for a goal."""
-    return (
-        '<mujoco model="reacher-goal"><include file="reacher.xml"/><size nuserdata="2"/></mujoco>'
-    )
+    """The MJCF of dm_control's reacher, with room for a goal and an occluder."""
+    plate = f"<worldbody>{occluder_xml(height=0.1)}</worldbody>"
+    parts = f'<include file="reacher.xml"/><size nuserdata="2"/>{plate}'
+    return f'<mujoco model="reacher-goal">{parts}</mujoco>'
 
 
 class ReacherGoal(GoalTask):
