@@ -10,20 +10,26 @@ Array = jax.Array
 DIRECTIONS = 256
 ALARM_RANK = 0.05
 """Share of the dimensions below which the effective rank means collapse."""
-ALARM_STD = 1e-2
-"""Mean standard deviation below which latents count as one point."""
+DEAD_SHARE, DEAD_STD = 0.01, 1e-3
+"""Directions whose standard deviation is below this share of the latents' own size (their root
+mean square), or below this at all, count for nothing: what is left there after a collapse is
+noise of no meaning, spread over all dimensions."""
 
 
 def effective_rank(latents: Array) -> Array:
-    """exp(entropy) [] of the normalised singular values of centred latents [B, D].
+    """exp(entropy) [] of the shares of the singular values of centred latents [B, D].
 
-    1 when they lie on a line, D when they spread evenly (Roy and Vetterli 2007).
+    1 when latents lie on a line, D when they spread evenly, 0 when all are one point
+    (Roy and Vetterli 2007, without dead directions).
     """
     centred = latents - latents.mean(0, keepdims=True)
-    values = jnp.linalg.svd(centred, compute_uv=False)
-    share = values / jnp.maximum(values.sum(), 1e-12)
-    entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.maximum(share, 1e-30)), 0.0))
-    return jnp.where(values.sum() > 1e-12, jnp.exp(entropy), 0.0)
+    std = jnp.linalg.svd(centred, compute_uv=False) / latents.shape[0] ** 0.5
+    size = jnp.sqrt(jnp.mean(latents**2))
+    alive = jnp.where(std > jnp.maximum(DEAD_SHARE * size, DEAD_STD), std, 0.0)
+    total = alive.sum()
+    share = alive / jnp.where(total > 0, total, 1.0)
+    entropy = -jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1.0)))
+    return jnp.where(total > 0, jnp.exp(entropy), 0.0)
 
 
 def monitor(latents: Array, key: Array) -> dict[str, Array]:
@@ -35,12 +41,11 @@ def monitor(latents: Array, key: Array) -> dict[str, Array]:
     std = latents.std(0)
     rank = effective_rank(latents)
     share = rank / latents.shape[-1]
-    collapsed = (share < ALARM_RANK) | (std.mean() < ALARM_STD)
     return {
         "sigreg": sigreg(latents, key, DIRECTIONS),
         "effective_rank": rank,
         "effective_rank_share": share,
         "std_mean": std.mean(),
         "std_min": std.min(),
-        "alarm": collapsed.astype(jnp.float32),
+        "alarm": (share < ALARM_RANK).astype(jnp.float32),
     }
