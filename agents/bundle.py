@@ -107,14 +107,14 @@ def _programs(files: Files, trained: Trained, trusted: bool) -> tuple[dict | Non
         info = programs.ProgramsInfo.from_json(files.json(PROGRAMS))
         if problem := programs.unusable(info):
             return None, f"its programs are not run, {problem}: {instead}"
-        memory = decision.init_memory(trained.net, trained.config.planner, 0)
-        made = {}
-        for mode, name in info.files.items():
-            if name not in files.content:
-                raise CheckpointError(f"{name}, the program of mode {mode}, is not in the bundle")
-            made[mode] = programs.revive(files.content[name], trained.params, memory)
     except BundleError:
         raise
     except CheckpointError as error:
         raise files.refusal(PROGRAMS, error) from None
+    memory, made = decision.init_memory(trained.net, trained.config.planner, 0), {}
+    for mode, name in info.files.items():
+        try:
+            made[mode] = programs.revive(files.content[name], trained.params, memory)
+        except (CheckpointError, KeyError) as error:
+            raise files.refusal(name, f"no program for mode {mode}: {error}") from None
     return made, ""

@@ -157,7 +157,7 @@ def _bytes(
         descriptor = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise BundleError(f"{name}: {error.strerror} (no link is followed), {expected}") from None
-    with open(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise BundleError(f"{name}: not a regular file with one name (no links), {expected}")
@@ -165,7 +165,10 @@ def _bytes(
             raise BundleError(f"{name}: {found.st_size} bytes, {expected}")
         if found.st_size > most:
             raise BundleError(f"{name}: {found.st_size} bytes, more than the {most} allowed")
-        return file.read(most + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _json(raw: bytes) -> Any:

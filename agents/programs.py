@@ -12,7 +12,8 @@ options that decide the last bit stand beside it, in `programs.json`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -128,13 +129,26 @@ def _export(
     def shaped(values: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
 
-    return export.export(jax.jit(plain), platforms=platforms)(
-        shaped(by_name(params)),
-        shaped(jax.tree.leaves(memory)),
-        jax.ShapeDtypeStruct((obs_dim,), jnp.float32),
-        jax.ShapeDtypeStruct((memory.plan.mean.shape[-1],), jnp.float32),
-        jax.ShapeDtypeStruct((), jnp.int32),
-    )
+    with _without_places():
+        return export.export(jax.jit(plain), platforms=platforms)(
+            shaped(by_name(params)),
+            shaped(jax.tree.leaves(memory)),
+            jax.ShapeDtypeStruct((obs_dim,), jnp.float32),
+            jax.ShapeDtypeStruct((memory.plan.mean.shape[-1],), jnp.float32),
+            jax.ShapeDtypeStruct((), jnp.int32),
+        )
+
+
+@contextmanager
+def _without_places() -> Iterator[None]:
+    """Programs do not tell in which folders our sources lay: the same model, the same bytes."""
+    name = "jax_traceback_in_locations_limit"
+    kept = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, kept)
 
 
 def revive(data: bytes, params: Any, memory: Memory) -> Decide:

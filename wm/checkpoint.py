@@ -124,7 +124,7 @@ def read_json(path: Path | str, name: str) -> Any:
     data = read_file(path, name)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(Path(path), f"{name}: not JSON ({error})") from None
 
 

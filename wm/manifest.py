@@ -84,7 +84,8 @@ def _bytes(path: Path, name: str) -> bytes:
 
 def _compare(name: str, entry: dict, digest: str, size: int) -> None:
     if size != entry["size"]:
-        raise CheckpointError(f"{name}: {size} bytes, expected {entry['size']}")
+        expected = f"expected {entry['size']} of SHA-256 {entry['sha256']}"
+        raise CheckpointError(f"{name}: {size} bytes, {expected}")
     if digest != entry["sha256"]:
         raise CheckpointError(f"{name}: SHA-256 {digest[:12]}..., expected {entry['sha256']}")
 
