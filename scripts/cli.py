@@ -18,9 +18,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "sweep": ("scripts.sweep", "planner settings against return and latency; recommends one"),
     "collect": ("scripts.collect", "record episodes of a task into a dataset; resumes"),
     "export": ("scripts.export", "write a run as a bundle that runs without latentmpc"),
+    "inspect": ("scripts.inspect", "what latents know: probes, surprise, counterfactuals"),
     "data": ("scripts.data", "check a dataset, exchange it with Minari"),
     "run": ("scripts.run", "a controller in real time; flight recorder and replay"),
     "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
+    "profile": ("scripts.profile", "where a training's time goes, and its share of the peak"),
     "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
 }
 RESUMABLE = ("train", "pretrain", "bench", "sweep", "collect")

@@ -1,0 +1,78 @@
+"""`latentmpc inspect RUN`: what the latents of a trained model know, and where they fail."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+import tyro
+
+from agents.config import ConfigError
+from agents.inspect_config import InspectConfig
+from scripts.flags import parse
+
+
+@dataclass(frozen=True)
+class InspectFlags(InspectConfig):
+    """Probe latents, roll them out, stage impossible events, and write inspect.html."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
+    """Run directory or checkpoint to look into."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> InspectConfig:
+        """The settings alone."""
+        return InspectConfig(**{f.name: getattr(self, f.name) for f in fields(InspectConfig)})
+
+
+def main(argv: Sequence[str]) -> int:
+    """Inspect; 0 when the page is written."""
+    flags = parse("inspect", InspectFlags, InspectConfig, argv, positional="path")
+    if not flags.path:
+        raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
+    if not os.path.isdir(flags.path):
+        raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+
+    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
+
+    with stdout_to_stderr(flags.json):
+        from agents.collect_progress import Stages
+        from agents.inspect_run import inspect
+
+        with Stages(stderr_console(), quiet=flags.json) as stages:
+            result = inspect(flags.config_of(), stages.told)
+    if flags.json:
+        print_json(result)
+    else:
+        print_table(_table(result))
+    return 0
+
+
+def _table(result: dict[str, Any]):
+    """The figures that matter most."""
+    from rich.table import Table
+
+    table = Table("", "figure", title=f"{result['run']}: {result['report']}", title_justify="left")
+    for row in result["probes"]:
+        best = row["mlp"]
+        text = f"{best['r2']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+        table.add_row(f"R2 {row['name']} (linear, MLP)", f"{row['linear']['r2']:.3f}, {text}")
+    for name in ("model", "copy"):
+        mean = result["open_loop"][name]["mean"]
+        table.add_row(f"error 1, {len(mean)} steps ahead, {name}", f"{mean[0]:.3g}, {mean[-1]:.3g}")
+    if isinstance(result["counterfactuals"], list):
+        for row in result["counterfactuals"]:
+            text = f"{row['accuracy']:.3f} (chance {row['chance']:.3f})"
+            table.add_row(f"counterfactuals, {row['steps']} steps", text)
+    for name, row in result["events"].items():
+        if "auroc" in row:
+            text = f"{row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            table.add_row(f"AUROC {name}", text)
+    shape = result["geometry"]
+    table.add_row("effective rank", f"{shape['effective_rank']:.1f} of {shape['dimensions']}")
+    for name, row in shape["straightness"].items():
+        table.add_row(f"straightness, {name}", f"{row['mean']:.3f}")
+    return table
