@@ -14,6 +14,7 @@ from agents.bundle_files import CONTRACT, PARAMS, PROGRAMS, BundleError, Files
 from agents.config import TrainConfig
 from agents.contract import Contract
 from agents.decision import Decide
+from agents.deploy import params_digest
 from agents.load import Trained
 from agents.schema import train_config_from
 from envs.spec import EnvSpec
@@ -70,8 +71,6 @@ def _check_effort(config: TrainConfig, spec: EnvSpec) -> None:
 
 def _trained(files: Files, contract: Contract, config: TrainConfig, spec: EnvSpec) -> Trained:
     """Networks and parameters. Raises BundleError unless they belong together."""
-    from agents.controller import params_digest  # the controller loads bundles
-
     try:
         net = setup.build_networks(config, spec)
         like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)

@@ -15,9 +15,10 @@ from agents.bundle_files import CONTRACT, PARAMS, PROGRAMS, RUNNER
 from agents.config import ConfigError
 from agents.config import digest as config_digest
 from agents.contract import Contract
-from agents.controller import contract_for
+from agents.deploy import contract_for
 from agents.export_config import ExportConfig
 from agents.load import Trained
+from agents.surprise import calibrate
 from wm.durable import sha256_bytes, storage_error, sync_directory, write_synced
 from wm.manifest import MANIFEST
 
@@ -47,6 +48,8 @@ def export_path(config: ExportConfig) -> Exported:
     planner = config.planner.apply(trained.config.planner)
     changed = replace(trained, config=replace(trained.config, planner=planner))
     contract = contract_for(changed, config_digest=config_digest(trained.config))
+    if config.calibration_episodes:
+        contract = calibrate(changed, config.calibration_episodes).apply(contract)
     return export(changed, config.out, contract)
 
 

@@ -5,20 +5,20 @@ when it is taken back. What verification has to promise is checked on the error:
 has exit code 3 and names the file.
 """
 
-import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from agents import bundle, export, load, setup
 from agents.config import TrainConfig
-from agents.controller import contract_for
+from agents.deploy import contract_for
 from agents.load import Trained
 from envs.spec import EnvSpec
 from planning.config import PlannerConfig
@@ -71,12 +71,25 @@ def stored(folder: Path, trained: Trained) -> tuple[Path, Path]:
     return kept, folder / "bundle"
 
 
-def hunt(count: int, seed: int, folder: Path) -> Report:
+def soak(count: int, seed: int, path: str = "") -> dict[str, Any]:
+    """`count` mutations of a checkpoint and of a bundle of the model at `path` (or a tiny one)."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = hunt(count, seed, Path(folder, "stored"), load.load(path) if path else specimen())
+    found = report.counts.total() - len(report.missed)
+    return {
+        "mutations": report.counts.total(),
+        "refused before use, file named": found,
+        "by kind": dict(report.counts),
+        "violations": report.missed,
+    }
+
+
+def hunt(count: int, seed: int, folder: Path, trained: Trained) -> Report:
     """Mutate a checkpoint and a bundle `count` times each and try to load each result.
 
-    The folder, which must not exist, is made and removed.
+    The folder is made and left with both as they were written.
     """
-    kept, made = stored(folder, specimen())
+    kept, made = stored(folder, trained)
     counts, missed, rng = Counter(), [], np.random.default_rng(seed)
     users: dict[Path, Callable[[str], object]] = {
         kept: load.load,
@@ -90,7 +103,6 @@ def hunt(count: int, seed: int, folder: Path) -> Report:
                 if problem := unfound(use, path, mutation):
                     missed.append(f"{path.name} {mutation.kind} {mutation.names}: {problem}")
         use(str(path))
-    shutil.rmtree(folder)
     return Report(counts, missed)
 
 
@@ -131,6 +143,7 @@ def _draw(
     """A mutation and the new content of its files; no names if it would change nothing."""
     kind, name, other = str(rng.choice(KINDS)), str(rng.choice(names)), str(rng.choice(names))
     data, second = (path / name).read_bytes(), (path / other).read_bytes()
+    content: dict[str, bytes | None] = {}
     if kind == "flip" and data:
         at = int(rng.integers(len(data)))
         flipped = bytes([data[at] ^ (1 << int(rng.integers(8)))])
@@ -144,10 +157,8 @@ def _draw(
     elif kind == "zero":
         content = {name: bytes(len(data))} if data.strip(b"\0") else {}
     elif kind == "extra":
-        folder = str(Path(name).parent / f"extra{int(rng.integers(1000))}")
-        content = {folder: rng.bytes(int(rng.integers(100)))}
-    else:
-        content = {}
+        added = str(Path(name).parent / f"extra{int(rng.integers(1000))}")
+        content = {added: rng.bytes(int(rng.integers(100)))}
     return Mutation(kind, tuple(content)), content
 
 

@@ -12,7 +12,7 @@ import pytest
 from agents import bundle, bundle_files, decision, export, mutations, programs
 from agents.bundle_files import BundleError
 from agents.compiling import cpu_options
-from agents.controller import contract_for
+from agents.deploy import contract_for
 from agents.programs import ProgramsInfo
 from wm import checkpoint
 from wm.manifest import MANIFEST
@@ -83,6 +83,7 @@ def test_programs_and_installed_code_decide_alike_to_the_last_bit(trained, expor
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(10, trained.spec.obs_dim)).astype(np.float32)
     paths = []
+    assert found.programs is not None
     for each in (ours[mode], found.programs[mode]):
         step = jax.jit(each, compiler_options=cpu_options())
         memory, last, path = decision.init_memory(trained.net, planner, 3), np.zeros(1, "f"), []

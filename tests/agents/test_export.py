@@ -13,9 +13,12 @@ import pytest
 
 from agents import bundle_files, export, mutations, runner_template
 from agents.config import ConfigError, PlannerOverrides
-from agents.controller import Controller, contract_for
+from agents.contract import Surprise
+from agents.controller import Controller
+from agents.deploy import contract_for
 from agents.export_config import ExportConfig
 from agents.load import load
+from agents.surprise import Calibration
 from wm.durable import StorageError
 
 REFUSE_OURS = """
@@ -124,11 +127,23 @@ def test_the_runner_reads_no_array_past_its_file(entry):
         runner_template.parameters((2**60).to_bytes(8, "little") + text)
 
 
-def test_planner_settings_given_are_built_in(stored, tmp_path):
+def test_planner_settings_and_calibration_are_built_in(stored, tmp_path, monkeypatch):
     checkpoint, _ = stored
+    surprise = Surprise(0.5, 0.999, 1.5, episodes=2, seed=9, typical=0.1)
+    asked = []
+
+    def calibrate(trained, episodes):
+        asked.append((trained.config.planner.horizon, episodes))
+        return Calibration(surprise, (-1.0,) * 5, (1.0,) * 5)
+
+    monkeypatch.setattr(export, "calibrate", calibrate)
     out = tmp_path / "deeper" / "bundle"
-    made = export.export_path(ExportConfig(str(checkpoint), str(out), PlannerOverrides(horizon=4)))
+    made = export.export_path(
+        ExportConfig(str(checkpoint), str(out), 2, PlannerOverrides(horizon=4))
+    )
     contract = json.loads((out / "contract.json").read_bytes())
+    assert asked == [(4, 2)]
+    assert contract["surprise"]["threshold"] == 0.5 and contract["obs"]["high"] == [1.0] * 5
     assert contract["settings"]["planner"]["horizon"] == 4
     assert contract["config_digest"] == contract_for(load(str(checkpoint))).config_digest
     info = json.loads((out / "programs.json").read_bytes())
