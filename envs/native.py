@@ -143,10 +143,8 @@ class NativeVectorEnv(SimulatorVectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere at configurations [E, nq] with goals [E, nq].
 
-        At rest without velocities [E, nv]. Returns obs [E, O] and info, as `reset` does.
-
-        Raises:
-            EnvError: a wrong shape, or a task without goals.
+        At rest without velocities [E, nv]. Returns obs [E, O] and info, as `reset` does. Raises
+        EnvError for a wrong shape or a task without goals.
         """
         qpos, goal = (
             checked_poses(self._task, name, poses, self.num_envs)
@@ -162,10 +160,8 @@ class NativeVectorEnv(SimulatorVectorEnv):
     ) -> GoalView:
         """Observations, and pictures (height, width), of goal configurations [K, nq].
 
-        Without `goal`, those of the current episodes, K = E. No episode is disturbed.
-
-        Raises:
-            EnvError: a wrong shape, a task without goals, or OpenGL does not work here.
+        Without `goal`, those of the current episodes, K = E. No episode is disturbed. Raises
+        EnvError for a wrong shape, a task without goals, or where OpenGL does not work.
         """
         if goal is None:
             self._last_obs("goal_view")

@@ -2,7 +2,8 @@
 
 A goal is a whole configuration, `qpos` [nq], drawn with the start of an episode and kept in the
 simulator's `userdata`, so that it is saved, restored and moved with the state. No observation and
-no picture contains it. What counts is `achieved`, a few physical quantities of a configuration.
+no picture contains it, so that an agent learns of it only by what `goal_view` of the environment
+shows. What counts is `achieved`, a few physical quantities of a configuration.
 """
 
 from abc import abstractmethod
