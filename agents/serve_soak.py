@@ -1,0 +1,199 @@
+"""Soaks of `run` and `serve`: a good client among bad ones, and ten minutes in real time."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from websockets.sync.client import connect
+
+from agents.controller_soak import untrained
+from agents.pacing import Pacer, ask_for_priority
+from agents.run_config import RunConfig
+from agents.wire import pack, unpack
+from wm import checkpoint
+
+TOLERANCE, LEAST_SHARE = 1.1, 0.99
+MOST_LATE_MS, MOST_SLOPE_MB = 5.0, 1.0
+START_S = 600.0
+BUSY = """\
+import time
+while True:
+    end = time.monotonic() + {busy}
+    while time.monotonic() < end:
+        sum(range(10_000))
+    time.sleep({idle})
+"""
+
+
+def frames(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
+    """`count` bad frames from two clients while a good one runs at rate.
+
+    A tick of the good client is in time when its action is there within 1.1 periods of its
+    deadline and nothing was held against it.
+    """
+    with _run_directory(path) as run, _server(run) as (host, port, process):
+        fuzzers = [_fuzzer(host, port, count // 2 + i * (count % 2), seed + i) for i in range(2)]
+        share, ticks, slowest = _good_client(host, port, fuzzers)
+        sent = [json.loads(fuzzer.communicate()[0] or b"{}") for fuzzer in fuzzers]
+        alive = process.poll() is None
+        process.terminate()
+        report = json.loads(process.communicate(timeout=60)[0])
+    total = {k: sum(s.get(k, 0) for s in sent) for k in sorted({k for s in sent for k in s})}
+    failed = [f.returncode for f in fuzzers if f.returncode]
+    broken = {
+        "the server died": not alive,
+        "errors inside the server": report["errors"] > 0,
+        "compilations": report["compilations"] > 0,
+        "a fuzzer could not connect": bool(failed),
+        f"under {LEAST_SHARE:.0%} of good ticks in time": share < LEAST_SHARE,
+    }
+    return {
+        "sent": total,
+        "good_ticks": ticks,
+        "good_share": share,
+        "slowest_ms": slowest,
+        "server": report,
+        "violations": [what for what, bad in broken.items() if bad],
+    }
+
+
+def realtime(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
+    """`count` seconds at the model's rate, with another process that loads a core half the time."""
+    from agents.run import run
+
+    with _run_directory(path) as folder, _busy(2.0, 2.0):
+        config = RunConfig(
+            path=str(folder), seconds=float(count), seed=seed, max_misses=0, realtime=True
+        )
+        result = run(config)
+    late, slope = result["lateness_ms"]["p99"], result["rss_slope_mb_per_min"]
+    due = int(count * result["rate_hz"])
+    broken = {
+        f"{result['skipped']} ticks were skipped": result["skipped"] > 0,
+        f"{result['ticks']} ticks of {due}": abs(result["ticks"] - due) > 1,
+        f"p99 lateness of {late:.1f} ms": late >= MOST_LATE_MS,
+        f"{result['compilations']} compilations": result["compilations"] > 0,
+        f"memory grows by {slope:.1f} MB a minute": slope > MOST_SLOPE_MB,
+        f"stopped: {result['stopped']}": bool(result["stopped"]),
+    }
+    return {**result, "violations": [what for what, bad in broken.items() if bad]}
+
+
+def transport(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
+    """`count` round trips of one client: what the wire adds to the computing, in milliseconds."""
+    rng = np.random.default_rng(seed)
+    with _run_directory(path) as run, _server(run, "--mode", "prior") as (host, port, process):
+        ask_for_priority()
+        with connect(f"ws://{host}:{port}", compression=None) as client:
+            size = unpack(client.recv())["obs"]["shape"][0]
+            added = np.zeros(count)
+            for tick in range(count + 20):
+                request = pack({"obs": rng.uniform(-1, 1, size).astype(np.float32)})
+                begin = time.perf_counter()
+                client.send(request)
+                answer = client.recv()
+                took = 1e3 * (time.perf_counter() - begin)
+                if tick >= 20:
+                    added[tick - 20] = took - unpack(answer)["server_timing"]["infer_ms"]
+                time.sleep(0.002)
+        process.terminate()
+        process.communicate(timeout=60)
+    p50, p99 = np.percentile(added, [50, 99])
+    return {"p50_ms": p50, "p99_ms": p99, "violations": ["p99 of 1 ms or more"] * bool(p99 >= 1)}
+
+
+@contextlib.contextmanager
+def _run_directory(path: str) -> Iterator[Path]:
+    """The given run, or an untrained one on disk."""
+    if path:
+        yield Path(path)
+        return
+    trained = untrained()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(
+            Path(folder, "checkpoints"),
+            1,
+            {"train": {"average": trained.params}},
+            config={"settings": asdict(trained.config)},
+            spec=trained.spec.to_json(),
+        )
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _server(run: Path, *flags: str) -> Iterator[tuple[str, int, subprocess.Popen]]:
+    """`latentmpc serve` in a process of its own; where it listens."""
+    words = [sys.executable, "-m", "scripts.cli", "serve", str(run), "--port", "0", "--json"]
+    here = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
+    process = subprocess.Popen(
+        [*words, "--realtime", *flags],
+        env=os.environ | {"PYTHONPATH": here or os.getcwd()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield *_address(process), process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def _address(process: subprocess.Popen) -> tuple[str, int]:
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("ws://"):
+            host, _, port = line.split()[0].removeprefix("ws://").rpartition(":")
+            return host, int(port)
+    raise RuntimeError(f"the server did not start: {''.join(lines)[-500:]}")
+
+
+def _fuzzer(host: str, port: int, count: int, seed: int) -> subprocess.Popen:
+    words = [sys.executable, "-m", "agents.fuzz", host, str(port), str(count), str(seed)]
+    here = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
+    env = os.environ | {"PYTHONPATH": here or os.getcwd()}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, env=env)
+
+
+def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[float, int, float]:
+    """Run at rate until the others are done: share of ticks in time, ticks, slowest in ms."""
+    ask_for_priority()
+    with connect(f"ws://{host}:{port}", compression=None) as client:
+        about = unpack(client.recv())
+        obs, period = np.zeros(about["obs"]["shape"], np.float32), about["period_s"]
+        pacer = Pacer(period, time.monotonic() + 0.1)
+        took, good, end = [], 0, time.monotonic() + START_S * 6
+        while any(other.poll() is None for other in others) and time.monotonic() < end:
+            pacer.wait()
+            due = pacer.due - period
+            client.send(pack({"obs": obs, "sequence": pacer.number}))
+            answer = unpack(client.recv(timeout=10))
+            took.append(time.monotonic() - due)
+            good += took[-1] <= TOLERANCE * period and answer["state"] == "ok"
+    ticks = len(took) + pacer.skipped
+    return good / max(1, ticks), ticks, 1e3 * max(took, default=0.0)
+
+
+@contextlib.contextmanager
+def _busy(busy: float, idle: float) -> Iterator[None]:
+    """Another process that needs a whole core for some of the time."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY.format(busy=busy, idle=idle)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,251 @@
+"""A controller for others: websockets and msgpack, in the words of openpi's client.
+
+On connecting, a client gets the metadata. Each of its messages is a map with "obs" (and "reset",
+"sequence", "age_s", "rearm"); each answer a map with "actions" [1, A] and what the guard did. What
+cannot be understood is answered by a line of text, as openpi's server reports errors. A client
+has a controller and a guard of its own; its faults are nobody else's.
+"""
+
+import asyncio
+import hmac
+import http
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+
+from agents.batching import Batcher, Session, example, present
+from agents.compiling import Compilations
+from agents.controller import Controller
+from agents.decision import planning, reacting
+from agents.pacing import Resident
+from agents.serve_config import ServeConfig
+from agents.telemetry import Telemetry
+from agents.wire import Request, WireError, pack, parse_request
+
+PROTOCOL = "latentmpc/1"
+POLICY_VIOLATION, INTERNAL_ERROR, TRY_LATER = 1008, 1011, 1013
+log = logging.getLogger("latentmpc.safety")
+quiet = logging.getLogger("latentmpc.websockets")
+quiet.addHandler(logging.NullHandler())
+quiet.propagate = False
+
+
+class ControllerServer:
+    """Serves one controller to several clients. Build, then `await start()`, `stop()`."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        config: ServeConfig,
+        token: str = "",
+        compilations: Compilations | None = None,
+    ):
+        self.controller, self.config, self._token = controller, config, token
+        self.telemetry = Telemetry()
+        self.sessions: list[Session] = []
+        self.compilations = compilations or Compilations()
+        self._memory = Resident()
+        period = controller.contract.period
+        window = config.window_ms / 1e3 or 0.1 * period
+        net, planner = controller.net, controller.planner
+        decide = reacting(net) if controller.mode == "prior" else planning(net, planner)
+        # Plans are made by the batcher; of the controller itself only the reflex is used.
+        np.asarray(controller._reflex(controller._params, example(controller).obs))
+        controller._warm = True
+        self._batcher = Batcher(decide, controller._params, config.clients, window)
+        self._batcher.start(example(controller), lambda: present(self.sessions, period))
+        self._threads = ThreadPoolExecutor(config.clients, "session")
+        self._server: Server | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Listen; the address. Raises OSError when it is taken."""
+        self._server = await serve(
+            self._client,
+            self.config.host,
+            self.config.port,
+            process_request=self._greet,
+            origins=[None],  # a web page must not speak to a robot
+            compression=None,
+            max_size=self.config.max_bytes,
+            max_queue=4,
+            open_timeout=5,
+            close_timeout=1,
+            ping_interval=10,
+            ping_timeout=10,
+            server_header=None,
+            logger=quiet,
+        )
+        return self._server.sockets[0].getsockname()[:2]
+
+    async def stop(self) -> None:
+        """Send everyone away and stop computing."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        self._batcher.close()
+        self._threads.shutdown()
+        self._memory.close()
+
+    def _greet(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+        """Plain HTTP pages, and who may connect."""
+        path = request.path.partition("?")[0]
+        if path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        if not self._allowed(request.headers.get_all("Authorization")):
+            self.telemetry.count("refused", "reason", "token")
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a token is needed\n")
+        if path == "/metrics":
+            return connection.respond(http.HTTPStatus.OK, self.metrics())
+        if path != "/":
+            self.telemetry.count("refused", "reason", "path")
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "/, /healthz or /metrics\n")
+        if len(self.sessions) >= self.config.clients:
+            self.telemetry.count("refused", "reason", "full")
+            text = f"{self.config.clients} clients are connected, which is the most\n"
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, text)
+        return None
+
+    def _allowed(self, given: list[str]) -> bool:
+        """`Authorization: Api-Key TOKEN` (openpi's client) or `Bearer TOKEN` (Prometheus)."""
+        if not self._token:
+            return True
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        known = scheme.lower() in ("api-key", "bearer")
+        return hmac.compare_digest(token.strip().encode(), self._token.encode()) and known
+
+    async def _client(self, connection: ServerConnection) -> None:
+        """Serve one client until it leaves."""
+        if len(self.sessions) >= self.config.clients:  # another came first
+            await connection.close(TRY_LATER, "no slot is free")
+            return
+        session = Session(self.controller, self._batcher, self.config.seed)
+        self.sessions.append(session)
+        self.telemetry.count("connections")
+        try:
+            await connection.send(pack(self.metadata()))
+            await self._converse(connection, session)
+        except ConnectionClosed:
+            pass
+        except Exception as error:  # ours; this client is sent away, the others are served on
+            self.telemetry.count("errors")
+            log.error("a client was sent away: %s: %s", type(error).__name__, error)
+            await connection.close(INTERNAL_ERROR, "internal error")
+        finally:
+            self.sessions.remove(session)
+
+    async def _converse(self, connection: ServerConnection, session: Session) -> None:
+        loop, bad = asyncio.get_running_loop(), 0
+        while bad < self.config.max_bad:
+            try:
+                async with asyncio.timeout(self.config.idle_s):
+                    message = await connection.recv()
+            except TimeoutError:
+                await connection.close(POLICY_VIOLATION, "silent for too long")
+                return
+            begin = time.monotonic()
+            try:
+                if isinstance(message, str):
+                    raise WireError("expected a binary message in msgpack, got text")
+                request = parse_request(message)
+            except WireError as error:
+                bad += 1
+                self.telemetry.count("bad_frames")
+                await connection.send(f"error: {error}")
+                continue
+            bad = 0
+            answer = await loop.run_in_executor(self._threads, self._answer, session, request)
+            await connection.send(answer)
+            self.telemetry.time("request", 1e3 * (time.monotonic() - begin))
+        await connection.close(POLICY_VIOLATION, f"{bad} bad messages in a row")
+
+    def _answer(self, session: Session, request: Request) -> bytes:
+        """One tick of one client, in its thread."""
+        if request.rearm:
+            session.rearm()
+        if request.reset:
+            session.reset(self.config.seed)
+        if request.obs is None:
+            return pack({"reset": request.reset, "state": session.guard.state})
+        now = time.monotonic()
+        action = session.act(request.obs, now - request.age_s, request.sequence, now=now)
+        tick = session.last
+        assert tick is not None
+        self._account(tick)
+        return pack(
+            {
+                "actions": action[None],
+                "state": tick.state,
+                "source": tick.source,
+                "faults": list(tick.faults),
+                "interventions": list(tick.interventions),
+                "surprise": tick.surprise,
+                "tick": tick.number,
+                "server_timing": {"infer_ms": tick.compute_ms},
+            }
+        )
+
+    def _account(self, tick) -> None:
+        self.telemetry.count("ticks", "source", tick.source)
+        for kind in tick.faults:
+            self.telemetry.count("faults", "kind", kind)
+        for kind in tick.interventions:
+            self.telemetry.count("interventions", "kind", kind)
+        self.telemetry.time("compute", tick.compute_ms)
+
+    def metadata(self) -> dict[str, Any]:
+        """What a client has to know, in plain values."""
+        contract = self.controller.contract
+        return {
+            "protocol": PROTOCOL,
+            "env_id": contract.env_id,
+            "obs": {"shape": list(contract.obs.shape), "dtype": contract.obs.dtype},
+            "obs_names": [[name, size] for name, size in contract.obs.names],
+            "action_low": np.asarray(contract.action.low, np.float32),
+            "action_high": np.asarray(contract.action.high, np.float32),
+            "period_s": contract.period,
+            "mode": self.controller.mode,
+            "params_digest": contract.params_digest,
+        }
+
+    def metrics(self) -> str:
+        """The page for Prometheus."""
+        self._memory.sample(time.monotonic())
+        sizes = self._batcher.sizes
+        return self.telemetry.text(
+            {
+                "clients": len(self.sessions),
+                "compilations": self.compilations.count,
+                "batches": sum(sizes.values()),
+                "batched_ticks": sum(size * n for size, n in sizes.items()),
+                "stopped_clients": sum(s.guard.state == "stopped" for s in self.sessions),
+                "resident_megabytes": self._memory.megabytes,
+            }
+        )
+
+
+def describe(server: ControllerServer) -> str:
+    """One line of status."""
+    telemetry = server.telemetry
+    counts = {name: telemetry.total(name) for name in ("ticks", "bad_frames", "refused")}
+    words = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
+    return f"{len(server.sessions)} clients, {words}"
+
+
+async def serve_until(
+    server: ControllerServer, ready: Callable[[str, int], None], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set; `ready` is told the address."""
+    host, port = await server.start()
+    try:
+        ready(host, port)
+        await stop.wait()
+    finally:
+        await server.stop()
