@@ -103,10 +103,14 @@ def test_imports_go_one_way(part):
 
 
 def test_environments_know_no_jax():
-    """Tasks get their array module as an argument; simulators run without jax."""
+    """Tasks get their array module as an argument; simulators run without jax, but for MJX.
+
+    Those import it inside functions (`test_importing_does_nothing`), and nothing imports them.
+    """
     found = [
         f"{source.relative_to(ROOT)}:{node.lineno} imports {name}"
         for source in files("envs")
+        if source.name not in ("mjx.py", "mjx_vector.py")
         for node in ast.walk(tree(source))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in names(node, source)
