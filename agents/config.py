@@ -6,12 +6,14 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from planning.config import PlannerConfig
 from wm.config import PRESETS, LearnerConfig, ModelConfig
 
 Mode = Literal["plan", "prior", "random", "zero"]
+Backend = Literal["auto", "native", "mjx", "mjx-warp"]
+LoopKind = Literal["auto", "host", "fused"]
 
 
 class ConfigError(ValueError):
@@ -51,12 +53,21 @@ class TrainConfig:
     """Transitions kept; the oldest go first."""
     video: bool = True
     """Render one evaluation episode into the report (skipped, and said so, without GL)."""
+    backend: Backend = "auto"
+    """Simulators that train: native (MuJoCo's threads), mjx or mjx-warp (on jax's device)."""
+    loop: LoopKind = "auto"
+    """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
     model: ModelConfig = field(default_factory=ModelConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
+        for name, known in (("backend", get_args(Backend)), ("loop", get_args(LoopKind))):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         for name in ("env_steps", "num_envs", "save_every", "eval_episodes", "replay_capacity"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -163,5 +174,5 @@ def preset_config(preset: str, **changes: Any) -> TrainConfig:
 
 def digest(config: TrainConfig) -> str:
     """SHA-256 of the settings that decide the result (not of where it is written)."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run_dir", "video")}
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run_dir", "video", "loop")}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

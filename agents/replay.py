@@ -5,7 +5,7 @@ A row holds everything of one decision of one simulator: obs, action, reward, te
 episode, or the transition was invalid. The obs after a transition is that of the next row.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,10 @@ def init(capacity: int, num_envs: int, obs_dim: int, action_dim: int) -> Replay:
     return Replay(rows, jnp.zeros((), jnp.int32))
 
 
-def pack(obs, action, reward, terminated, is_last) -> np.ndarray:
-    """Host arrays [E, ...] of one decision as packed rows [E, O + A + 3]."""
-    flags = np.stack([reward, terminated, is_last], -1)
-    return np.concatenate([obs, action, flags], -1).astype(np.float32)
+def pack(obs, action, reward, terminated, is_last, xp: Any = np) -> Any:
+    """Arrays [E, ...] of one decision as packed rows [E, O + A + 3]; xp is numpy or jax.numpy."""
+    flags = xp.stack([xp.asarray(x, np.float32) for x in (reward, terminated, is_last)], -1)
+    return xp.concatenate([xp.asarray(obs, np.float32), xp.asarray(action, np.float32), flags], -1)
 
 
 def add(replay: Replay, rows: Array) -> Replay:

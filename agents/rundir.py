@@ -145,16 +145,23 @@ class RunDir:
                 f"{path} cannot be read ({error}); use another --run-dir, or delete {self.path}"
             ) from error
 
-    def ensure_config(self, config: Mapping[str, Any], ignore: Collection[str] = ()) -> bool:
+    def ensure_config(
+        self,
+        config: Mapping[str, Any],
+        ignore: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Write config.json, or check that it holds the same settings; True if it was there.
 
         `ignore` names settings that may differ ("video", "learner.batch_size", or a whole
-        block). Raises ConfigError naming the first that differs.
+        block). A setting that a run of an earlier version does not have stands at its value in
+        `defaults`. Raises ConfigError naming the first that differs.
         """
         if not self.config.exists():
             self.write_json(self.config.name, config)
             return False
-        stored, asked = _flat(self.read_json(self.config.name)), _flat(plain(config))
+        stored = _flat(plain(defaults or {})) | _flat(self.read_json(self.config.name))
+        asked = _flat(plain(config))
         for name in (*asked, *stored):
             if any(f"{name}.".startswith(f"{skipped}.") for skipped in ignore):
                 continue

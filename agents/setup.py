@@ -2,15 +2,47 @@
 
 import os
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 from agents.config import ConfigError, TrainConfig
 from agents.replay import FLAGS
+from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
 from wm import tdmpc
 from wm.tdmpc import Networks
 from wm.types import Spec, discount_for
 
 EVAL_SEED = 10_000  # seeds of evaluation episodes start here, apart from those of training
+
+
+def make_simulators(config: TrainConfig) -> Any:
+    """The vector environment that trains, on the back-end asked for.
+
+    `auto` is native: MJX pays with hundreds of simulators on an accelerator, where it is asked
+    for by name. Raises ConfigError, UnknownTaskError or EnvError.
+    """
+    if config.backend in ("auto", "native"):
+        return make_vec(config.env_id, config.num_envs, action_repeat=config.action_repeat)
+    kind, name = resolve(config.env_id)
+    if kind != "native":
+        raise ConfigError(
+            f"--backend {config.backend} runs tasks of ours alone, and {config.env_id} comes from "
+            f"{'dm_control' if kind == 'dmc' else 'Gymnasium'}: use --backend native"
+        )
+    from envs.mjx_vector import make_mjx  # loads MJX
+
+    impl = "warp" if config.backend == "mjx-warp" else "jax"
+    return make_mjx(name, config.num_envs, config.action_repeat or DMC_REPEAT, impl)
+
+
+def fused_wanted(config: TrainConfig) -> bool:
+    """Whether the cycle runs as one program.
+
+    `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
+    loop, which was measured as fast or faster but for miniature models (docs/scaling.md).
+    """
+    return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 
 
 def build_networks(config: TrainConfig, spec: EnvSpec) -> Networks:
@@ -29,6 +61,15 @@ def seed_steps(config: TrainConfig, spec: EnvSpec) -> int:
 def updates_per_call(config: TrainConfig) -> int:
     """Updates in one jitted call: those that one decision of every simulator earns."""
     return max(1, round(config.num_envs * config.utd))
+
+
+def updates_due(env_steps: Any, utd: float) -> Any:
+    """floor(env_steps x utd) in integers, on the host and in a program to the same number."""
+    if not utd:
+        return 0 * env_steps
+    rate = Fraction(utd).limit_denominator(int((2**30 / utd) ** 0.5))  # products fit into int32
+    whole, rest = env_steps // rate.denominator, env_steps % rate.denominator
+    return whole * rate.numerator + rest * rate.numerator // rate.denominator
 
 
 def check_memory(config: TrainConfig, spec: EnvSpec) -> None:

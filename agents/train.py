@@ -16,7 +16,7 @@ from agents.stopping import StopSignal
 from agents.trainer import Trainer
 
 LOG_EVERY = 1_000  # decisions between rows of metrics
-FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes")
+FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes", "loop")
 
 
 class _Session:
@@ -57,20 +57,21 @@ class _Session:
             "compile_s": self.wall["compile_s"] + self.compiled.seconds,
         }
 
-    def row(self, kind: str, **values: Any) -> None:
-        """One row of metrics.jsonl."""
-        steps = self.trainer.counters.env_steps
+    def row(self, kind: str, steps: int | None = None, /, **values: Any) -> None:
+        """One row of metrics.jsonl, of now or of the env_steps given."""
+        steps = self.trainer.counters.env_steps if steps is None else steps
         repeat = self.trainer.spec.action_repeat
         stamp = {"env_steps": steps, "frames": steps * repeat, "wall_s": self.clock()["total_s"]}
         self.run.append_metrics({"kind": kind, **stamp, **values})
 
     def advance(self) -> None:
-        """One cycle, and what is due after it."""
-        cycle, counters = self.trainer.cycle(), self.trainer.counters
-        for episode in cycle.episodes:
+        """One cycle, or several up to where something is due; and what is due then."""
+        ended = self.trainer.advance(self._next_due())
+        counters = self.trainer.counters
+        for steps, episode in ended:
             values = {"return": episode.ret, "length": episode.length, "invalid": episode.invalid}
-            self.row("episode", **values)
-            self.bar.update(counters.env_steps, **{"return": episode.ret})
+            self.row("episode", steps, **values)
+            self.bar.update(steps, **{"return": episode.ret})
         if counters.env_steps - self.logged_at >= LOG_EVERY:
             self.logged_at += LOG_EVERY
             self.log()
@@ -81,6 +82,12 @@ class _Session:
                 self.row("eval", **in_training(self.trainer))
         if counters.env_steps - self.saved_at >= self.config.save_every:
             self.save()
+
+    def _next_due(self) -> int:
+        """The env_steps at which the host has something to do."""
+        config = self.config
+        due = [config.env_steps, self.logged_at + LOG_EVERY, self.saved_at + config.save_every]
+        return min(due + [self.evaluated_at + e for e in [config.eval_every] if e])
 
     def log(self) -> None:
         """Losses and planner reports; the pace since the last row."""
@@ -114,7 +121,7 @@ def train(
         trainer = Trainer(config)
         record = asdict(config) | {"env": trainer.spec.to_json(), "digest": digest(config)}
         ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
-        run.ensure_config(record, ignore=ignore)
+        run.ensure_config(record, ignore=ignore, defaults=asdict(TrainConfig()))
         with TrainProgress(config.env_steps, console, quiet=json_mode) as bar:
             session = _Session(config, run, trainer, bar, began)
             session.compiled = compiled

@@ -15,13 +15,13 @@ import numpy as np
 from agents import replay as replay_lib
 from agents import setup
 from agents.config import TrainConfig
-from agents.driver import Cycle, Driver, jax_inputs
+from agents.driver import Cycle, Driver, Episode, jax_inputs
+from agents.fused import ACT, INIT, LEARN, FusedLoop, stream
 from agents.learning import make_learning
 from agents.mpc import make_agent
-from envs.registry import make_vec
 from wm import learner
 
-ACT, LEARN, INIT = 0, 1, 2  # streams of random keys
+CATCH_UP = 8  # calls of the learner that may be due when the fused loop takes over
 
 
 class LearningError(RuntimeError):
@@ -49,7 +49,7 @@ class Trainer:
     def __init__(self, config: TrainConfig):
         """Build simulators, networks and jitted functions. Raises what make_vec raises."""
         self.config = config
-        env = make_vec(config.env_id, config.num_envs, action_repeat=config.action_repeat)
+        env = setup.make_simulators(config)
         self.spec = env.env_spec
         self.net = setup.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
@@ -70,15 +70,39 @@ class Trainer:
         self.counters = Counters()
         self.metrics: dict[str, Any] = {}
         self.plan_info: Any = None
+        self.fused = FusedLoop(self) if setup.fused_wanted(config) else None
 
-    def stream(self, stream: int, count: int) -> jax.Array:
+    def stream(self, number: int, count: int) -> jax.Array:
         """The key of draw `count` of a stream."""
-        return jax.random.fold_in(jax.random.fold_in(self.key, stream), count)
+        return stream(self.key, number, count)
 
     @property
     def num_params(self) -> int:
         """Parameters that are learned."""
         return sum(x.size for x in jax.tree.leaves(self.state.params))
+
+    def advance(self, limit: int) -> list[tuple[int, Episode]]:
+        """Go on towards `limit` env_steps: a cycle, or in the fused loop as many as a call does.
+
+        Stops after the cycle that reaches the limit, so that both loops do there what is due.
+        Returns the episodes that ended, each with the env_steps at its end.
+        """
+        if self.fused is None or not self._settled():
+            cycles = [self.cycle()]
+            return [(self.counters.env_steps, e) for c in cycles for e in c.episodes]
+        ended = []
+        for cycle in self.fused.advance(self, limit):
+            self._count(cycle)
+            ended += [(self.counters.env_steps, episode) for episode in cycle.episodes]
+        return ended
+
+    def _settled(self) -> bool:
+        """Past the random decisions and the burst of updates that follows them."""
+        due = setup.updates_due(self.counters.env_steps, self.config.utd)
+        backlog = due - self.counters.updates
+        return self.counters.env_steps >= self.seed_steps and backlog <= CATCH_UP * (
+            self.learning.updates
+        )
 
     def cycle(self) -> Cycle:
         """One decision of every simulator and the updates it earns."""
@@ -98,7 +122,7 @@ class Trainer:
 
     def _learn(self) -> None:
         """Dispatch the updates that are due; those of the seed phase come at once."""
-        due = int(self.counters.env_steps * self.config.utd)
+        due = setup.updates_due(self.counters.env_steps, self.config.utd)
         while self.counters.updates + self.learning.updates <= due:
             key = self.stream(LEARN, self.counters.updates)
             self.state, self.metrics = self.learning.learn(self.state, self.replay, key)
