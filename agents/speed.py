@@ -47,6 +47,13 @@ def matmul_gflops(size: int = 512, products: int = 100) -> float:
     return products * 2 * size**3 / np.median(seconds(lambda: chain(x), 7)) / 1e9
 
 
+def copy_gb(size: int = 2**25) -> float:
+    """GB/s of memory that adding a number to `size` float32 reads and writes."""
+    x = jnp.ones(size)
+    add = jax.jit(lambda x: x + 1.0)
+    return 2 * 4 * size / np.median(seconds(lambda: add(x), 7)) / 1e9
+
+
 def _networks(preset: str, batch_size: int) -> Networks:
     config = LearnerConfig(batch_size=batch_size)
     return tdmpc.build(PRESETS[preset], config, Spec(OBS, ACTION, 0.99))
