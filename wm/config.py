@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 Regularizer = Literal["simnorm", "sigreg"]
+Compute = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ModelConfig:
     """Bins span [-bin_limit, bin_limit] in symlog space."""
     dropout: float = 0.01
     """Dropout in the first hidden layer of each value head, while learning."""
+    compute: Compute = "float32"
+    """Type of the matrix products; parameters and statistics stay float32."""
     episodic: bool = False
     """Learn a termination head and use it in planning (set from the task when training)."""
 
@@ -42,6 +45,8 @@ class ModelConfig:
             raise ValueError(f"model.dropout must lie in [0, 1), got {self.dropout}")
         if self.regularizer not in ("simnorm", "sigreg"):
             raise ValueError(f"model.regularizer must be simnorm or sigreg, got {self.regularizer}")
+        if self.compute not in ("float32", "bfloat16"):
+            raise ValueError(f"model.compute must be float32 or bfloat16, got {self.compute}")
         if self.regularizer == "simnorm" and self.latent_dim % self.simnorm_group:
             raise ValueError(
                 f"model.latent_dim ({self.latent_dim}) must be a multiple of "

@@ -4,6 +4,7 @@ Everything acts on the last axis, so one definition serves a single latent and a
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 Array = jax.Array
 Activation = Callable[[Array], Array]
+DType = str | None
 
 _dense_init = nn.initializers.truncated_normal(0.02)
 
@@ -33,16 +35,21 @@ def simnorm(x: Array, group: int) -> Array:
 
 
 class NormedDense(nn.Module):
-    """Dense, optional dropout, LayerNorm, activation."""
+    """Dense, optional dropout, LayerNorm, activation.
+
+    `compute` is the type of the matrix product (None: that of the input); parameters, the
+    statistics of LayerNorm and all that follows stay in float32.
+    """
 
     features: int
     activation: Activation = mish
     dropout: float = 0.0
+    compute: DType = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[..., F] -> [..., features]. Dropout is on when a "dropout" rng is given."""
-        x = nn.Dense(self.features, kernel_init=_dense_init)(x)
+        x = _product(x, self.features, _dense_init, self.compute)
         if self.dropout and self.has_rng("dropout"):
             x = nn.Dropout(self.dropout, deterministic=False)(x)
         return self.activation(nn.LayerNorm(epsilon=1e-5)(x))
@@ -56,6 +63,7 @@ class MLP(nn.Module):
     last_activation: Activation = mish
     dropout: float = 0.0
     zero_head: bool = False
+    compute: DType = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -66,11 +74,18 @@ class MLP(nn.Module):
                 width,
                 activation=self.last_activation if last else mish,
                 dropout=self.dropout if i == 0 else 0.0,
+                compute=self.compute,
             )(x)
         if self.out:
             init = nn.initializers.zeros_init() if self.zero_head else _dense_init
-            x = nn.Dense(self.out, kernel_init=init)(x)
+            x = _product(x, self.out, init, self.compute)
         return x
+
+
+def _product(x: Array, features: int, init: Any, compute: DType) -> Array:
+    """A dense layer of the module being built, its product in type `compute`."""
+    y = nn.Dense(features, kernel_init=init, dtype=compute)(x)
+    return y if compute is None else y.astype(x.dtype)
 
 
 def ensemble(module: type[nn.Module], size: int, **kwargs) -> nn.Module:

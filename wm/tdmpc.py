@@ -4,6 +4,7 @@ Nothing is ever decoded: the latent has to predict itself, the reward, the value
 episodes can end, their end.
 """
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -88,25 +89,31 @@ def _value_heads(config: ModelConfig, heads: int) -> nn.Module:
         out=config.num_bins,
         dropout=config.dropout,
         zero_head=True,
+        compute=_compute(config),
     )
+
+
+def _compute(config: ModelConfig) -> str | None:
+    return None if config.compute == "float32" else config.compute
 
 
 def build(config: ModelConfig, learner: LearnerConfig, spec: Spec) -> Networks:
     """Networks for a task; parameters come from `init`."""
     width, latent = config.mlp_width, config.latent_dim
+    mlp = partial(MLP, compute=_compute(config))
     if config.regularizer == "simnorm":
-        encoder = MLP((config.encoder_width, latent), last_activation=lambda x: x)
-        dynamics = MLP((width, width, latent), last_activation=lambda x: x)
+        encoder = mlp((config.encoder_width, latent), last_activation=lambda x: x)
+        dynamics = mlp((width, width, latent), last_activation=lambda x: x)
     else:  # SIGReg shapes the distribution itself, so the last layer is left free
-        encoder = MLP((config.encoder_width, config.encoder_width), out=latent)
-        dynamics = MLP((width, width), out=latent)
+        encoder = mlp((config.encoder_width, config.encoder_width), out=latent)
+        dynamics = mlp((width, width), out=latent)
     return Networks(
         encoder=encoder,
         dynamics=dynamics,
-        reward=MLP((width, width), out=config.num_bins, zero_head=True),
+        reward=mlp((width, width), out=config.num_bins, zero_head=True),
         value=_value_heads(config, config.num_heads),
-        prior=MLP((width, width), out=2 * spec.action_dim),
-        termination=MLP((width, width), out=1) if config.episodic else None,
+        prior=mlp((width, width), out=2 * spec.action_dim),
+        termination=mlp((width, width), out=1) if config.episodic else None,
         bins=two_hot.Bins(config.num_bins, config.bin_limit),
         anti_collapse=anti_collapse(config, learner),
         config=config,
