@@ -38,7 +38,7 @@ def replayed(config: RunConfig) -> dict[str, Any]:
     """Replay a recording; "identical" and "difference" are the outcome."""
     recording = replay_run.load(config.replay)
     controller = replay_run.controller_for(recording, config.path, config.trust)
-    with _safety_log(lambda line: None):
+    with safety_log(lambda line: None):
         return replay_run.replay(recording, controller)
 
 
@@ -64,7 +64,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
         if config.realtime and (refused := ask_for_priority()):
             status(refused)
         status(f"{env_id} at {rate:g} Hz, {config.mode}: warm, the clock runs")
-        with _safety_log(status) as flush:
+        with safety_log(status) as flush:
             outcome = drive(
                 controller,
                 world,
@@ -93,7 +93,7 @@ def check_world(contract: Contract, world: EnvSpec) -> None:
 
 
 @contextmanager
-def _safety_log(status: Status) -> Iterator[Callable[[], None]]:
+def safety_log(status: Status) -> Iterator[Callable[[], None]]:
     """The guard's messages wait in memory while a tick is under way; the function shows them."""
     waiting: deque[str] = deque(maxlen=100)
 
