@@ -74,7 +74,8 @@ class Pretrainer:
         frames, actions = look.frames, look.action
         self.net = build_networks(config, frames.shape[2:], actions.shape[-1], frozen)
         key = jax.random.fold_in(jax.random.key(config.seed), INIT)
-        self.state = jepa_learner.init(self.net, key, self._normalizer())
+        norm = self._normalizer()
+        self.state = jax.jit(lambda key: jepa_learner.init(self.net, key, norm))(key)
         self._learn = jax.jit(
             partial(_learn, self.net, config.updates),
             compiler_options=cpu_options(many_reductions=True),

@@ -56,7 +56,7 @@ def _stacked(net: JepaNetworks, params: Params, target_params: Params, batch: Je
     first = (cfg.history - 1) * cfg.spacing
     last_row = first + cfg.action_block * jnp.arange(steps + 1)
     back = cfg.spacing * jnp.arange(cfg.history - 1, -1, -1)
-    frames = net.normalize(params, batch.frames)[:, last_row[:, None] - back[None]]
+    frames = net.normalize(params, batch.frames[:, last_row[:, None] - back[None]])
     actions = blocks(net, batch, first, steps)
     latents, targets = _encode(net, params, target_params, frames)
     predict = jax.vmap(jax.vmap(lambda z, a: net.step(params, z, a)))
