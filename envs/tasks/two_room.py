@@ -83,7 +83,7 @@ def _waypoint(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Where to head for: the place itself, or the near side of the door, then its far side."""
     clear = _WALL_HALF + _RADIUS + 0.04
     inside = abs(here[1] - _DOOR_Y) < _DOOR_HALF - _RADIUS
-    if here[0] * there[0] > 0 and (abs(here[0]) > clear - 0.04 or inside):
+    if here[0] * there[0] > 0 and (abs(here[0]) > clear or not inside):
         return there
     side = np.sign(there[0])
     if inside:
