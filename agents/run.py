@@ -52,6 +52,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
         planner=config.planner,
         safety=config.safety,
         trust=config.trust,
+        digest=config.digest,
     )
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)

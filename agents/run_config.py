@@ -47,6 +47,8 @@ class RunConfig:
     """Replay this recording through PATH, in place of a simulator, and compare every bit."""
     trust: bool = False
     """Run the compiled programs of a bundle although nothing vouches for them."""
+    digest: str = ""
+    """The digest of the bundle, as export printed it: vouches for its programs, too."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
 
