@@ -54,11 +54,10 @@ class Checks:
     def _content(self, obs: Any) -> list[str]:
         if obs is None:
             return self._found("missing", "no observation came")
-        if not isinstance(obs, np.ndarray):
-            try:
-                obs = np.asarray(obs)
-            except Exception:  # the array function of a stranger may raise anything
-                return self._found("dtype", f"{type(obs).__name__} is no array")
+        try:
+            obs = np.asarray(obs)
+        except Exception:  # the array function of a stranger may raise anything
+            return self._found("dtype", f"{type(obs).__name__} is no array")
         if obs.dtype.name not in OBS_DTYPES or not obs.dtype.isnative:
             return self._found("dtype", f"{obs.dtype}, expected {' or '.join(OBS_DTYPES)}")
         if obs.shape != self._shape:
@@ -91,8 +90,9 @@ class Checks:
             given, previous = stamp, self.stamp
         else:
             given, previous = sequence, self.sequence
-        if not _is_number(given):
-            return [] if sequence is None else self._found("reordered", "its number is no number")
+        whole = sequence is None or isinstance(sequence, int | np.integer)
+        if not whole or not _is_number(given):
+            return [] if sequence is None else self._found("reordered", "its number is none")
         if previous is not None and given == previous:
             return self._found("duplicated", f"{given} came before")
         if previous is not None and given < previous:
@@ -100,7 +100,7 @@ class Checks:
         if sequence is None:
             self.stamp = float(given)
         else:
-            self.sequence = int(given)
+            self.sequence = int(sequence)
         return []
 
     def _found(self, kind: str, detail: str) -> list[str]:

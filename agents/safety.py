@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from agents import observing
-from agents.contract import Contract
+from agents.contract import Contract, ContractError
 from agents.observing import Checks, bounds
 from agents.safety_config import SafetyConfig
 
@@ -161,9 +161,7 @@ class Guard:
         self._checks.sequence, self._checks.stamp = state["sequence"], state["stamp"]
         self.last, self._given = (np.array(state[k], np.float32) for k in ("last", "given"))
 
-    def filter(
-        self, action: Any, fallback: np.ndarray | None = None
-    ) -> tuple[np.ndarray, list[str]]:
+    def filter(self, action: Any, fallback: Any = None) -> tuple[np.ndarray, list[str]]:
         """What the robot gets on this tick [A] float32, and what was done to it.
 
         `action` None says that there is none; `fallback` is what `config.fallback="prior"` plays.
@@ -190,18 +188,23 @@ class Guard:
 
     def _usable(self, action: Any) -> np.ndarray | None:
         """The action as float32, or None (a fault) when it is none."""
-        if action is None:
-            self.report("action", "the controller gave none")
-            return None
-        try:
-            with np.errstate(over="ignore"):
-                array = np.asarray(action, np.float32)
-        except (TypeError, ValueError):
-            array = np.empty(0, np.float32)
-        if array.shape != self.low.shape or not np.isfinite(array).all():
-            self.report("action", "not finite, or not of its shape")
-            return None
+        array = None if action is None else self._as_action(action)
+        if array is None:
+            none = "the controller gave none"
+            self.report("action", none if action is None else "not finite, or not of its shape")
         return array
+
+    def _as_action(self, value: Any) -> np.ndarray | None:
+        """Anything as a finite float32 array [A], or None where it is no such thing."""
+        try:
+            array = np.asarray(value)
+        except Exception:  # the array function of a stranger may raise anything
+            return None
+        if array.dtype.kind not in "fiu" or array.shape != self.low.shape:
+            return None
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
+        return array if np.isfinite(array).all() else None
 
     def _advance(self, bad: bool) -> None:
         """The next state, from whether this tick was bad."""
@@ -220,21 +223,19 @@ class Guard:
         if self.state not in (before, "stopped"):
             log.warning("%s -> %s: %s", before, self.state, self.detail or "recovered")
 
-    def _instead(self, fallback: np.ndarray | None) -> np.ndarray:
+    def _instead(self, fallback: Any) -> np.ndarray:
         if self.state == "stopped":
             return self.safe
         if self.state == "hold":
             return self.last
         if self.config.fallback == "safe":
             return self.safe
-        if self.config.fallback == "prior" and fallback is not None:
-            array = np.asarray(fallback, np.float32)
-            if array.shape == self.low.shape and np.isfinite(array).all():
-                return array
-        return self.zero
+        array = self._as_action(fallback) if self.config.fallback == "prior" else None
+        return self.zero if array is None else array
 
     def _limit_rate(self, action: np.ndarray) -> np.ndarray:
-        change = action - self._given
+        with np.errstate(over="ignore"):
+            change = action - self._given
         moved = self._given + np.clip(change, -self._step, self._step)
         moved = np.where(np.abs(change) <= self._step, action, moved)
         return np.minimum(np.maximum(moved, self.low), self.high)
@@ -250,9 +251,12 @@ class Guard:
 
 
 def _inward(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Limits in float32 that rounding has not moved outwards."""
-    low32, high32 = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    """Limits in float32 that rounding has not moved outwards. Raises ContractError."""
+    with np.errstate(over="ignore"):
+        low32, high32 = np.asarray(low, np.float32), np.asarray(high, np.float32)
     up, down = np.float32(np.inf), np.float32(-np.inf)
     low32 = np.where(low32.astype(float) < np.asarray(low), np.nextafter(low32, up), low32)
     high32 = np.where(high32.astype(float) > np.asarray(high), np.nextafter(high32, down), high32)
+    if (low32 > high32).any():
+        raise ContractError("action.low and action.high have no float32 number between them")
     return low32, high32

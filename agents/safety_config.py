@@ -25,7 +25,7 @@ class SafetyConfig:
     fallback_after: int = 3
     """Bad ticks in a row from which the fallback acts; 1 never holds."""
     stop_after: int = 10
-    """Bad ticks in a row from which the controller is stopped until it is re-armed."""
+    """Bad ticks, not parted by a recovery, from which it is stopped until it is re-armed."""
     recover_after: int = 3
     """Good ticks in a row after which a controller in fallback acts by itself again."""
     max_obs_age_ms: float = 0.0

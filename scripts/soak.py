@@ -1,0 +1,62 @@
+"""`python -m scripts.soak NAME`: long trials of promises, each with its count and seed.
+
+To add one: a function (count, seed, path) -> dict in `agents`, whose "violations" is empty when
+all is well, and a line in SOAKS.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+SOAKS = {
+    "safety": ("agents.safety_soak", "soak_guard", 100_000, "bad ticks against the guard"),
+    "controller": ("agents.controller_soak", "soak", 20_000, "bad ticks against a controller"),
+    "rate": ("agents.controller_soak", "rate", 20_000, "decisions of mode prior, timed"),
+    "mutations": ("agents.mutations", "soak", 1_000, "mutations of a checkpoint and of a bundle"),
+    "frames": ("agents.serve_soak", "frames", 100_000, "bad frames beside a good client"),
+    "realtime": ("agents.serve_soak", "realtime", 600, "seconds in real time under load"),
+    "transport": ("agents.serve_soak", "transport", 5_000, "round trips on loopback"),
+}
+"""Name: module, function, count by default, what is counted."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="soak", description=__doc__.partition("\n")[0])
+    names = "; ".join(f"{name}: {about}" for name, (_, _, _, about) in SOAKS.items())
+    made.add_argument("name", choices=SOAKS, help=names)
+    made.add_argument("--count", type=int, default=0, help="how many; 0 takes the usual number")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument(
+        "--path", default="", help="run, checkpoint or bundle; none: an untrained one"
+    )
+    made.add_argument("--json", action="store_true", help="the result alone on standard output")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one soak; 0 without violations, 5 with some."""
+    flags = parser().parse_args(argv)
+    module, function, usual, about = SOAKS[flags.name]
+    if flags.count < 0 or flags.seed < 0:
+        parser().error("--count and --seed must not be negative")
+    logging.getLogger("latentmpc").setLevel(logging.CRITICAL)  # each bad tick would be a line
+    begin = time.perf_counter()
+    run = getattr(importlib.import_module(module), function)
+    result = run(flags.count or usual, flags.seed, flags.path)
+    result["seconds"] = time.perf_counter() - begin
+    if flags.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{flags.name}: {flags.count or usual} {about}")
+        for name, value in result.items():
+            print(f"  {name}: {value}")
+    return 5 if result.get("violations") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
