@@ -77,8 +77,8 @@ class JepaConfig:
 
 
 PRESETS: dict[str, JepaConfig] = {
-    "state": JepaConfig(),
-    "pixels": JepaConfig(encoder="cnn"),
+    "state": JepaConfig(latent_dim=32),
+    "pixels": JepaConfig(encoder="cnn", latent_dim=32, cnn_channels=16),
     "vit": JepaConfig(
         encoder="vit",
         predictor="transformer",
@@ -160,11 +160,14 @@ class JepaLearnerConfig:
 
 
 LEARNER_PRESETS: dict[str, JepaLearnerConfig] = {
+    "state": JepaLearnerConfig(sigreg_directions=256),
+    "pixels": JepaLearnerConfig(sigreg_directions=256, batch_size=64, rollout=3),
+    "vit": JepaLearnerConfig(sigreg_directions=256, batch_size=64, rollout=1),
     "lewm": JepaLearnerConfig(
         rollout=1, learning_rate=5e-5, weight_decay=1e-3, openloop_coef=0.0, warmup=1000
     ),
 }
-"""Learner settings of the presets that do not take the defaults."""
+"""Learner settings of the presets; small latents need fewer directions."""
 
 
 def slice_rows(model: JepaConfig, learner: JepaLearnerConfig) -> int:
