@@ -20,7 +20,7 @@ from agents import bundle, export, load, setup
 from agents.config import TrainConfig
 from agents.deploy import contract_for
 from agents.load import Trained
-from envs.spec import EnvSpec
+from envs.registry import make_spec
 from planning.config import PlannerConfig
 from wm import checkpoint, learner
 from wm.config import ModelConfig
@@ -53,9 +53,7 @@ def specimen(seed: int = 0) -> Trained:
     )
     model = ModelConfig(encoder_width=8, mlp_width=8, latent_dim=8, num_bins=11)
     config = TrainConfig(env_id="cartpole-swingup", model=model, planner=planner)
-    spec = EnvSpec(
-        "cartpole-swingup", 5, 1, (("position", 3), ("velocity", 2)), 0.01, 2, 1000, False, "native"
-    )
+    spec = make_spec("cartpole-swingup")
     net, rng = setup.build_networks(config, spec), np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "data": ("scripts.data", "check a dataset, exchange it with Minari"),
     "run": ("scripts.run", "a controller in real time; flight recorder and replay"),
     "serve": ("scripts.serve", "a controller for clients on websockets"),
+    "play": ("scripts.play", "watch a model and its plans live in the browser"),
     "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
     "profile": ("scripts.profile", "where a training's time goes, and its share of the peak"),
     "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
