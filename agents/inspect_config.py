@@ -33,15 +33,15 @@ class InspectConfig:
     """Test moments from which actions are compared."""
     branches: int = 8
     """Action sequences from each; guessing gets 1 / branches right."""
-    decoder_steps: int = 600
-    """Updates of the decoder that is trained only to look; 0 leaves it out."""
+    decoder_rows: int = 1000
+    """Rows of train that the decoder is fitted to, only to look; 0 leaves it out."""
     record_episodes: int = 30
     """Episodes recorded for a run that has no dataset."""
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
         least = {"rows": 10, "horizon": 1, "clips": 2, "window": 1, "starts": 1, "branches": 2}
-        for name, lowest in {**least, "decoder_steps": 0, "record_episodes": 3}.items():
+        for name, lowest in {**least, "decoder_rows": 0, "record_episodes": 3}.items():
             if getattr(self, name) < lowest:
                 raise ConfigError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
         if self.mass_factor <= 0:

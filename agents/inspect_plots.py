@@ -32,7 +32,7 @@ def probes(rows: list[dict[str, Any]]) -> str:
         axes.set_xlabel("R² on test episodes (95 % interval)")
         axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.0 + 0.5 / (len(rows) + 2)))
 
-    return figure(draw, height=1.2 + 0.34 * len(rows))
+    return figure(draw, 9.5, 1.2 + 0.34 * len(rows))
 
 
 def open_loop(curves: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def events(found: dict[str, dict[str, Any]]) -> str:
         axes.set_ylim(-0.6, len(rows) - 0.3)
         axes.set_xlabel("AUROC of surprise (0.5: not noticed)")
 
-    return figure(draw, height=1.0 + 0.5 * len(rows))
+    return figure(draw, 9.5, 1.0 + 0.34 * len(rows))
 
 
 def surprise(row: dict[str, Any], before: int) -> str:

@@ -64,7 +64,8 @@ def probe(splits: Sequence[Part], names: list, seed: int = 0) -> list[dict]:
     varies = train.target.std(0) > MIN_STD
     parts = [p._replace(target=p.target[:, varies]) for p in (train, validation, test)]
     centre, scale = parts[0].target.mean(0), parts[0].target.std(0)
-    mean, std = parts[0].latent.mean(0), np.maximum(parts[0].latent.std(0), MIN_STD)
+    mean, std = parts[0].latent.mean(0), parts[0].latent.std(0)
+    std = np.where(std > MIN_STD, std, 1.0)
     scaled = [Part((p.latent - mean) / std, (p.target - centre) / scale, p.episode) for p in parts]
     linear, strength = ridge(*scaled)
     mlp = mlp_probe(*scaled, seed=seed)
@@ -113,7 +114,7 @@ def mlp_probe(train: Part, validation: Part, test: Part, seed: int = 0) -> np.nd
     sizes = (train.latent.shape[1], WIDTH, WIDTH, train.target.shape[1])
     keys = jax.random.split(jax.random.key(seed), len(sizes))
     params = [
-        (jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b))
+        (jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros((1, b)))
         for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=False)
     ]
     x, y = (jnp.asarray(v, jnp.float32) for v in train[:2])

@@ -126,7 +126,7 @@ def examine(
     """All figures, and the decoder's pictures (None without)."""
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads only wait for each other
     seconds: dict[str, float] = {}
-    parts, rows = _parts(model, dataset, config)
+    parts = _parts(model, dataset, config)
 
     def timed(number: int, work: Callable[[], Any]) -> Any:
         told(f"{STAGES[number]}", 0, 1)
@@ -153,7 +153,7 @@ def examine(
         result[name] = {"note": skipped}
         if native:
             result[name] = timed(number, lambda work=work: _drawn(work, model, dataset, config))
-    looked = timed(5, lambda: inspect_decoder.look(model, dataset, parts[0].latent, rows, config))
+    looked = timed(5, lambda: inspect_decoder.look(model, dataset, config))
     pictures = looked.pop("clips", None)
     return {
         **result,
@@ -177,16 +177,14 @@ def _settings(config: InspectConfig) -> dict[str, Any]:
     return {k: v for k, v in asdict(config).items() if k not in ("path", "out", "data")}
 
 
-def _parts(model: Viewed, dataset: Dataset, config: InspectConfig) -> tuple[Any, np.ndarray]:
-    """Latents, targets and episodes of the three splits, and the rows of train."""
+def _parts(model: Viewed, dataset: Dataset, config: InspectConfig) -> list[inspect_probes.Part]:
+    """Latents, targets and episodes of the three splits."""
     targets, _ = inspect_probes.targets_of(np.asarray(dataset.arrays["state"]), dataset.info.state)
-    parts, train_rows = [], None
+    parts = []
     for split, most in (("train", 1.0), ("validation", 0.5), ("test", 0.5)):
         row, owner = rows_of(dataset, split, model, int(config.rows * most), config.seed)
         latent = model.embeddings(dataset.arrays[model.field], row)
         if not np.isfinite(latent).all():
             raise ConfigError(f"{config.path}: latents of split {split} are not finite")
         parts.append(inspect_probes.Part(latent.astype(np.float64), targets[row], owner))
-        train_rows = row if train_rows is None else train_rows
-    assert train_rows is not None
-    return parts, train_rows
+    return parts

@@ -11,34 +11,33 @@ from envs.spec import EnvSpec
 from envs.tasks import TASKS
 from envs.tasks.engine import engine, quiet_mujoco
 
-Edit = Callable[[Any, Any], object]
-"""(model, data): change the world at the moment of the event."""
+Edit = Callable[[Any], object]
+"""(data): change the state at the moment of the event."""
+Change = Callable[[Any], object]
+"""(model): change what the world is."""
 
 
 class World:
     """One simulator of a native task. Controls and edited runs go through the same steps."""
 
-    def __init__(self, spec: EnvSpec):
+    def __init__(self, spec: EnvSpec, change: Change | None = None):
         mujoco = engine()
         self.spec, definition = spec, TASKS[spec.env_id]
         self.model = definition.load()
         self.task = definition.make(self.model)
         self.data = mujoco.MjData(self.model)
+        if change is not None:
+            change(self.model)
+            mujoco.mj_setConst(self.model, self.data)  # some inertias are computed beforehand
         self._kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
         self._size = mujoco.mj_stateSize(self.model, self._kind)
         self._frames = spec.action_repeat * definition.substeps
         low, high = self.model.actuator_ctrlrange.T
         self._center, self._scale = (low + high) / 2, (high - low) / 2
-        names = ("body_mass", "body_inertia")
-        self._original = {name: getattr(self.model, name).copy() for name in names}
-        self._gravity = self.model.opt.gravity.copy()
 
     def put(self, moment: np.ndarray) -> None:
-        """Go to a row of `physics`; what an edit changed of the model is undone."""
+        """Go to a row of `physics`."""
         mujoco = engine()
-        for name, value in self._original.items():
-            getattr(self.model, name)[:] = value
-        self.model.opt.gravity[:] = self._gravity
         mujoco.mj_setState(self.model, self.data, moment[: self._size], self._kind)
         rest = moment[self._size :]
         for name in self.task.model_fields:
@@ -54,7 +53,7 @@ class World:
         mujoco = engine()
         self.put(moment)
         if edit is not None:
-            edit(self.model, self.data)
+            edit(self.data)
             mujoco.mj_forward(self.model, self.data)
         moments, obs = [self.moment()], [self.observe()]
         with quiet_mujoco():
@@ -83,7 +82,7 @@ class World:
 class Views:
     """What a model sees of moments: observations, or pictures as datasets have them."""
 
-    def __init__(self, spec: EnvSpec, size: int, edit: Callable[[Any], object] | None = None):
+    def __init__(self, spec: EnvSpec, size: int, edit: Change | None = None):
         """`size` 0: observations. Raises EnvError when OpenGL does not work."""
         self.film = Film(spec.env_id, size, edit) if size else None
 
@@ -105,6 +104,23 @@ def moving_bodies(model: Any) -> np.ndarray:
     return np.flatnonzero(moving)
 
 
+def heavier(factor: float) -> Change:
+    """Multiplies the mass and inertia of all moving bodies."""
+
+    def change(model: Any) -> None:
+        bodies = moving_bodies(model)
+        model.body_mass[bodies] *= factor
+        model.body_inertia[bodies] *= factor
+
+    return change
+
+
+def sideways(model: Any) -> None:
+    """Gravity pulls along x, as strongly as it pulled before (on earth where there was none)."""
+    strength = float(np.linalg.norm(model.opt.gravity)) or 9.81
+    model.opt.gravity[:] = (strength, 0.0, 0.0)
+
+
 def object_geoms(model: Any) -> np.ndarray:
     """Geoms of the last body with joints of its own: a pushed block, the end of an arm, a point."""
     last = int(np.flatnonzero(model.body_jntnum)[-1])
@@ -122,10 +138,10 @@ def hide(model: Any) -> None:
         model.geom_rgba[geom, 3] = 0.0
 
 
-def recolour(shift: float) -> Callable[[Any], object]:
+def recolour(shift: float) -> Change:
     """Turns the object's colour by `shift` of the way from red to green to blue to red."""
 
-    def edit(model: Any) -> None:
+    def change(model: Any) -> None:
         for geom in object_geoms(model):
             material = model.geom_matid[geom]
             rgba = model.mat_rgba[material] if material >= 0 else model.geom_rgba[geom]
@@ -134,4 +150,4 @@ def recolour(shift: float) -> Callable[[Any], object]:
             model.geom_matid[geom] = -1
             model.geom_rgba[geom] = colour
 
-    return edit
+    return change

@@ -1,0 +1,205 @@
+"""Inspections of models whose answers are known: an exact one, a blind one, one of pictures."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import inspect_events, inspect_run
+from agents.collect import collect
+from agents.collect_config import CollectConfig
+from agents.config import ConfigError
+from agents.dataset import Dataset
+from agents.inspect_config import InspectConfig
+from agents.inspect_model import Viewed, rows_of
+from agents.inspect_report import page
+from agents.inspect_world import Views, World, heavier, hide, recolour
+from agents.rundir import plain
+from envs.spec import EnvError
+from scripts.cli import main
+
+SMALL = InspectConfig(rows=400, horizon=3, clips=24, window=2, starts=6, branches=4, decoder_rows=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "points"
+    how = {"episodes": 30, "steps": 24, "pixels": False, "correlation": 0.8, "test": 0.3}
+    collect(CollectConfig("point_mass-easy", str(out), **how))
+    return Dataset.open(out)
+
+
+@pytest.fixture(scope="module")
+def exact(data):
+    """The latent is the observation; a step is the linear map that fits the data."""
+    rows = data.slices(np.random.default_rng(0), "train", 800, 2)
+    x = np.concatenate([rows["obs"][:, 0], rows["action"][:, 0], np.ones((800, 1))], 1)
+    fit = jnp.asarray(np.linalg.lstsq(x, rows["obs"][:, 1], rcond=None)[0], jnp.float32)
+
+    def step(z, a):
+        return jnp.concatenate([z, a, jnp.ones((len(z), 1))], 1) @ fit
+
+    encode = jax.jit(lambda f: jnp.asarray(f[:, -1], jnp.float32))
+    return Viewed("jepa", "obs", 1, 1, 1, encode, jax.jit(step), lambda z: z)
+
+
+def blind():
+    """Everything is one point."""
+    nothing = jax.jit(lambda f: jnp.zeros((len(f), 4)))
+    return Viewed("jepa", "obs", 2, 2, 1, nothing, lambda z, a: z, lambda z: z)
+
+
+@pytest.fixture(scope="module")
+def result(exact, data):
+    return inspect_run.examine(exact, data, SMALL)[0]
+
+
+def test_an_exact_model_knows_everything(result):
+    rows = {row["name"]: row for row in result["probes"]}
+    assert {"position", "velocity"} <= {row["kind"] for row in rows.values()}
+    assert min(row["linear"]["r2"] for row in rows.values() if row["kind"] != "contact") > 0.999
+    curves = result["open_loop"]
+    assert max(curves["model"]["high"]) < 0.1 * curves["copy"]["mean"][-1]
+    assert len(curves["model"]["mean"]) == 3 and curves["step_s"] == pytest.approx(0.04)
+    assert [row["steps"] for row in result["counterfactuals"]] == [1, 3]
+    assert min(row["accuracy"] for row in result["counterfactuals"]) > 0.8
+    assert result["geometry"]["effective_rank_share"] > 0.5
+    straight = result["geometry"]["straightness"]
+    assert straight["latent"] == pytest.approx(straight["obs"])
+
+
+def test_an_exact_model_is_surprised_by_what_cannot_be(result):
+    events = result["events"]
+    for name in ("teleport", "velocity reversal"):
+        assert events[name]["auroc"] > 0.99 and events[name]["low"] <= events[name]["auroc"]
+    event, control = (np.array(events["teleport"][k]) for k in ("event", "control"))
+    assert event[0] == control[0], "before the event nothing differs"
+    assert event[1] > 50 * control[1], "at the event it does"
+    assert events["mass"]["auroc"] > 0.6
+    assert "does not see" in events["vanishing"]["note"]
+    assert "does not see" in events["colour (control)"]["note"]
+
+
+def test_a_blind_model_knows_nothing(data):
+    found = inspect_run.examine(blind(), data, SMALL)[0]
+    assert max(row["linear"]["r2"] for row in found["probes"]) < 0.05
+    assert found["geometry"]["effective_rank"] == 0
+    assert all(row["auroc"] == 0.5 for row in found["events"].values() if "auroc" in row)
+    for row in found["counterfactuals"]:
+        assert row["accuracy"] == pytest.approx(row["chance"])
+
+
+def test_controls_are_what_was_recorded(data):
+    """The simulator of the experiments goes where the recorded one went."""
+    world = World(data.spec)
+    rows = data.episode(0)
+    moments, obs = world.run(rows["physics"][3], rows["action"][3:13])
+    assert moments.shape[1] == rows["physics"].shape[1]
+    np.testing.assert_allclose(obs, rows["obs"][3:14], atol=1e-5)
+    np.testing.assert_allclose(obs[0], rows["obs"][3], atol=1e-7)
+
+
+def test_a_changed_world_differs_and_an_unchanged_one_does_not(data):
+    rows = data.episode(0)
+    start, actions = rows["physics"][3], rows["action"][3:13]
+    plain_run = World(data.spec).run(start, actions)[1]
+    np.testing.assert_allclose(
+        World(data.spec, heavier(1.0)).run(start, actions)[1], plain_run, atol=1e-9
+    )
+    assert abs(World(data.spec, heavier(4.0)).run(start, actions)[1] - plain_run).max() > 1e-3
+
+
+def test_rows_are_of_the_split_and_have_their_history(data):
+    model = blind()
+    row, owner = rows_of(data, "test", model, 50, 0, after=3)
+    assert len(row) == 50 and set(owner) <= set(data.split("test"))
+    for r, number in zip(row, owner, strict=True):
+        episode = data.episodes[number]
+        assert episode.start + 2 <= r <= episode.rows.stop - 1 - 3
+    with pytest.raises(ConfigError, match=r"no episode of split test has \d+ rows"):
+        rows_of(data, "test", model, 50, 0, after=100)
+
+
+def test_histories_are_gathered_in_order(data):
+    """Embeddings and rollouts read the frames that the model asks for, and pad without a trace."""
+    encode = jax.jit(lambda f: f[..., 0].astype(jnp.float32))
+    model = Viewed(
+        "jepa", "obs", 3, 2, 2, encode, lambda z, a: z + a.sum(-1, keepdims=True), lambda z: z
+    )
+    frames = np.arange(1000.0, dtype=np.float32)[:, None]
+    rows = np.arange(10, 610)
+    found = model.embeddings(frames, rows)
+    np.testing.assert_array_equal(found, rows[:, None] + [-4, -2, 0])
+    path = model.rollout(frames, rows, np.ones((600, 4, 1), np.float32), 2)
+    np.testing.assert_array_equal(path[:, 2], rows[:, None] + [-4, -2, 0] + 4)
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A dataset with pictures, and a model whose latent is the picture and stays as it is."""
+    out = tmp_path_factory.mktemp("data") / "rooms"
+    how = {"episodes": 8, "steps": 24, "size": 32, "policy": "scripted", "test": 0.5, "jobs": 1}
+    try:
+        collect(CollectConfig("two-room", str(out), **how))
+    except EnvError as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    encode = jax.jit(lambda f: f[:, -1].reshape(len(f), -1).astype(jnp.float32) / 255)
+    model = Viewed("jepa", "pixels", 2, 1, 1, encode, lambda z, a: z, lambda z: z)
+    return Dataset.open(out), model
+
+
+def test_events_in_pictures(pictured):
+    data, model = pictured
+    config = InspectConfig(rows=100, clips=12, window=2, colour_shift=1.0)
+    found = inspect_events.violations(model, data, config)
+    assert found["teleport"]["auroc"] > 0.95
+    vanishing = found["vanishing"]
+    assert vanishing["event"][0] == pytest.approx(vanishing["control"][0], rel=0.5)
+    assert {"auroc", "low", "high"} <= vanishing.keys()
+    colour = found["colour (control)"]
+    assert colour["event"][1] > colour["control"][1], "this model sees nothing but colours"
+
+
+def test_hiding_and_recolouring_touch_the_object_only(pictured):
+    data, _ = pictured
+    moment = np.asarray(data.arrays["physics"][:1])
+    shots = []
+    for edit in (None, hide, recolour(1.0)):
+        views = Views(data.spec, 32, edit)
+        shots.append(views.of(moment, moment)[0].astype(int))
+        views.close()
+    np.testing.assert_array_equal(shots[0], data.arrays["pixels"][0])
+    for other in shots[1:]:
+        changed = abs(other - shots[0]).max(-1) > 8
+        assert 1 <= changed.sum() < 80
+
+
+def test_the_page_is_self_contained(result, pictured):
+    about = {"run": "r<1>", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
+    full = plain({**about, "action_block": 1, **result})
+    html = page(full, None)
+    assert "r&lt;1&gt;" in html and "What can be read" in html and "<svg" in html
+    assert 'src="http' not in html and 'href="http' not in html and "<script" not in html
+    clips = np.zeros((3, 3, 2, 8, 8, 3), np.uint8)
+    full["decoder"] = {"error": 0.1, "mean_picture_error": 0.2, "steps": [0, 1]}
+    assert "data:image/png;base64," in page(full, clips)
+    json.dumps(full)
+
+
+def test_the_decoder_learns_to_show(pictured):
+    from agents.inspect_decoder import look
+
+    data, model = pictured
+    found = look(model, data, InspectConfig(horizon=1, decoder_rows=70))
+    assert found["error"] < 0.3 * found["mean_picture_error"]
+    assert found["clips"].shape == (3, 3, 2, 32, 32, 3)
+
+
+def test_the_verb_refuses_what_it_cannot_inspect(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path / "nothing")]) == 2
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert main(["inspect", str(tmp_path), "--clips", "1"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 3 and "clips must be at least 2" in said[2]
