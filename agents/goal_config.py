@@ -76,11 +76,11 @@ else:  # every weight, unset
     )
 
 PLANNER = PlannerConfig(
-    horizon=8,
-    num_samples=192,
+    horizon=5,
+    num_samples=128,
     num_prior_samples=0,
-    num_elites=24,
-    num_iterations=4,
+    num_elites=16,
+    num_iterations=3,
     init_std=1.0,
     min_std=0.1,
     target_ess=8.0,

@@ -112,7 +112,7 @@ def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
     within = (goal >= at) & (goal <= table.last[at])
     taken = jnp.where(within, goal - at, jnp.inf).astype(jnp.float32)
     noise = jax.random.normal(keys[4], (3, count, table.place.shape[1]))
-    noise = noise * config.noise * table.place.std(0)
+    noise = noise * (config.noise * table.place.std(0))[None, None]
     return Hindsight(
         table.place[at] + noise[0],
         table.action[at],

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.goal_agent import GoalAgent
+from agents.goal_surprise import Log
 
 
 class GoalEnv(Protocol):
@@ -53,8 +54,6 @@ class Outcome:
     valid: bool = True
     fallbacks: int = 0
     """Decisions in which no plan was valid."""
-    surprise: float = float("nan")
-    """Mean error of one-step predictions, where the agent measures it."""
 
 
 def seeing_state() -> Eyes:
@@ -153,9 +152,18 @@ class _Slots:
 
 
 def run_goals(
-    agent: GoalAgent, guidance: Any, env: GoalEnv, eyes: Eyes, seeds: list[int], key_seed: int
+    agent: GoalAgent,
+    guidance: Any,
+    env: GoalEnv,
+    eyes: Eyes,
+    seeds: list[int],
+    key_seed: int,
+    log: Log | None = None,
 ) -> list[Outcome]:
-    """One episode a seed, until its goal is achieved or its time is over."""
+    """One episode a seed, until its goal is achieved or its time is over.
+
+    `log` takes down what was seen and done; numbers of goals are places in `seeds`.
+    """
     slots = _Slots(env, seeds)
     obs, first = slots.begin(), np.ones(env.num_envs, bool)
     carry, goals = agent.init_carry(env.num_envs), None
@@ -163,10 +171,12 @@ def run_goals(
         if first.any():
             goals = eyes.goals(env)
         keys = _keys(key_seed, jnp.asarray(slots.goal), jnp.asarray(slots.ticks))
-        action, carry, plans = agent.act(
-            guidance, carry, eyes.frames(env, obs), goals, jnp.asarray(first), keys
-        )
-        obs, _, terminated, truncated, info = env.step(np.asarray(action))
+        frames = eyes.frames(env, obs)
+        action, carry, plans = agent.act(guidance, carry, frames, goals, jnp.asarray(first), keys)
+        action = np.asarray(action)
+        if log is not None:
+            log.add(slots.goal, frames, action)
+        obs, _, terminated, truncated, info = env.step(action)
         free = slots.record(info, terminated | truncated, plans)
         obs, first = slots.refill(free, obs)
     return slots.outcomes

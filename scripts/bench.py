@@ -7,6 +7,10 @@ from typing import Annotated
 import tyro
 
 from agents.bench_config import BenchConfig, suite_base
+from agents.config import ConfigError
+from agents.goal_config import PLANNER
+from agents.pretrain_config import is_pretrained
+from agents.shift_config import ShiftConfig
 from scripts.flags import parse
 
 
@@ -31,8 +35,38 @@ def parse_bench(argv: Sequence[str]) -> BenchFlags:
     return parse("bench", BenchFlags, BenchConfig, argv, positional="tasks", base=suite_base)
 
 
+@dataclass(frozen=True)
+class ShiftFlags(ShiftConfig):
+    """Success in worlds that a pretrained model was not trained in, and whether it notices."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""
+    """Run directory of `latentmpc pretrain` or one of its checkpoints."""
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (`[planner]` and `[objective]` as tables)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the summary, and nothing else, as JSON on standard output."""
+
+    def config_of(self) -> ShiftConfig:
+        """The settings alone."""
+        return ShiftConfig(**{f.name: getattr(self, f.name) for f in fields(ShiftConfig)})
+
+
+def parse_shift(argv: Sequence[str]) -> ShiftFlags:
+    """Settings of `bench --shift`. Raises ConfigError."""
+    flags = parse("bench --shift", ShiftFlags, ShiftConfig, argv, positional="path")
+    if not flags.path or not is_pretrained(flags.path):
+        raise ConfigError(
+            f"{flags.path or 'bench --shift'}: give a run of `latentmpc pretrain`, as in "
+            "latentmpc bench --shift runs/ID"
+        )
+    flags.planner.apply(PLANNER)
+    return flags
+
+
 def main(argv: Sequence[str]) -> int:
     """Run or resume the bench; 0 when every point has a result, else 1."""
+    if "--shift" in argv:
+        return _main_shift([token for token in argv if token != "--shift"])
     flags = parse_bench(argv)
     from scripts.output import (
         print_json,
@@ -58,3 +92,27 @@ def main(argv: Sequence[str]) -> int:
             print_table(report_table(table))
         print(f"report: {flags.directory}/report.html")
     return 1 if summary["failures"] else 0
+
+
+def _main_shift(argv: Sequence[str]) -> int:
+    """One pretrained model in shifted worlds."""
+    flags = parse_shift(argv)
+    from scripts.output import (
+        print_json,
+        print_table,
+        report_table,
+        stderr_console,
+        stdout_to_stderr,
+    )
+
+    console = stderr_console()
+    with stdout_to_stderr(flags.json):
+        from agents.shift import bench_shift
+        from agents.shift_report import table
+
+        summary = bench_shift(flags.config_of(), lambda line: console.print(line, markup=False))
+    if flags.json:
+        print_json(summary)
+    else:
+        print_table(report_table(table(summary)))
+    return 0

@@ -1,0 +1,140 @@
+"""`bench --shift`: success in worlds that the model was not trained in, and whether it notices.
+
+Each kind of shift (mass, friction, delay, ...) is tried alone at several levels, on the same
+held-out goals. Surprise, the error of the model's own predictions, is compared with that in the
+usual world: an alarm is worth having where it rises before or as success falls.
+"""
+
+import colorsys
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from agents import jepa_load, stats
+from agents.evaluate import output_directory
+from agents.goal_eval import (
+    Controlled,
+    controlled_by,
+    eyes_of,
+    held_out,
+    scales,
+    summarise,
+    task_spec,
+)
+from agents.goal_model import goal_model, load_guides
+from agents.goal_rollout import run_goals, seeing_pictures
+from agents.goal_surprise import Log, auroc, surprises
+from agents.jepa_load import JepaTrained
+from agents.shift_config import ShiftConfig
+from agents.shift_report import write_shift_html
+from agents.versions import installed
+from envs.physics import Shift, moving_geoms
+from envs.registry import make_vec
+from envs.spec import EnvSpec
+from wm.durable import write_atomically
+
+FLAGGED = 0.95
+"""Quantile of surprise in the usual world above which an episode is flagged."""
+Row = dict[str, Any]
+
+
+def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: None) -> Row:
+    """Success and surprise in every world; JSON-ready.
+
+    Raises ConfigError, CheckpointError, EnvError.
+    """
+    out = output_directory(config.out) if config.out else None
+    trained = jepa_load.load(config.path)
+    worlds = config.worlds(trained.net.config.pixels)
+    spec = task_spec(trained)
+    controlled = controlled_by(config.evaluation(), trained, spec)
+    scale = scales(trained, spec, eyes_of(trained, spec), load_guides(trained))["scale"]
+    began, rows = time.perf_counter(), []
+    usual = np.zeros(0)
+    for kind, level in [("", 0.0), *worlds]:
+        row, found = _world(config, trained, spec, controlled, scale, kind, level)
+        usual = usual if kind else found
+        row |= _noticed(usual, found)
+        rows.append(row)
+        say(
+            f"{row['shift'] or 'as trained'}: success {row['success']:.3f}, "
+            f"surprise {row['surprise']:.3g}, AUROC {row['auroc']:.3f}"
+        )
+    summary = {
+        "env_id": spec.env_id,
+        "checkpoint": str(trained.path),
+        "mode": config.mode,
+        "goals": config.goals,
+        "worlds": rows,
+        "drop_surprise_rank": drop_rank(rows),
+        "wall_s": time.perf_counter() - began,
+        "settings": asdict(config),
+        "versions": installed(),
+    }
+    if out:
+        write_atomically(out.path / "shift.json", json.dumps(summary, indent=2).encode() + b"\n")
+        write_shift_html(out.path / "shift.html", summary)
+    return summary
+
+
+def _world(
+    config: ShiftConfig,
+    trained: JepaTrained,
+    spec: EnvSpec,
+    controlled: Controlled,
+    scale: Any,
+    kind: str,
+    level: float,
+) -> tuple[Row, np.ndarray]:
+    """All goals in one world: its row, and the surprise of each episode."""
+    shift = str(Shift.parse(f"{kind}={level:g}")) if kind else ""
+    count, eyes = min(config.slots, config.goals), controlled.eyes
+    if kind == "color":  # the film draws what models see; the simulators stay as they are
+        edit = partial(recolour, turn=level)
+        eyes = seeing_pictures(spec.env_id, trained.net.spec.frame_shape[0], edit)
+    world = "" if kind == "color" else shift
+    env = make_vec(spec.env_id, count, action_repeat=spec.action_repeat, shift=world)
+    log, seeds = Log(), held_out(config.evaluation())
+    outcomes = run_goals(controlled.agent, controlled.guidance, env, eyes, seeds, config.seed, log)
+    env.close()
+    by_goal = surprises(goal_model(trained.net), trained.params, scale, log)
+    found = np.array([by_goal[i] for i in range(len(outcomes))])
+    row = {"shift": shift, "kind": kind, "level": level, **summarise(outcomes, spec)}
+    return row | {"surprise": stats.mean(found)}, found
+
+
+def _noticed(usual: np.ndarray, found: np.ndarray) -> Row:
+    """How well episodes of this world are told from those of the usual one by surprise."""
+    threshold = np.nanquantile(usual, FLAGGED) if np.isfinite(usual).any() else np.nan
+    known = found[np.isfinite(found)]
+    return {
+        "auroc": auroc(usual, found),
+        "flagged": float(np.mean(known > threshold)) if len(known) else float("nan"),
+    }
+
+
+def drop_rank(rows: list[Row]) -> float:
+    """Rank correlation over worlds of lost success with surprise; NaN when nothing was lost."""
+    from scipy.stats import rankdata
+
+    drops = np.array([rows[0]["success"] - row["success"] for row in rows[1:]])
+    surprise = np.array([row["auroc"] for row in rows[1:]])
+    if len(drops) < 2 or np.ptp(drops) == 0 or not np.isfinite(surprise).all():
+        return float("nan")
+    if np.ptp(surprise) == 0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(drops), rankdata(surprise))[0, 1])
+
+
+def recolour(model: Any, turn: float) -> None:
+    """Turn the hue of everything that moves in a compiled model, in place."""
+    for geom in moving_geoms(model):
+        red, green, blue, alpha = (float(c) for c in model.geom_rgba[geom])
+        hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
+        turned = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
+        model.geom_rgba[geom] = *turned, alpha

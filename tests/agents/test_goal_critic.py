@@ -1,0 +1,161 @@
+"""The critic recovers temporal distances that are known, and hindsight says what was done."""
+
+from collections import deque
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import distill, goal_critic
+from agents.config import ConfigError
+from agents.goal_agent import GoalModel
+from agents.goal_config import GuideConfig
+from agents.goal_data import Table, make_table, relabel
+
+SIZE, WALL, DOOR = 7, 3, 5
+MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+CONFIG = GuideConfig(
+    updates=1200, batch_size=256, width=64, discount=0.95, learning_rate=2e-3, noise=0.02
+)
+
+
+def free(cell):
+    return min(cell) >= 0 and max(cell) < SIZE and (cell[0] != WALL or cell[1] == DOOR)
+
+
+CELLS = [(i, j) for i in range(SIZE) for j in range(SIZE) if free((i, j))]
+
+
+def steps_from(start):
+    """Shortest ways on the grid from a cell."""
+    found, queue = {start: 0}, deque([start])
+    while queue:
+        cell = queue.popleft()
+        for move in MOVES:
+            after = (cell[0] + move[0], cell[1] + move[1])
+            if free(after) and after not in found:
+                found[after] = found[cell] + 1
+                queue.append(after)
+    return found
+
+
+def place_of(cell):
+    return np.array(cell, np.float32) * 2 / (SIZE - 1) - 1
+
+
+def walks(episodes=250, length=40, seed=0):
+    """Random walks in two rooms with a door; places, moves and lengths."""
+    rng, places, moves = np.random.default_rng(seed), [], []
+    for _ in range(episodes):
+        cell, move = CELLS[rng.integers(len(CELLS))], MOVES[rng.integers(4)]
+        for _ in range(length):
+            move = MOVES[rng.integers(4)] if rng.random() < 0.4 else move
+            places.append(place_of(cell))
+            moves.append(move)
+            after = (cell[0] + move[0], cell[1] + move[1])
+            cell = after if free(after) else cell
+    return np.array(places), np.array(moves, np.float32), np.full(episodes, length)
+
+
+IDENTITY = GoalModel(
+    encode=lambda params, frames: frames[-1],
+    step=lambda params, latent, action: latent + action,
+    embed=lambda params, latent: latent,
+    action_dim=2,
+    frame_shape=(2,),
+)
+
+
+def table(model=IDENTITY):
+    places, moves, lengths = walks()
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return make_table(model, None, places, moves, starts, lengths)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return goal_critic.train(CONFIG, table())[0]
+
+
+def test_it_recovers_temporal_distance_around_the_wall(learned):
+    places = jnp.asarray([place_of(c) for c in CELLS])
+    ways = [steps_from(c) for c in CELLS]
+    true = np.array([[way[c] for c in CELLS] for way in ways])
+    cost = goal_critic.cost_to_go(
+        learned,
+        CONFIG.width,
+        jnp.repeat(places[:, None], len(CELLS), 1),
+        jnp.repeat(places[None], len(CELLS), 0),
+    )
+    found = np.asarray(goal_critic.decisions(cost, CONFIG.discount))
+    straight = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.9
+    assert np.corrcoef(straight.ravel(), true.ravel())[0, 1] < 0.85
+    near = (CELLS.index((WALL - 1, 0)), CELLS.index((WALL + 1, 0)))
+    far = (CELLS.index((0, 0)), CELLS.index((WALL - 1, 2)))
+    assert true[near] == 12 and true[far] == 4
+    assert straight[near] < straight[far] and found[near] > 1.5 * found[far]
+    assert np.diagonal(found).mean() < 2.5, "a place is where it is"
+
+
+def test_the_policy_shortens_the_way(learned):
+    """Its action, as the nearest move, is one of those that bring the goal nearer."""
+    config = GuideConfig(**{**vars(CONFIG), "updates": 600})
+    policy, _ = distill.imitate(config, learned, table())
+    pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
+    here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
+    wishes = np.asarray(distill.react(policy, CONFIG.width, 2, here, there))
+    ways = {goal: steps_from(goal) for goal in CELLS}
+    better, by_chance = [], []
+    for (cell, goal), wish in zip(pairs, wishes, strict=True):
+        way = ways[goal]
+        gains = [way.get((cell[0] + m[0], cell[1] + m[1]), 99) < way[cell] for m in MOVES]
+        better.append(gains[int(np.argmax(MOVES @ wish))])
+        by_chance.append(np.mean(gains))
+    assert np.mean(better) > np.mean(by_chance) + 0.3
+
+
+def test_hindsight_says_what_was_done():
+    """Goals of the same episode come later, with the decisions they took."""
+    rows = jnp.arange(60.0)[:, None]
+    last = jnp.asarray(np.repeat([19, 39, 59], 20))
+    numbered = Table(rows, rows + 1000, rows, last)
+    config = GuideConfig(batch_size=2000, noise=0.0, stride=3)
+    batch = relabel(numbered, config, jax.random.key(0))
+    at, goal = np.asarray(batch.place[:, 0]), np.asarray(batch.goal[:, 0]) - 1000
+    lead, taken = np.asarray(batch.lead), np.asarray(batch.taken)
+    np.testing.assert_array_equal(batch.later[:, 0], at + lead)
+    np.testing.assert_array_equal(lead, np.minimum(3, np.asarray(last)[at.astype(int)] - at))
+    known = np.isfinite(taken)
+    np.testing.assert_array_equal(goal[known] - at[known], taken[known])
+    elsewhere = (goal[~known] // 20 != at[~known] // 20) | (goal[~known] < at[~known])
+    assert elsewhere.all()
+    assert 0.5 < known.mean() < 0.9
+
+
+def test_rows_are_embedded_with_their_history():
+    model = IDENTITY._replace(
+        encode=lambda params, frames: frames.reshape(-1),
+        frame_shape=(1,),
+        history=3,
+        spacing=2,
+        block=2,
+    )
+    frames = np.arange(10, dtype=np.float32)[:, None]
+    action = np.arange(10, dtype=np.float32)[:, None] + 0.5
+    made = make_table(model, None, frames, action, np.array([0, 4]), np.array([4, 6]))
+    np.testing.assert_array_equal(made.place[3], [0, 1, 3])  # stood still before it began
+    np.testing.assert_array_equal(made.place[4], [4, 4, 4])
+    np.testing.assert_array_equal(made.place[9], [5, 7, 9])
+    np.testing.assert_array_equal(made.goal[9], [9, 9, 9])
+    np.testing.assert_array_equal(made.action[1], [1.5, 2.5])
+    np.testing.assert_array_equal(made.action[9], [8.5, 8.5])  # the last decision, repeated
+    np.testing.assert_array_equal(made.last, [3] * 4 + [9] * 6)
+
+
+def test_settings_that_cannot_learn_are_refused():
+    with pytest.raises(ConfigError, match=r"guide\.discount must lie in \(0, 1\), got 1"):
+        GuideConfig(discount=1.0)
+    with pytest.raises(ConfigError, match=r"guide\.stride must be at least 1"):
+        GuideConfig(stride=0)
