@@ -168,11 +168,12 @@ def _model_ms(trainer: Trainer, machine: cost.Machine) -> dict[str, float]:
 
 
 def _predicted(trainer: Trainer) -> list[dict[str, Any]]:
-    """What the cost model says of many accelerators, an update for `SIMS_EACH` decisions each."""
+    """What the cost model says of many accelerators: all updates as set, or one a cycle."""
     config, net = trainer.config, trainer.net
     found = []
-    for devices in DEVICES:
-        updates = max(1.0, config.utd * devices * SIMS_EACH)
-        one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
-        found.append(asdict(one))
+    for all_of_them in (True, False):
+        for devices in DEVICES:
+            updates = max(1.0, config.utd * devices * SIMS_EACH) if all_of_them else 1.0
+            one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
+            found.append({"updates": updates} | asdict(one))
     return found

@@ -13,7 +13,7 @@ from agents.profile_config import ProfileConfig
 from planning.config import PlannerConfig
 from scripts.cli import main
 from wm import learner, tdmpc
-from wm.config import PRESETS, LearnerConfig, ModelConfig
+from wm.config import PRESETS, LearnerConfig
 from wm.types import Spec
 
 NET = tdmpc.build(PRESETS["tiny"], LearnerConfig(), Spec(17, 6, 0.99))
@@ -89,5 +89,4 @@ def test_a_profile_is_complete(tmp_path, capsys):
     assert result["cycle_ms"]["host"] > 0 and result["cycle_ms"]["fused"] > 0
     assert 0 < result["share_of_matmul"]["plan"] < 1.5
     assert result["gflop"]["plan"] > 0.01
-    assert [p["devices"] for p in result["predicted"]] == [1, 8, 64, 512]
-    assert ModelConfig().compute == "float32"
+    assert [p["devices"] for p in result["predicted"]] == 2 * [1, 8, 64, 512]
