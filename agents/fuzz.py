@@ -27,7 +27,8 @@ PATIENCE_S, TRIES = 0.02, 500
 
 def message(kind: str, rng: np.random.Generator, size: int) -> bytes | str | Iterator[bytes]:
     """One bad message of a kind."""
-    good = pack({"obs": rng.normal(size=5).astype(np.float32), "sequence": int(rng.integers(1e9))})
+    number = int(rng.integers(10**9))
+    good = pack({"obs": rng.normal(size=5).astype(np.float32), "sequence": number})
     if kind == "random":
         return rng.bytes(int(rng.integers(0, 300)))
     if kind == "cut":

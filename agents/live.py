@@ -23,7 +23,7 @@ from envs.spec import EnvError, EnvSpec
 
 OBS = struct.Struct("<cqqqd")  # b"o", number, episode, frame in it, time; then obs [O] float64
 END = struct.Struct("<cqqdd?")  # b"e", episode, frames, return, time, valid
-READY_S = 120.0
+READY_S, EXIT_S = 120.0, 10.0
 START = b"s"
 BOOT = """\
 import json, sys
@@ -103,8 +103,9 @@ class LiveSimulator:
             if message[:1] == b"e":
                 self.ended.append(Ended(*END.unpack(message)[1:]))
             else:
-                _, *numbers = OBS.unpack_from(message)
-                self.frame = Frame(*numbers, np.frombuffer(message, np.float64, -1, OBS.size))
+                _, number, episode, step, stamp = OBS.unpack_from(message)
+                obs = np.frombuffer(message, np.float64, -1, OBS.size)
+                self.frame = Frame(number, episode, step, stamp, obs)
 
     def send(self, action: np.ndarray) -> None:
         """An action [A] in [-1, 1], in force from the next frame on. Raises EnvError."""
@@ -114,7 +115,7 @@ class LiveSimulator:
         """End the process."""
         self._socket.close()
         try:
-            self._process.wait(2.0)
+            self._process.wait(EXIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

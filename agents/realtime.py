@@ -199,8 +199,9 @@ class _Loop:
         frame = self.world.newest()
         if self.recorder is not None:
             self.recorder.before(self.controller)
-        reset = frame is not None and frame.episode != self.episode
-        if reset:
+        reset = False
+        if frame is not None and frame.episode != self.episode:
+            reset = True
             self.episode = frame.episode
             self.controller.reset(self.seed + frame.episode)
         now = time.monotonic()

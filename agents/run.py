@@ -66,6 +66,11 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
             status(refused)
         status(f"{env_id} at {rate:g} Hz, {config.mode}: warm, the clock runs")
         with safety_log(status) as flush:
+
+            def report(line: str) -> None:
+                flush()
+                status(line)
+
             outcome = drive(
                 controller,
                 world,
@@ -74,7 +79,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
                 spin=config.spin_ms / 1e3,
                 seed=config.seed,
                 recorder=recorder,
-                status=lambda line: (flush(), status(line)),
+                status=report,
             )
     result = _result(config, controller, outcome, rate, env_id)
     return _written(config, controller, recorder, result, env_id)

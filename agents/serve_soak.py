@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from agents.controller_soak import untrained
 from agents.pacing import Pacer, ask_for_priority
@@ -94,16 +95,16 @@ def transport(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     with _run_directory(path) as run, _server(run, "--mode", "prior") as (host, port, process):
         ask_for_priority()
         with connect(f"ws://{host}:{port}", compression=None) as client:
-            size = unpack(client.recv())["obs"]["shape"][0]
+            size = _received(client)["obs"]["shape"][0]
             added = np.zeros(count)
             for tick in range(count + 20):
                 request = pack({"obs": rng.uniform(-1, 1, size).astype(np.float32)})
                 begin = time.perf_counter()
                 client.send(request)
-                answer = client.recv()
+                answer = _received(client)
                 took = 1e3 * (time.perf_counter() - begin)
                 if tick >= 20:
-                    added[tick - 20] = took - unpack(answer)["server_timing"]["infer_ms"]
+                    added[tick - 20] = took - answer["server_timing"]["infer_ms"]
                 time.sleep(0.002)
         process.terminate()
         process.communicate(timeout=60)
@@ -173,7 +174,7 @@ def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[
     """Run at rate until the others are done: share of ticks in time, ticks, slowest in ms."""
     ask_for_priority()
     with connect(f"ws://{host}:{port}", compression=None) as client:
-        about = unpack(client.recv())
+        about = _received(client)
         obs, period = np.zeros(about["obs"]["shape"], np.float32), about["period_s"]
         pacer = Pacer(period, time.monotonic() + 0.1)
         took, good, end = [], 0, time.monotonic() + START_S * 6
@@ -181,11 +182,19 @@ def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[
             pacer.wait()
             due = pacer.due - period
             client.send(pack({"obs": obs, "sequence": pacer.number}))
-            answer = unpack(client.recv(timeout=10))
+            answer = _received(client)
             took.append(time.monotonic() - due)
             good += took[-1] <= TOLERANCE * period and answer["state"] == "ok"
     ticks = len(took) + pacer.skipped
     return good / max(1, ticks), ticks, 1e3 * max(took, default=0.0)
+
+
+def _received(client: Connection) -> dict:
+    """An answer. Raises RuntimeError with the server's words when it is none."""
+    data = client.recv(timeout=10)
+    if isinstance(data, str):
+        raise RuntimeError(data)
+    return unpack(data)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,175 @@
+"""The real-time loop: what it counts, when it stops, and what it leaves the world with."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from agents import replay_run
+from agents.config import ConfigError
+from agents.controller import Controller
+from agents.live import Frame, LiveSimulator
+from agents.realtime import Limits, Times, drive
+from agents.recorder import Recorder
+from agents.run_config import RunConfig, check_rate
+from agents.safety_config import SafetyConfig
+from envs.spec import EnvError
+from scripts.cli import main
+
+
+class World:
+    """A robot that stands still and notes what it is told; `obs(tick)` is what it shows."""
+
+    def __init__(self, obs, delay=0.0):
+        self.ended, self.sent, self.looks = [], [], 0
+        self._obs, self._delay = obs, delay
+
+    def start(self, begin):
+        self.begin = begin
+
+    def newest(self):
+        self.looks += 1
+        obs = self._obs(self.looks)
+        if obs is None:
+            return None
+        return Frame(self.looks, 0, self.looks, time.monotonic(), obs)
+
+    def send(self, action):
+        time.sleep(self._delay)
+        self.sent.append(action.copy())
+
+
+def steady(look):
+    return np.full(5, 0.01 * (look % 7))
+
+
+@pytest.fixture(scope="module")
+def load(tiny_run):
+    """Controllers in mode prior, which compile in no time."""
+    return lambda **options: Controller.load(str(tiny_run), "prior", **options).warmup()
+
+
+def test_every_tick_is_issued_and_nothing_is_compiled(load):
+    """Half a second at 50 Hz; the last thing the world gets is the safe action."""
+    controller, world = load(), World(steady)
+    outcome = drive(controller, world, Limits(seconds=0.5), phase=0.001)
+    assert outcome.ticks + outcome.skipped == pytest.approx(25, abs=1)
+    assert len(world.sent) == outcome.ticks + 1
+    np.testing.assert_array_equal(world.sent[-1], controller.guard.safe)
+    assert (outcome.compilations, outcome.stopped) == (0, "")
+    result = outcome.to_json()
+    assert result["lateness_ms"]["p50"] >= 0
+    assert 0 < result["compute_ms"]["p50"] <= result["response_ms"]["max"]
+    assert controller.counters["prior"] == outcome.ticks
+    json.dumps(result)
+
+
+def test_missed_deadlines_stop_the_run(load):
+    """Ticks of 50 ms at 50 Hz: five in a row are too many."""
+    outcome = drive(load(), World(steady, delay=0.05), Limits(seconds=20, max_misses=5))
+    assert "deadline stop" in outcome.stopped
+    assert outcome.ticks <= 5
+    assert outcome.misses == outcome.ticks and outcome.skipped >= outcome.ticks
+
+
+def test_the_guard_stops_the_run_and_the_recording_replays(load, tmp_path, tiny_run):
+    """A sensor that breaks: hold, fallback, stop, exit, and a recording of it."""
+    broken = lambda look: steady(look) if look < 12 else np.full(5, np.inf)  # noqa: E731
+    controller = load(safety=SafetyConfig(stop_after=6))
+    recorder, world = Recorder(controller.contract, 1.0), World(broken)
+    outcome = drive(controller, world, Limits(seconds=5), recorder=recorder, seed=3)
+    assert "safety stop" in outcome.stopped and "finite" in outcome.stopped
+    assert np.isfinite(world.sent).all() and np.abs(world.sent).max() <= 1
+    path = recorder.dump(tmp_path / "recording", controller, str(tiny_run))
+    recording = replay_run.load(path)
+    assert recording.about["reason"] == "fallback after finite"
+    again = replay_run.replay(recording, replay_run.controller_for(recording, str(tiny_run)))
+    assert again["identical"] and again["ticks"] == outcome.ticks
+
+
+def test_a_world_without_observations(load, monkeypatch):
+    """One line, and the world is told to be safe."""
+    monkeypatch.setattr("agents.realtime.FIRST_OBS_S", 0.05)
+    world = World(lambda look: None)
+    with pytest.raises(EnvError, match="no observation came"):
+        drive(load(), world, Limits(seconds=1))
+
+
+def test_the_live_world_moves_on_by_itself():
+    """Frames come at their times with nobody acting; they are those of the simulator; it ends."""
+    with LiveSimulator("cartpole-swingup", 2, seed=5) as world:
+        spec = world.ready()
+        assert (spec.control_dt, spec.action_repeat) == (0.01, 1)
+        begin = time.monotonic() + 0.05
+        world.start(begin)
+        seen = {}
+        while time.monotonic() < begin + 0.5:
+            if (frame := world.newest()) is not None:
+                seen[frame.number] = frame
+                assert frame.stamp == pytest.approx(begin + 0.01 * frame.number)
+            time.sleep(0.002)
+        assert max(seen) >= 20
+        process = world._process
+    assert process.returncode == 0
+    from envs.registry import make_vec
+
+    env = make_vec("cartpole-swingup", 1, action_repeat=1, num_threads=1)
+    obs, _ = env.reset(seed=[5])
+    for number in range(max(seen) + 1):
+        if number in seen:
+            np.testing.assert_array_equal(seen[number].obs, obs[0])
+        obs, *_ = env.step(np.zeros((1, 1)))
+
+
+def test_a_world_that_fails_or_dies_says_so():
+    """By what it said, or by being gone."""
+    with LiveSimulator("no-such-task", 2, seed=0) as world, pytest.raises(EnvError, match="no-su"):
+        world.ready()
+    with LiveSimulator("cartpole-swingup", 2, seed=0) as world:
+        world.ready()
+        world._process.kill()
+        world._process.wait()
+        with pytest.raises(EnvError, match="has ended"):
+            world.start(time.monotonic())
+            world.newest()
+
+
+def test_durations_in_little_memory():
+    """Percentiles of the last ticks, also when there were more than there is room for."""
+    times = Times(100)
+    assert times.milliseconds("age") == {}
+    for tick in range(250):
+        times.add(0.001 * tick, 0.0, 0.0, 0.0)
+    assert times.milliseconds("lateness")["max"] == pytest.approx(249)
+    assert times.milliseconds("lateness")["p50"] == pytest.approx(199.5, abs=0.5)
+
+
+def test_another_rate_is_refused():
+    """The model's own, or nothing."""
+    assert check_rate(0, 0.02) == check_rate(50, 0.02) == 50
+    with pytest.raises(ConfigError, match="give --rate 50"):
+        check_rate(100, 0.02)
+    for settings in ({"seconds": -1}, {"episodes": -1}, {"record_seconds": 0}, {"seed": -1}):
+        with pytest.raises(ConfigError, match=next(iter(settings))):
+            RunConfig(**settings)
+    assert RunConfig().episode_limit == 3 and RunConfig(seconds=5).episode_limit == 0
+
+
+def test_run_and_replay_from_the_command_line(tiny_run, tmp_path, capsys):
+    """Exit codes, files, JSON; a replay is identical; a wrong rate and task are one line."""
+    run, out = str(tiny_run), str(tmp_path / "out")
+    words = ["run", run, "--mode", "prior", "--json", "--max-misses", "0"]
+    flags = ["--seconds", "1", "--record", "--out", out, "--safety.stop-after", "1000"]
+    assert main([*words, *flags]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ticks"] + result["skipped"] == pytest.approx(50, abs=1)
+    assert result["compilations"] == 0 and result["rate_hz"] == 50
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["ticks"] == result["ticks"]
+    assert main(["run", run, "--replay", result["recording"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identical"] is True
+    assert main([*words, "--rate", "75"]) == 2
+    assert "give --rate 50" in capsys.readouterr().err
+    assert main([*words, "--env", "cheetah-run", "--seconds", "1"]) == 2
+    assert "does not fit" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "nothing")]) == 2

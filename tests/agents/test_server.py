@@ -1,0 +1,324 @@
+"""The server: openpi's wire, a guard for each client, and nobody disturbed by anybody."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from agents import fuzz
+from agents.compiling import counted
+from agents.config import ConfigError
+from agents.controller import Controller
+from agents.safety_config import SafetyConfig
+from agents.serve_config import ServeConfig, token_of
+from agents.server import ControllerServer
+from agents.wire import pack, unpack
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"
+TOKEN = "a token of some length"
+OBS = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+
+
+@contextlib.contextmanager
+def serving(controller, token="", **settings):
+    """A server in a thread; (server, port)."""
+    server = ControllerServer(controller, ServeConfig(port=0, **settings), token)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        _, port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
+        with counted() as server.compilations:
+            yield server, port
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def controller(tiny_run):
+    safety = SafetyConfig(stop_after=4)
+    return Controller.load(str(tiny_run), "prior", seed=3, safety=safety)
+
+
+@pytest.fixture(scope="module")
+def served(controller):
+    settings = {"clients": 2, "seed": 3, "max_bad": 4, "max_bytes": 4096, "window_ms": 100.0}
+    with serving(controller, **settings) as found:
+        yield found
+    assert found[0].compilations.count == 0, "everything was compiled before the first client"
+    assert found[0].telemetry.total("errors") == 0
+
+
+@contextlib.contextmanager
+def client(port, **headers):
+    """A connected client, after the metadata."""
+    for _ in range(100):  # whoever was here before may not have left yet
+        try:
+            connection = connect(
+                f"ws://127.0.0.1:{port}", compression=None, additional_headers=headers
+            )
+            break
+        except InvalidStatus as refused:
+            if refused.response.status_code != 503:
+                raise
+            threading.Event().wait(0.02)
+    else:
+        raise AssertionError("no slot became free")
+    with connection:
+        connection.metadata = unpack(connection.recv())
+        yield connection
+
+
+def ask(connection, obs, **more):
+    connection.send(pack({"obs": obs, **more}))
+    return unpack(connection.recv(timeout=30))
+
+
+def get(port, path, **headers):
+    page = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    page.request("GET", path, headers=headers)
+    answer = page.getresponse()
+    found = answer.status, answer.read().decode()
+    page.close()
+    return found
+
+
+def test_a_client_gets_the_controllers_actions(served, controller, tiny_run):
+    """The same as a controller in this process, within rounding; again after a reset."""
+    alone = Controller.load(str(tiny_run), "prior", seed=3)
+    expected = np.stack([alone.act(obs) for obs in OBS])
+    with client(served[1]) as connection:
+        about = connection.metadata
+        for _ in range(2):
+            found = [ask(connection, obs, reset=i == 0)["actions"] for i, obs in enumerate(OBS)]
+            np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-4)
+    assert about["protocol"] == "latentmpc/1" and about["obs"]["shape"] == [5]
+    assert about["params_digest"] == controller.contract.params_digest
+    assert about["period_s"] == 0.02
+    assert found[0].shape == (1, 1) and found[0].dtype == np.float32
+
+
+@pytest.mark.slow
+def test_plans_are_those_of_a_controller_alone(tiny_run):
+    """Warm starts and noise are each client's own, in whichever slot it is planned for."""
+    alone = Controller.load(str(tiny_run), "plan", seed=3)
+    expected = np.stack([alone.act(obs) for obs in OBS])
+    template = Controller.load(str(tiny_run), "plan", seed=3)
+    with (
+        serving(template, clients=2, seed=3, window_ms=100.0) as (server, port),
+        client(port) as one,
+        client(port) as two,
+    ):
+        found = []
+        for i, obs in enumerate(OBS):
+            if i % 3 == 0:
+                two.send(pack({"obs": -obs}))
+            found.append(ask(one, obs)["actions"])
+            if i % 3 == 0:
+                two.recv(timeout=30)
+        np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-4)
+        assert server.compilations.count == 0 and server._batcher.sizes[2]
+
+
+def test_two_clients_are_planned_for_together_and_apart(served):
+    """Each gets what it gets alone, though one call computed both."""
+    server, port = served
+    with client(port) as connection:
+        alone = [ask(connection, obs, reset=i == 0)["actions"] for i, obs in enumerate(OBS)]
+        other = [ask(connection, -obs, reset=i == 0)["actions"] for i, obs in enumerate(OBS)]
+    with client(port) as one, client(port) as two:
+        for i, obs in enumerate(OBS):
+            one.send(pack({"obs": obs}))
+            two.send(pack({"obs": -obs}))
+            found = [unpack(c.recv(timeout=30))["actions"] for c in (one, two)]
+            np.testing.assert_allclose(found, [alone[i], other[i]], atol=2e-4)
+    assert server._batcher.sizes[2] >= len(OBS) // 2
+
+
+def test_a_clients_faults_are_its_own(served):
+    """NaN, wrong shapes and old observations stop one client; the other goes on. Re-arming."""
+    with client(served[1]) as bad, client(served[1]) as good:
+        before = ask(bad, OBS[0])["actions"]
+        answers = [ask(bad, np.full(5, np.nan, np.float32))]
+        np.testing.assert_array_equal(answers[0]["actions"], before)  # held within a tick
+        answers += [ask(bad, np.zeros(3, np.float32)), ask(bad, OBS[1], age_s=5.0)]
+        answers += [ask(bad, OBS[1].astype(np.int32)), ask(bad, OBS[1])]
+        assert [a["faults"] for a in answers] == [["finite"], ["shape"], ["stale"], ["dtype"], []]
+        states = ["hold", "hold", "fallback", "stopped", "stopped"]
+        assert [a["state"] for a in answers] == states
+        assert all(np.isfinite(a["actions"]).all() for a in answers)
+        assert ask(good, OBS[0])["state"] == "ok"
+        assert ask(bad, OBS[0], reset=True)["state"] == "stopped", "a reset is no re-arming"
+        assert ask(bad, OBS[1], rearm=True)["state"] == "ok"
+
+
+def test_repeated_and_reordered_observations_are_found(served):
+    """By the client's own numbers."""
+    with client(served[1]) as connection:
+        found = [ask(connection, OBS[0], sequence=n)["faults"] for n in (5, 6, 6, 4)]
+    assert found == [[], [], ["duplicated"], ["reordered"]]
+
+
+def test_bad_messages_are_answered_and_then_not(served):
+    """A line of text each, as openpi's server does; after four in a row the client must go."""
+    with client(served[1]) as good:
+        with client(served[1]) as bad, pytest.raises(ConnectionClosed) as closed:
+            for message in (b"\xc1", "text", pack({"observation": OBS[0]}), b"", pack({})):
+                bad.send(message)
+                answer = bad.recv(timeout=30)
+                assert isinstance(answer, str) and answer.startswith("error: ")
+                assert "\n" not in answer
+                assert ask(good, OBS[0])["state"] == "ok"
+        assert closed.value.rcvd.code == 1008
+        with client(served[1]) as bad, pytest.raises(ConnectionClosed) as closed:
+            bad.send(bytes(5000))
+            bad.recv(timeout=30)
+        assert closed.value.rcvd.code == 1009
+        assert ask(good, OBS[0])["state"] == "ok"
+
+
+def test_pages(served):
+    """Health and metrics; what is not there; a third client; a web page that wants to steer."""
+    _, port = served
+    assert get(port, "/healthz") == (200, "OK\n")
+    assert get(port, "/nothing")[0] == 404
+    with client(port) as one, client(port):
+        ask(one, OBS[0])
+        status, text = get(port, "/metrics")
+        assert status == 200
+        assert "\nlatentmpc_clients 2\n" in text
+        assert "\nlatentmpc_compilations 0\n" in text
+        assert 'latentmpc_ticks_total{source="prior"}' in text
+        assert 'latentmpc_compute_milliseconds_bucket{le="+Inf"}' in text
+        with pytest.raises(InvalidStatus, match="503"):
+            connect(f"ws://127.0.0.1:{port}")
+    with pytest.raises(InvalidStatus, match="403"), client(port, Origin="http://evil.example"):
+        pass
+
+
+def test_a_good_client_among_bad_ones(served):
+    """Three hundred bad frames of every kind: nothing breaks, and every good tick is answered."""
+    _, port = served
+    sent = {}
+    attack = threading.Thread(
+        target=lambda: sent.update(fuzz.attack("127.0.0.1", port, 300, 1, 5000))
+    )
+    with client(port) as good:
+        attack.start()
+        ticks = 0
+        while attack.is_alive() or ticks < 20:
+            answer = ask(good, OBS[ticks % 12])
+            assert answer["state"] == "ok" and answer["faults"] == []
+            ticks += 1
+        attack.join()
+    assert sum(sent.get(kind, 0) for kind in fuzz.KINDS) == 300
+    assert len([kind for kind in fuzz.KINDS if sent.get(kind)]) >= 7
+
+
+def test_a_token_is_asked_for(controller, monkeypatch, tmp_path):
+    """In the words of openpi's client and of Prometheus; only health is for everyone."""
+    with serving(controller, TOKEN, clients=1) as (_, port):
+        for headers in ({}, {"Authorization": "Api-Key wrong"}, {"Authorization": TOKEN}):
+            with pytest.raises(InvalidStatus, match="401"), client(port, **headers):
+                pass
+            assert get(port, "/metrics", **headers)[0] == 401
+        with client(port, Authorization=f"Api-Key {TOKEN}") as connection:
+            assert ask(connection, OBS[0])["state"] == "ok"
+        assert get(port, "/metrics", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert get(port, "/healthz")[0] == 200
+
+
+def test_who_may_listen_to_the_world(monkeypatch, tmp_path):
+    """No token, no network; short tokens are none; the file wins over the variable."""
+    monkeypatch.delenv("LATENTMPC_TOKEN", raising=False)
+    assert token_of(ServeConfig()) == "" == token_of(ServeConfig(host="::1"))
+    for host in ("0.0.0.0", "192.168.1.5", "robot.local"):
+        with pytest.raises(ConfigError, match="--token-file"):
+            token_of(ServeConfig(host=host))
+    monkeypatch.setenv("LATENTMPC_TOKEN", "short")
+    with pytest.raises(ConfigError, match="16 or more"):
+        token_of(ServeConfig())
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    assert token_of(ServeConfig(host="0.0.0.0", token_file=str(tmp_path / "token"))) == TOKEN
+    with pytest.raises(ConfigError, match="cannot be read"):
+        token_of(ServeConfig(token_file=str(tmp_path / "none")))
+
+
+def documented(name):
+    """A file as docs/deploy.md shows it."""
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)
+    (found,) = (block for block in blocks if block.startswith(f"# {name}"))
+    return found
+
+
+def test_the_documented_client_is_short_and_the_worked_example_runs(served, tmp_path):
+    """client.py in 40 lines, and robot.py with hardware in a process of its own, as shown."""
+    assert len(documented("client.py").splitlines()) <= 40
+    for name in ("client.py", "robot.py"):
+        (tmp_path / name).write_text(documented(name))
+    code = f"import robot; a, e = robot.control('ws://127.0.0.1:{served[1]}', seconds=1.0); "
+    code += "print(a['state'], len(a['actions']), a['tick'])"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(DOCUMENT.parents[1])])}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=200
+    )
+    assert run.returncode == 0, run.stderr
+    state, actions, ticks = run.stdout.split()
+    assert state in ("ok", "hold", "fallback", "stopped") and actions == "1"
+    assert 1 <= int(ticks) <= 50
+
+
+OPENPI = """
+import json, sys
+import numpy as np
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+policy = WebsocketClientPolicy("127.0.0.1", int(sys.argv[1]), api_key=sys.argv[2])
+answers = [policy.infer({"obs": np.asarray(obs, np.float32)}) for obs in json.loads(sys.argv[3])]
+policy.reset()
+try:
+    policy.infer({"observation/state": np.zeros(5)})
+except RuntimeError as error:
+    told = str(error)
+print(json.dumps({
+    "about": policy.get_server_metadata()["protocol"],
+    "actions": [answer["actions"].tolist() for answer in answers],
+    "told": told,
+}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_openpis_own_client(controller, tmp_path):
+    """The published package, in an environment of its own: actions, token, errors."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    install = [python, "-m", "pip", "install", "-q", "openpi-client==0.1.2", "typing_extensions"]
+    installed = subprocess.run(install, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"openpi-client cannot be installed here: {installed.stderr[-300:]}")
+    with serving(controller, TOKEN, clients=1, seed=3) as (_, port):
+        words = [python, "-c", OPENPI, str(port), TOKEN, json.dumps(OBS.tolist())]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        with client(port, Authorization=f"Api-Key {TOKEN}") as connection:
+            ours = [ask(connection, obs)["actions"] for obs in OBS]
+    said = json.loads(run.stdout)
+    assert said["about"] == "latentmpc/1"
+    np.testing.assert_array_equal(np.array(said["actions"], np.float32), ours)
+    assert "unknown key 'observation/state'" in said["told"]
