@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass, replac
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from agents.config import ConfigError, PlannerOverrides, check_seed
-from planning.config import PlannerConfig
+from planning.config import CUSTOMARY, PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
 HELD_OUT = 900_000_000
@@ -93,6 +93,18 @@ GUIDED = ObjectiveConfig(goal=1.0, progress=1.0, reach=0.1)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
 PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
+
+
+def goal_planner(overrides: PlannerOverrides, guided: bool) -> PlannerConfig:
+    """The planner that was asked for; other methods begin from what is customary for them.
+
+    Raises ConfigError naming a bad setting.
+    """
+    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if guided else PLANNER
+    method = getattr(overrides, "method", None) or base.method
+    if method != base.method:
+        base = replace(base, **{"method": method, "target_ess": 0.0, **CUSTOMARY.get(method, {})})
+    return overrides.apply(base)
 
 
 @dataclass(frozen=True)

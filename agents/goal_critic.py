@@ -45,8 +45,8 @@ def heads(params: Any, width: int, place: Array, goal: Array) -> Array:
 
 
 def cost_to_go(params: Any, width: int, place: Array, goal: Array) -> Array:
-    """The heads' mean [...]; what plans are judged by."""
-    return heads(params, width, place, goal).mean(0)
+    """The worse head's [...], which plans are judged by: a planner finds what holes there are."""
+    return heads(params, width, place, goal).max(0)
 
 
 def decisions(cost: Array, discount: float) -> Array:

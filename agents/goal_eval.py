@@ -11,7 +11,7 @@ from agents import jepa_load, stats
 from agents.config import ConfigError
 from agents.evaluate import output_directory
 from agents.goal_agent import GoalAgent, make_goal_agent
-from agents.goal_config import GUIDED, HELD_OUT, PLAIN, PLANNER, PRIOR_SAMPLES, GoalEvalConfig
+from agents.goal_config import GUIDED, HELD_OUT, PLAIN, GoalEvalConfig, goal_planner
 from agents.goal_config import ObjectiveConfig as ObjectiveConfig
 from agents.goal_model import Guides, embed_goals, goal_model, guidance, load_guides, spread
 from agents.goal_oracle import goal_oracle
@@ -134,8 +134,7 @@ def settings(
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )
-    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if guides else PLANNER
-    return config.planner.apply(base), objective
+    return goal_planner(config.planner, guides is not None), objective
 
 
 def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:

@@ -8,7 +8,7 @@ import tyro
 
 from agents.bench_config import BenchConfig, suite_base
 from agents.config import ConfigError
-from agents.goal_config import PLANNER
+from agents.goal_config import goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.shift_config import ShiftConfig
 from scripts.flags import parse
@@ -59,7 +59,7 @@ def parse_shift(argv: Sequence[str]) -> ShiftFlags:
             f"{flags.path or 'bench --shift'}: give a run of `latentmpc pretrain`, as in "
             "latentmpc bench --shift runs/ID"
         )
-    flags.planner.apply(PLANNER)
+    goal_planner(flags.planner, guided=True)
     return flags
 
 

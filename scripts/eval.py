@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from agents.config import ConfigError, EvalConfig
-from agents.goal_config import GUIDED, PLANNER, GoalEvalConfig
+from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
 from scripts.flags import parse
@@ -59,7 +59,7 @@ def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:
         for token in argv
     ]
     flags = parse("eval", GoalEvalFlags, GoalEvalConfig, renamed, positional="path")
-    flags.planner.apply(PLANNER)
+    goal_planner(flags.planner, guided=True)
     flags.objective.apply(GUIDED)
     return flags
 

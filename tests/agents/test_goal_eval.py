@@ -1,0 +1,162 @@
+"""Evaluation on held-out goals: settings, summaries, the oracle; from data to success."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import goal_eval, goal_oracle
+from agents.config import ConfigError, PlannerOverrides
+from agents.goal_config import (
+    GUIDED,
+    HELD_OUT,
+    PLAIN,
+    PLANNER,
+    PRIOR_SAMPLES,
+    GoalEvalConfig,
+    GuideConfig,
+    ObjectiveConfig,
+    ObjectiveOverrides,
+    goal_planner,
+)
+from agents.goal_model import Guides, guidance, spread, weights_of
+from agents.goal_rollout import Outcome, run_goals
+from envs.registry import make_spec, make_vec
+from planning.config import METHODS, PlannerConfig
+from planning.objective import TERMS, Weights
+
+GUIDES = Guides(GuideConfig(), {"critic": 1, "policy": 2})
+
+
+def test_settings_and_weights_have_the_same_names():
+    named = set(ObjectiveConfig.__dataclass_fields__) - {"reach"}
+    assert named == set(Weights._fields) - {"reward"} == set(TERMS) - {"reward"}
+    assert weights_of(ObjectiveConfig(goal=2.0)).goal == 2.0
+    assert weights_of(GUIDED).reward == 0.0
+
+
+def test_learned_terms_count_only_where_they_were_learned():
+    config = GoalEvalConfig(planner=PlannerOverrides(horizon=7), path="runs/x")
+    planner, objective = goal_eval.settings(config, None)
+    assert objective == PLAIN and planner.horizon == 7 and planner.num_prior_samples == 0
+    planner, objective = goal_eval.settings(config, GUIDES)
+    assert objective == GUIDED and planner.num_prior_samples == PRIOR_SAMPLES
+    assert planner.num_samples == PLANNER.num_samples
+    wanting = GoalEvalConfig(path="runs/x", objective=ObjectiveOverrides(critic=1.0))
+    with pytest.raises(ConfigError, match="no critic: learn one with `latentmpc distill runs/x`"):
+        goal_eval.settings(wanting, None)
+    assert goal_eval.settings(wanting, GUIDES)[1].critic == 1.0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"goal": -1.0}, "objective.goal must be finite and not negative"),
+        ({"path": float("nan")}, "objective.path must be finite"),
+        ({"goal": 0.0}, "at least one weight must be positive"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(bad, message):
+    with pytest.raises(ConfigError, match=message):
+        ObjectiveConfig(**bad)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_planner_can_be_asked_for(method):
+    planner = goal_planner(PlannerOverrides(method=method, num_samples=64), guided=True)
+    assert (planner.method, planner.num_samples, planner.horizon) == (method, 64, PLANNER.horizon)
+    assert planner.target_ess == (PLANNER.target_ess if method == "mppi" else 0)
+
+
+def test_successes_have_intervals():
+    outcomes = [Outcome(1, True, 10), Outcome(2, True, 20), Outcome(3, False, 100, fallbacks=2)]
+    outcomes.append(Outcome(4, False, 7, valid=False))
+    found = goal_eval.summarise(outcomes, make_spec("two-room"))
+    assert (found["successes"], found["goals"], found["invalid"]) == (2, 4, 1)
+    assert found["success"] == 0.5 and found["fallbacks"] == 2
+    assert found["success_interval"] == pytest.approx([0.1500, 0.8500], abs=1e-3)  # Wilson
+    assert found["steps_to_success"]["p50"] == 15
+    assert found["seconds_to_success"] == pytest.approx(15 * 0.1)
+    assert found["steps_limit"] == 100
+
+
+def test_held_out_seeds_are_a_function_of_the_seed():
+    assert goal_eval.held_out(GoalEvalConfig(goals=3, seed=5)) == [HELD_OUT + i for i in (5, 6, 7)]
+
+
+def test_distances_are_shares_of_that_of_two_random_embeddings():
+    places = np.random.default_rng(0).normal(0, 3, (4000, 5)).astype(np.float32)
+    stats = spread(places)
+    pairs = np.mean((places[:2000] - places[2000:]) ** 2)
+    assert stats["scale"] == pytest.approx(pairs, rel=0.05)
+    made = guidance(None, GUIDED, stats, GUIDES)
+    assert float(made.reach) == pytest.approx(GUIDED.reach) and made.critic == 1
+    assert np.isinf(guidance(None, PLAIN, stats).reach)
+
+
+def test_the_oracle_measures_angles_by_the_shorter_way():
+    periods, spreads = goal_oracle._geometry(make_spec("reacher-goal"))
+    np.testing.assert_allclose(periods, 2 * np.pi)
+    at = goal_oracle.Moment(jnp.zeros(2, jnp.int32), jnp.array([3.1, 0.0], jnp.float32))
+    around = goal_oracle._distance(periods, spreads, None, at, jnp.array([-3.1, 0.0]))
+    assert around < 0.01
+    periods, spreads = goal_oracle._geometry(make_spec("two-room"))
+    np.testing.assert_array_equal(periods, 0)
+    goals = jnp.array([[1.0, 0.0], [0.0, 0.0]]) * jnp.asarray(spreads, jnp.float32)
+    at = at._replace(achieved=goals[1])
+    assert goal_oracle._distance(periods, spreads, None, at, goals[0]) == pytest.approx(0.25)
+
+
+def test_the_oracle_reaches_goals_in_its_room():
+    """Straight distance is enough there; everything but the cost is MuJoCo's own."""
+    spec = make_spec("two-room")
+    planner = PlannerConfig(
+        horizon=6,
+        num_samples=32,
+        num_prior_samples=0,
+        num_elites=6,
+        num_iterations=2,
+        init_std=1.0,
+        target_ess=4.0,
+    )
+    agent, eyes = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
+    env = make_vec("two-room", 1, action_repeat=spec.action_repeat)
+    seeds = [HELD_OUT + i for i in range(40)]
+    same = []
+    for seed in seeds:
+        env.reset(seed=[seed])
+        data = env.simulators.data
+        if data.qpos[0, 0] * data.userdata[0, 0] > 0:
+            same.append(seed)
+    outcomes = run_goals(agent, None, make_vec("two-room", 2), eyes, same[:4], 0)
+    assert all(o.success for o in outcomes)
+
+
+@pytest.mark.slow
+def test_from_data_to_success(tmp_path, capfd):
+    """collect, pretrain, distill, eval, bench --shift: the guided planner beats the floor."""
+    from scripts.cli import main
+
+    data, run = str(tmp_path / "data"), str(tmp_path / "run")
+    record = "collect two-room --policy scripted --episodes 60 --no-pixels --out"
+    assert main([*record.split(), data]) == 0
+    small = "--updates 600 --model.latent-dim 16 --model.action-block 4 --model.history 1"
+    assert main(["pretrain", data, "--run-dir", run, *small.split()]) == 0
+    assert main(["eval", run, "--mode", "prior"]) == 2
+    assert "latentmpc distill" in capfd.readouterr().err
+    assert main(["distill", run, "--guide.updates", "800", "--guide.width", "64", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["critic_rank"] > 0.6
+    out = str(tmp_path / "out")
+    assert main(["eval", run, "--goals", "20", "--slots", "20", "--out", out, "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert result["success"] > 0.6 > 0.3 > result["floor"]["success"]
+    assert result["plan_ms"]["p50"] > 0 and result["goals"] == 20
+    assert len((tmp_path / "out/goals.jsonl").read_text().splitlines()) == 20
+    shifted = ["bench", "--shift", run, "--kinds", "gain", "--goals", "10", "--mode", "prior"]
+    assert main([*shifted, "--out", str(tmp_path / "shift"), "--json"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert [row["kind"] for row in summary["worlds"]] == ["", "gain", "gain", "gain"]
+    assert (tmp_path / "shift/shift.html").exists()
+    jax.clear_caches()
