@@ -137,7 +137,7 @@ def counterfactuals(rows: list[dict[str, Any]]) -> str:
     return figure(draw)
 
 
-def pictures(grid: np.ndarray, scale: int = 2) -> str:
+def pictures(grid: np.ndarray, scale: int = 3) -> str:
     """An inline PNG of pictures uint8 [R, C, H, W, 3] in rows and columns, with gaps."""
     from PIL import Image
 

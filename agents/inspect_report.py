@@ -200,4 +200,6 @@ def _interval(row: dict[str, Any], name: str) -> str:
 
 
 def _num(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "not known"
+    if not isinstance(value, int | float):
+        return "not known"
+    return f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

@@ -197,6 +197,31 @@ def test_the_decoder_learns_to_show(pictured):
     assert found["clips"].shape == (3, 3, 2, 32, 32, 3)
 
 
+def test_the_verb_writes_a_page_and_its_figures(tmp_path, monkeypatch, capsys, result):
+    about = {"run": "toy", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
+    opened = (None, None, {**about, "action_block": 1})
+    monkeypatch.setattr(inspect_run, "open_run", lambda *_: opened)
+    monkeypatch.setattr(inspect_run, "examine", lambda *_: (dict(result), None))
+    assert main(["inspect", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "AUROC teleport" in shown and "counterfactuals, 3 steps" in shown
+    stored = json.loads((tmp_path / "inspect" / "inspect.json").read_bytes())
+    assert stored["events"]["teleport"]["auroc"] == result["events"]["teleport"]["auroc"]
+    assert (tmp_path / "inspect" / "inspect.html").read_text().startswith("<!doctype html>")
+    assert main(["inspect", str(tmp_path), "--out", str(tmp_path / "else"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"].endswith("else/inspect.html")
+
+
+@pytest.mark.slow
+def test_a_pretrained_run_is_inspected(tmp_path, data):
+    run = str(tmp_path / "run")
+    assert main(["pretrain", str(data.path), "--run-dir", run, "--updates", "40"]) == 0
+    few = "--rows 200 --clips 8 --starts 2 --branches 2 --horizon 2".split()
+    assert main(["inspect", run, *few]) == 0
+    found = json.loads((tmp_path / "run" / "inspect" / "inspect.json").read_bytes())
+    assert found["kind"] == "jepa" and found["events"]["teleport"]["clips"] == 8
+
+
 def test_the_verb_refuses_what_it_cannot_inspect(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nothing")]) == 2
     assert main(["inspect", str(tmp_path)]) == 2
