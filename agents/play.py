@@ -19,6 +19,7 @@ from agents.load import Trained, check_spec
 from agents.mpc import Agent, Carry, make_agent
 from agents.scene import physics_of
 from envs.registry import make_vec
+from envs.tasks.engine import engine
 from planning.config import PlannerConfig
 
 Mode = Literal["plan", "prior"]
@@ -103,7 +104,8 @@ class Player:
 
     def configure(self, planner: PlannerConfig, mode: Mode) -> None:
         """Act with other settings as soon as they are compiled, in the background."""
-        self._wanted, self._problem = (planner, mode), ""
+        self._problem = ""
+        self._wanted = (planner, mode)
         if self._compiling is None or not self._compiling.is_alive():
             self._compiling = threading.Thread(target=self._catch_up, daemon=True)
             self._compiling.start()
@@ -133,7 +135,8 @@ class Player:
             try:
                 self._compile(wanted)
             except Exception as error:  # such as no memory left: the old agent goes on
-                self._problem, self._wanted = str(error).partition("\n")[0], self.ready[:2]
+                self._problem = str(error).partition("\n")[0]
+                self._wanted = (self.ready.planner, self.ready.mode)
 
     def _compile(self, wanted: tuple[PlannerConfig, Mode]) -> Ready:
         planner, mode = wanted
@@ -200,8 +203,7 @@ class Player:
         return {name: self._roll(getattr(plan, name)[0], where) for name in ("mean", "sample")}
 
     def _roll(self, actions: np.ndarray, where: Callable[[Any], np.ndarray]) -> np.ndarray:
-        import mujoco
-
+        mujoco = engine()
         self._ahead.set_state(self.env.get_state())
         points = []
         for action in [None, *actions]:

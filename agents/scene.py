@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.config import ConfigError
+from envs.tasks.engine import engine
 
 MOST_GROUP = 2
 """Geometries of higher groups are collision shapes, which MuJoCo's viewer hides too."""
@@ -58,8 +59,7 @@ def physics_of(env: Any) -> tuple[Any, Any]:
 
 def shapes(model: Any) -> list[Shape]:
     """The visible geometries of a model, but for height fields and distance functions."""
-    import mujoco
-
+    mujoco = engine()
     found, left_out = [], (mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
     for geom in range(model.ngeom):
         rgba, kind = _rgba(model, geom), int(model.geom_type[geom])
@@ -75,10 +75,8 @@ def shapes(model: Any) -> list[Shape]:
 
 def pose(data: Any, geom: int) -> tuple[np.ndarray, np.ndarray]:
     """Position [3] and quaternion [4] (w first) of a geometry."""
-    import mujoco
-
     quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.asarray(data.geom_xmat[geom]).reshape(9))
+    engine().mju_mat2Quat(quaternion, np.asarray(data.geom_xmat[geom]).reshape(9))
     return np.array(data.geom_xpos[geom]), quaternion
 
 
@@ -121,10 +119,9 @@ def _rgba(model: Any, geom: int) -> np.ndarray:
 
 def _mesh(model: Any, geom: int) -> Any:
     """The geometry as triangles; None for a plane."""
-    import mujoco
     from trimesh import Trimesh, creation
 
-    kind, kinds = int(model.geom_type[geom]), mujoco.mjtGeom
+    kind, kinds = int(model.geom_type[geom]), engine().mjtGeom
     a, b, c = (float(s) for s in model.geom_size[geom])
     if kind == kinds.mjGEOM_SPHERE:
         return creation.icosphere(3, a)

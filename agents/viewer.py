@@ -13,6 +13,7 @@ from agents import bundle, bundle_files, load, scene
 from agents.config import ConfigError
 from agents.play import Player
 from agents.play_config import PlayConfig
+from envs.tasks.engine import engine
 
 SLIDERS = {
     "horizon": (1, 24, 1),
@@ -74,8 +75,7 @@ class Viewer:
         self.draw()
 
     def _physics(self) -> tuple[Any, Any]:
-        import mujoco
-
+        mujoco = engine()
         model, data = scene.physics_of(self.player.env)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
