@@ -188,13 +188,35 @@ def test_the_page_is_self_contained(result, pictured):
     json.dumps(full)
 
 
-def test_the_decoder_learns_to_show(pictured):
+def test_the_decoder_shows_what_is_in_the_latent():
+    """A blurred dot on a line; half of the latent says where it is, half is something else."""
+    from agents.inspect_decoder import decode, fit
+
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        at = rng.uniform(-1, 1, (count, 1))
+        latent = np.concatenate([at, 2 * at, rng.standard_normal((count, 2))], 1)
+        dot = np.exp(-(((np.linspace(-1, 1, 8) - at) / 0.3) ** 2))
+        return latent, np.repeat(np.repeat(dot[:, None, :, None], 8, 1), 3, -1)
+
+    decoder = fit(*draw(200), *draw(50))
+    latent, true = draw(100)
+    error = np.mean((decode(decoder, latent).reshape(true.shape) - true) ** 2)
+    assert error < 0.05 * np.var(true, axis=0).mean()
+
+
+def test_decoded_pictures_are_laid_out(pictured):
     from agents.inspect_decoder import look
 
     data, model = pictured
     found = look(model, data, InspectConfig(horizon=1, decoder_rows=70))
-    assert found["error"] < 0.3 * found["mean_picture_error"]
-    assert found["clips"].shape == (3, 3, 2, 32, 32, 3)
+    assert found["clips"].shape == (3, 3, 2, 32, 32, 3) and found["steps"] == [0, 1]
+    assert np.isfinite(found["error"]) and found["mean_picture_error"] > 0
+    true, decoded = found["clips"][:, 0].astype(int), found["clips"][:, 1].astype(int)
+    assert abs(true - decoded).mean() < 10, "walls and floor at least are right"
+    left_out = look(model, data, InspectConfig(decoder_rows=0))
+    assert "left out" in left_out["note"]
 
 
 def test_the_verb_writes_a_page_and_its_figures(tmp_path, monkeypatch, capsys, result):
