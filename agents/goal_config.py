@@ -9,7 +9,7 @@ from planning.config import CUSTOMARY, PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
 HELD_OUT = 900_000_000
-"""Seeds of evaluated starts and goals begin here; those of recorded episodes stay below."""
+"""Seeds of evaluated starts and goals begin here; those of recorded episodes are passed over."""
 
 
 @dataclass(frozen=True)

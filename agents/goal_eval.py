@@ -1,8 +1,10 @@
 """Success on held-out goals: the agent of a pretrain run, beside the floor and the oracle."""
 
+import itertools
 import json
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +60,8 @@ def evaluate_goals(config: GoalEvalConfig) -> dict[str, Any]:
     spec = task_spec(trained, config.env_id)
     controlled = controlled_by(config, trained, spec)
     began = time.perf_counter()
-    outcomes = closed_loop(controlled, spec, config)
+    seeds = held_out(config, recorded_seeds(trained))
+    outcomes = closed_loop(controlled, spec, config, seeds)
     result = {
         "env_id": spec.env_id,
         "mode": config.mode,
@@ -73,7 +76,7 @@ def evaluate_goals(config: GoalEvalConfig) -> dict[str, Any]:
         "objective": asdict(controlled.objective) if controlled.objective else None,
         "versions": installed(),
     }
-    result |= _references(config, spec)
+    result |= _references(config, spec, seeds)
     if out:
         out.write_json("result.json", result)
         lines = [json.dumps(plain(asdict(o)), sort_keys=True) for o in outcomes]
@@ -162,16 +165,25 @@ def scales(
     return spread(embed_goals(goal_model(trained.net), trained.params, frames))
 
 
-def held_out(config: GoalEvalConfig, count: int = 0) -> list[int]:
-    """Seeds of the pairs of start and goal."""
-    return [HELD_OUT + config.seed + i for i in range(count or config.goals)]
+def held_out(config: GoalEvalConfig, recorded: frozenset[int], count: int = 0) -> list[int]:
+    """Seeds of the pairs of start and goal: none is that of a recorded episode."""
+    free = (s for s in itertools.count(HELD_OUT + config.seed) if s not in recorded)
+    return list(itertools.islice(free, count or config.goals))
+
+
+def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
+    """Seeds of the episodes that the model learned from; none where its data is not here."""
+    path = Path(trained.data_info.get("path", ""), "data.json")
+    try:
+        return frozenset(int(e["seed"]) for e in json.loads(path.read_bytes())["episodes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def closed_loop(
-    controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig, count: int = 0
+    controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig, seeds: list[int]
 ) -> list[Outcome]:
     """Every held-out goal once."""
-    seeds = held_out(config, count)
     env = make_vec(spec.env_id, min(config.slots, len(seeds)), action_repeat=spec.action_repeat)
     outcomes = run_goals(
         controlled.agent, controlled.guidance, env, controlled.eyes, seeds, config.seed
@@ -216,14 +228,13 @@ def _oracle(config: GoalEvalConfig, spec: EnvSpec) -> Controlled:
     return Controlled(agent, None, eyes, planner, objective)
 
 
-def _references(config: GoalEvalConfig, spec: EnvSpec) -> dict[str, Any]:
+def _references(config: GoalEvalConfig, spec: EnvSpec, seeds: list[int]) -> dict[str, Any]:
     """Random actions, and the oracle, on the same goals."""
     found = {}
     if config.floor and config.mode not in ("random", "zero"):
         floor = Controlled(floor_agent(spec.action_dim, "random"), None, seeing_nothing())
-        found["floor"] = summarise(closed_loop(floor, spec, config), spec)
+        found["floor"] = summarise(closed_loop(floor, spec, config, seeds), spec)
     if config.oracle_goals:
-        asked = min(config.oracle_goals, config.goals)
-        oracle = closed_loop(_oracle(config, spec), spec, config, asked)
+        oracle = closed_loop(_oracle(config, spec), spec, config, seeds[: config.oracle_goals])
         found["oracle"] = summarise(oracle, spec)
     return found

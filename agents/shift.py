@@ -22,6 +22,7 @@ from agents.goal_eval import (
     controlled_by,
     eyes_of,
     held_out,
+    recorded_seeds,
     scales,
     summarise,
     task_spec,
@@ -99,7 +100,7 @@ def _world(
         eyes = seeing_pictures(spec.env_id, trained.net.spec.frame_shape[0], edit)
     world = "" if kind == "color" else shift
     env = make_vec(spec.env_id, count, action_repeat=spec.action_repeat, shift=world)
-    log, seeds = Log(), held_out(config.evaluation())
+    log, seeds = Log(), held_out(config.evaluation(), recorded_seeds(trained))
     outcomes = run_goals(controlled.agent, controlled.guidance, env, eyes, seeds, config.seed, log)
     env.close()
     by_goal = surprises(goal_model(trained.net), trained.params, scale, log)

@@ -1,6 +1,7 @@
 """Evaluation on held-out goals: settings, summaries, the oracle; from data to success."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -82,8 +83,15 @@ def test_successes_have_intervals():
     assert found["steps_limit"] == 100
 
 
-def test_held_out_seeds_are_a_function_of_the_seed():
-    assert goal_eval.held_out(GoalEvalConfig(goals=3, seed=5)) == [HELD_OUT + i for i in (5, 6, 7)]
+def test_no_held_out_seed_was_recorded(tmp_path):
+    config = GoalEvalConfig(goals=3, seed=5)
+    assert goal_eval.held_out(config, frozenset()) == [HELD_OUT + i for i in (5, 6, 7)]
+    episodes = [{"seed": HELD_OUT + 6}, {"seed": 1}]
+    (tmp_path / "data.json").write_text(json.dumps({"episodes": episodes}))
+    recorded = goal_eval.recorded_seeds(SimpleNamespace(data_info={"path": str(tmp_path)}))
+    assert goal_eval.held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 8)]
+    elsewhere = SimpleNamespace(data_info={"path": str(tmp_path / "gone")})
+    assert goal_eval.recorded_seeds(elsewhere) == frozenset()
 
 
 def test_distances_are_shares_of_that_of_two_random_embeddings():
@@ -104,9 +112,9 @@ def test_the_oracle_measures_angles_by_the_shorter_way():
     assert around < 0.01
     periods, spreads = goal_oracle._geometry(make_spec("two-room"))
     np.testing.assert_array_equal(periods, 0)
-    goals = jnp.array([[1.0, 0.0], [0.0, 0.0]]) * jnp.asarray(spreads, jnp.float32)
-    at = at._replace(achieved=goals[1])
-    assert goal_oracle._distance(periods, spreads, None, at, goals[0]) == pytest.approx(0.25)
+    at = at._replace(achieved=jnp.zeros(2))
+    goal = jnp.array([spreads[0], 0.0], jnp.float32)
+    assert goal_oracle._distance(periods, spreads, None, at, goal) == pytest.approx(0.25)
 
 
 def test_the_oracle_reaches_goals_in_its_room():
