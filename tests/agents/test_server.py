@@ -64,11 +64,10 @@ def expected(tiny_run):
 
 @pytest.fixture(scope="module")
 def served(controller, expected):
-    """Everything else that compiles has been: what the server compiles is counted."""
+    """What `expected` compiles has been compiled: `test_pages` counts what the server does."""
     settings = {"clients": 2, "seed": 3, "max_bad": 4, "max_bytes": 4096, "window_ms": 100.0}
     with serving(controller, **settings) as found:
         yield found
-    assert found[0].compilations.count == 0, "everything was compiled before the first client"
     assert found[0].telemetry.total("errors") == 0
 
 
