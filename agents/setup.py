@@ -40,7 +40,7 @@ def fused_wanted(config: TrainConfig) -> bool:
     """Whether the cycle runs as one program.
 
     `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
-    loop, which was measured as fast or faster but for miniature models (docs/scaling.md).
+    loop, over which no dependable gain was measured on a CPU (docs/scaling.md).
     """
     return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 
@@ -72,13 +72,14 @@ def updates_due(env_steps: Any, utd: float) -> Any:
     return whole * rate.numerator + rest * rate.numerator // rate.denominator
 
 
-def check_memory(config: TrainConfig, spec: EnvSpec) -> None:
+def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1) -> None:
     """Raise ConfigError when the replay could not be held in this machine's memory."""
     width = spec.obs_dim + spec.action_dim + FLAGS
-    needed = 4 * config.replay_capacity * width
+    needed = 4 * config.replay_capacity * width * members
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory // 2:
+        many = f" for {members} members" if members > 1 else ""
         raise ConfigError(
-            f"replay_capacity {config.replay_capacity} needs {needed / 2**30:.1f} GiB, this "
+            f"replay_capacity {config.replay_capacity}{many} needs {needed / 2**30:.1f} GiB, this "
             f"machine has {memory / 2**30:.1f} GiB: ask for at most half of it"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from agents import compiling
 from agents.config import TrainConfig, digest
+from agents.driver import Episode
 from agents.evaluate import in_training
 from agents.persist import Saver
 from agents.progress import TrainProgress
@@ -19,7 +20,7 @@ LOG_EVERY = 1_000  # decisions between rows of metrics
 FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes", "loop")
 
 
-class _Session:
+class Session:
     """One process's share of a run: its clock, its log and its saves."""
 
     def __init__(
@@ -33,7 +34,16 @@ class _Session:
         self.saved_at = self.logged_at = self.evaluated_at = 0
         self.logged_updates, self.logged_time = 0, time.perf_counter()
 
-    def restore(self) -> None:
+    def open(self) -> None:
+        """Begin or resume. Raises ConfigError when the run has other settings."""
+        config, run = self.config, self.run
+        record = asdict(config) | {"env": self.trainer.spec.to_json(), "digest": digest(config)}
+        ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
+        run.ensure_config(record, ignore=ignore, defaults=asdict(TrainConfig()))
+        self._restore()
+        run.write_json(run.config.name, record)
+
+    def _restore(self) -> None:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
         wall = self.saver.restore(self.trainer)
         if wall is None:
@@ -66,12 +76,20 @@ class _Session:
 
     def advance(self) -> None:
         """One cycle, or several up to where something is due; and what is due then."""
-        ended = self.trainer.advance(self._next_due())
-        counters = self.trainer.counters
+        ended = self.trainer.advance(self.next_due())
         for steps, episode in ended:
-            values = {"return": episode.ret, "length": episode.length, "invalid": episode.invalid}
-            self.row("episode", steps, **values)
-            self.bar.update(steps, **{"return": episode.ret})
+            self.note(steps, episode)
+        self.do_due()
+
+    def note(self, steps: int, episode: Episode) -> None:
+        """The row of an episode that ended at `steps`."""
+        values = {"return": episode.ret, "length": episode.length, "invalid": episode.invalid}
+        self.row("episode", steps, **values)
+        self.bar.update(steps, **{"return": episode.ret})
+
+    def do_due(self) -> None:
+        """Log, evaluate and save where it is time."""
+        counters = self.trainer.counters
         if counters.env_steps - self.logged_at >= LOG_EVERY:
             self.logged_at += LOG_EVERY
             self.log()
@@ -83,7 +101,7 @@ class _Session:
         if counters.env_steps - self.saved_at >= self.config.save_every:
             self.save()
 
-    def _next_due(self) -> int:
+    def next_due(self) -> int:
         """The env_steps at which the host has something to do."""
         config = self.config
         due = [config.env_steps, self.logged_at + LOG_EVERY, self.saved_at + config.save_every]
@@ -119,19 +137,15 @@ def train(
     run = RunDir.create(config.resolved_run_dir)
     with run, compiling.counted() as compiled:
         trainer = Trainer(config)
-        record = asdict(config) | {"env": trainer.spec.to_json(), "digest": digest(config)}
-        ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
-        run.ensure_config(record, ignore=ignore, defaults=asdict(TrainConfig()))
         with TrainProgress(config.env_steps, console, quiet=json_mode) as bar:
-            session = _Session(config, run, trainer, bar, began)
+            session = Session(config, run, trainer, bar, began)
             session.compiled = compiled
-            session.restore()
-            run.write_json(run.config.name, record)
+            session.open()
             _run_to_end(session)
             return finish(config, run, trainer, session.clock, bar)
 
 
-def _run_to_end(session: _Session) -> None:
+def _run_to_end(session: Session) -> None:
     config, counters = session.config, lambda: session.trainer.counters
     with StopSignal() as stop:
         while counters().env_steps < config.env_steps:

@@ -92,7 +92,7 @@ class Trainer:
             return [(self.counters.env_steps, e) for c in cycles for e in c.episodes]
         ended = []
         for cycle in self.fused.advance(self, limit):
-            self._count(cycle)
+            self.count(cycle)
             ended += [(self.counters.env_steps, episode) for episode in cycle.episodes]
         return ended
 
@@ -117,7 +117,7 @@ class Trainer:
             actions = np.asarray(planned)
         cycle = self.driver.step(actions)
         self.replay = self.learning.add(self.replay, jnp.asarray(cycle.rows))
-        self._count(cycle)
+        self.count(cycle)
         return cycle
 
     def _learn(self) -> None:
@@ -128,7 +128,8 @@ class Trainer:
             self.state, self.metrics = self.learning.learn(self.state, self.replay, key)
             self.counters.updates += self.learning.updates
 
-    def _count(self, cycle: Cycle) -> None:
+    def count(self, cycle: Cycle) -> None:
+        """Bring the counters up to date with a cycle."""
         invalid = sum(e.invalid for e in cycle.episodes)
         self.counters = replace(
             self.counters,

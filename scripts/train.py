@@ -1,5 +1,6 @@
 """`latentmpc train ENV`: learn a world model on a task, evaluate it, write a run directory."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -8,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from agents.config import TrainConfig, preset_config
+from agents.population_config import members
 from scripts.flags import parse
 
 
@@ -20,16 +22,30 @@ class TrainFlags(TrainConfig):
 
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = "cartpole-swingup"
     """Task to learn (`latentmpc tasks` lists them)."""
+    seeds: int = 1
+    """Trainings in one program, seeds --seed, --seed + 1, ...; each in RUN_DIR/seed-N."""
+    vary: Annotated[str, tyro.conf.arg(metavar="'NAME=V1,V2 ...'")] = ""
+    """Learner settings that members differ in, as in learner.learning_rate=1e-3,3e-4."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys (`[model]` and so on as tables)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the result, and nothing else, as JSON on standard output."""
 
+    @property
+    def base(self) -> TrainConfig:
+        """The settings alone."""
+        return TrainConfig(
+            **{field.name: getattr(self, field.name) for field in fields(TrainConfig)}
+        )
+
+    @property
+    def many(self) -> bool:
+        """Whether more than one training is asked for."""
+        return self.seeds != 1 or bool(self.vary)
+
     def config_of(self) -> TrainConfig:
-        """The settings alone, with the run directory filled in."""
-        values = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
-        config = TrainConfig(**values)
-        return replace(config, run_dir=config.resolved_run_dir)
+        """The settings of one training, with the run directory filled in."""
+        return replace(self.base, run_dir=self.base.resolved_run_dir)
 
 
 def parse_train(argv: Sequence[str]) -> TrainFlags:
@@ -53,13 +69,20 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task
 
+    runs = members(flags.base, flags.seeds, flags.vary) if flags.many else []
     with stdout_to_stderr(flags.json):
         require_task(config.env_id)
-        from agents.train import train
+        told = {"console": stderr_console(), "json_mode": flags.json, "began": began}
+        if runs:
+            from agents.population_train import train_population
 
-        result = train(config, console=stderr_console(), json_mode=flags.json, began=began)
+            result, where = train_population(runs, **told), os.path.dirname(runs[0].run_dir)
+        else:
+            from agents.train import train
+
+            result, where = train(config, **told), config.run_dir
     if flags.json:
         print_json(result)
     else:
-        print_table(summary(f"{config.env_id}: {config.run_dir}", result))
+        print_table(summary(f"{config.env_id}: {where}", result))
     return 0

@@ -1,0 +1,170 @@
+"""Several trainings of one task in one program: other seeds, other settings of the learner.
+
+Every member is an ordinary `Trainer` with simulators, counters and random streams of its own; what
+is computed on the device is stacked along a leading axis M and vmapped. A member learns what it
+would learn alone, to the rounding of batched products.
+"""
+
+import copy
+import inspect
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import replay as replay_lib
+from agents import setup
+from agents.compiling import cpu_options
+from agents.driver import Cycle
+from agents.fused import ACT, LEARN, stream
+from agents.learning import make_learning
+from agents.population_config import VARIABLE
+from agents.trainer import Trainer
+from wm.tdmpc import Networks
+
+Array = jax.Array
+
+
+def with_learner(net: Networks, values: dict[str, Array]) -> Networks:
+    """`net` whose learner has traced values for some of VARIABLE (they were checked before)."""
+    learner = copy.copy(net.learner)
+    for name, value in values.items():
+        object.__setattr__(learner, name, value)
+    return net._replace(learner=learner)
+
+
+class Population:
+    """Advances M trainers together; `member(m)` brings one of them up to date."""
+
+    def __init__(self, trainers: list[Trainer]):
+        """Take over the state of `trainers`, which differ in seed and VARIABLE settings alone."""
+        self.trainers = trainers
+        lead = trainers[0]
+        for other in trainers[1:]:  # one compilation serves every member's evaluation
+            other.eval_agents = lead.eval_agents
+        self.updates = lead.learning.updates
+        self.values = _varied(trainers)
+        self._keys = jnp.stack([t.key for t in trainers])
+        self._compile(lead)
+        self.state = _stack([t.state for t in trainers])
+        self.carry = _stack([t.carry for t in trainers])
+        self.replay = _stack([t.replay for t in trainers])
+        for m in range(len(trainers)):
+            self.release(m)
+        self.metrics: list[Any] = [t.metrics for t in trainers]
+        self.plan_info: Any = None
+
+    def _compile(self, lead: Trainer) -> None:
+        act, net, count = inspect.unwrap(lead.agent.act), lead.net, self.updates
+
+        def act_all(params, carry, obs, is_first, keys, cycles, acting):
+            drawn = jax.vmap(lambda key, n: stream(key, ACT, n))(keys, cycles)
+            actions, moved, info = jax.vmap(act)(params, carry, obs, is_first, drawn)
+            return actions, _where(acting, moved, carry), info
+
+        def learn_one(values, state, replay, key):
+            learning = make_learning(with_learner(net, values), count)
+            return inspect.unwrap(learning.learn)(state, replay, key)
+
+        def learn_all(values, state, replay, keys, done, ready):
+            drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
+            learned, metrics = jax.vmap(learn_one)(values, state, replay, drawn)
+            return _where(ready, learned, state), metrics
+
+        self._act = jax.jit(act_all, compiler_options=cpu_options())
+        self._learn = jax.jit(learn_all, compiler_options=cpu_options(many_reductions=True))
+        self._add = jax.jit(jax.vmap(replay_lib.add), donate_argnums=0)
+        self._take = jax.jit(lambda tree, m: jax.tree.map(lambda x: x[m], tree))
+
+    def cycle(self, live: np.ndarray) -> list[Cycle | None]:
+        """One cycle of the members that are `live` [M]; None for the others, which stay as is."""
+        steps = np.array([t.counters.env_steps for t in self.trainers])
+        acting = live & (steps >= np.array([t.seed_steps for t in self.trainers]))
+        planned = self._decide(acting) if acting.any() else None
+        cycles: list[Cycle | None] = []
+        for m, trainer in enumerate(self.trainers):
+            if not live[m]:
+                cycles.append(None)
+            elif acting[m]:
+                cycles.append(trainer.driver.step(planned[m]))
+            else:
+                drawn = trainer.driver.random_actions(trainer.counters.cycles)
+                cycles.append(trainer.driver.step(drawn))
+        self._store(cycles)
+        return cycles
+
+    def _decide(self, acting: np.ndarray) -> Any:
+        """Actions [M, E, A]; the updates that are due run meanwhile."""
+        drivers = [t.driver for t in self.trainers]
+        obs = jnp.asarray(np.stack([d.obs for d in drivers]), jnp.float32)
+        first = jnp.asarray(np.stack([d.is_first for d in drivers]))
+        cycles = jnp.asarray([t.counters.cycles for t in self.trainers])
+        params = self.state.params
+        planned, self.carry, self.plan_info = self._act(
+            params, self.carry, obs, first, self._keys, cycles, acting
+        )
+        self._update(acting)
+        return np.asarray(planned)
+
+    def _update(self, acting: np.ndarray) -> None:
+        """Dispatch the updates that acting members are due."""
+        while True:
+            counters = [t.counters for t in self.trainers]
+            due = [
+                setup.updates_due(t.counters.env_steps, t.config.utd) - t.counters.updates
+                for t in self.trainers
+            ]
+            ready = acting & (np.array(due) >= self.updates)
+            if not ready.any():
+                return
+            done = jnp.asarray([c.updates for c in counters])
+            self.state, metrics = self._learn(
+                self.values, self.state, self.replay, self._keys, done, ready
+            )
+            for m in np.flatnonzero(ready):
+                counters[m].updates += self.updates
+                self.metrics[m] = metrics
+
+    def _store(self, cycles: list[Cycle | None]) -> None:
+        """Append the rows; a member that does not go on gets zeros, after its state was taken."""
+        shape = next(c.rows.shape for c in cycles if c is not None)
+        rows = [np.zeros(shape, np.float32) if c is None else c.rows for c in cycles]
+        self.replay = self._add(self.replay, jnp.asarray(np.stack(rows)))
+        for trainer, cycle in zip(self.trainers, cycles, strict=True):
+            if cycle is not None:
+                trainer.count(cycle)
+
+    def member(self, m: int) -> Trainer:
+        """Trainer `m` with the state it has now, to save, evaluate or report."""
+        trainer = self.trainers[m]
+        stacked = (self.state, self.carry, self.replay, self.metrics[m], self.plan_info)
+        taken = self._take(stacked, m)
+        trainer.state, trainer.carry, trainer.replay, trainer.metrics, trainer.plan_info = taken
+        return trainer
+
+    def release(self, m: int) -> None:
+        """Give back a trainer's own copy of its replay, which is held here."""
+        replay = self.trainers[m].replay
+        self.trainers[m].replay = replay._replace(rows=replay.rows[:0])
+
+
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _where(chosen: Array, new: Any, old: Any) -> Any:
+    """Leaves [M, ...] of `new` for the members `chosen` [M], else of `old`."""
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(jnp.reshape(chosen, (-1, *[1] * (a.ndim - 1))), a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _varied(trainers: list[Trainer]) -> dict[str, Array]:
+    """The settings in which members differ, name to values [M]."""
+    read = partial(map, lambda t: t.net.learner)
+    values = {name: [getattr(c, name) for c in read(trainers)] for name in VARIABLE}
+    return {k: jnp.asarray(v, jnp.float32) for k, v in values.items() if len(set(v)) > 1}

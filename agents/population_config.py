@@ -1,0 +1,72 @@
+"""Which members a population has, from a seed count and settings to vary. Imports no jax."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+from agents.config import ConfigError, TrainConfig, check_seed
+from agents.grid import parse_grid
+
+MOST_MEMBERS = 256
+VARIABLE = (
+    "learning_rate",
+    "encoder_lr_scale",
+    "reward_coef",
+    "value_coef",
+    "termination_coef",
+    "target_rate",
+    "average_rate",
+    "td_lambda",
+    "entropy_coef",
+)
+"""Settings of the learner that enter its arithmetic alone: members may differ in them."""
+
+
+def members(config: TrainConfig, seeds: int, vary: str) -> list[TrainConfig]:
+    """Settings of every member, each with a run directory of its own inside the given one.
+
+    Seeds count from `config.seed`; `vary` is NAME=V1,V2 ... over learner settings. Raises
+    ConfigError.
+    """
+    if not 1 <= seeds <= MOST_MEMBERS:
+        raise ConfigError(f"seeds must lie in [1, {MOST_MEMBERS}], got {seeds}")
+    check_seed(config.seed + seeds - 1)
+    if config.loop == "fused" or config.backend not in ("auto", "native"):
+        raise ConfigError(
+            "a population runs in the host loop over native simulators: leave out "
+            f"--loop {config.loop} --backend {config.backend}, or --seeds and --vary"
+        )
+    axes = _axes(vary)
+    root = Path(config.run_dir or f"runs/{config.env_id.replace('/', '-')}-population")
+    found = []
+    for values in itertools.product(*axes.values()):
+        asked = dict(zip(axes, values, strict=True))
+        for seed in range(config.seed, config.seed + seeds):
+            name = ".".join([f"seed-{seed}", *(f"{k}={v:g}" for k, v in asked.items())])
+            found.append(_member(config, seed, asked, str(root / name)))
+    if len(found) > MOST_MEMBERS:
+        raise ConfigError(f"{len(found)} members are too many: at most {MOST_MEMBERS}")
+    return found
+
+
+def _axes(vary: str) -> dict[str, list[float]]:
+    """Learner setting to its values. Raises ConfigError naming one that cannot vary."""
+    axes: dict[str, list[float]] = {}
+    for name, values in (parse_grid(vary) if vary else {}).items():
+        field = name.removeprefix("learner.")
+        if field not in VARIABLE or not name.startswith("learner."):
+            allowed = ", ".join(f"learner.{f}" for f in VARIABLE)
+            raise ConfigError(
+                f"{name} cannot vary inside one program: expected {allowed} (sweep trains one "
+                "program for each setting)"
+            )
+        axes[field] = [float(v) for v in values]
+    return axes
+
+
+def _member(config: TrainConfig, seed: int, asked: dict[str, float], path: str) -> TrainConfig:
+    try:
+        learner = replace(config.learner, **asked)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return replace(config, seed=seed, learner=learner, run_dir=path)
