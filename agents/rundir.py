@@ -160,7 +160,8 @@ class RunDir:
         if not self.config.exists():
             self.write_json(self.config.name, config)
             return False
-        stored = _flat(plain(defaults or {})) | _flat(self.read_json(self.config.name))
+        stored = _flat(plain(defaults)) if defaults else {}
+        stored |= _flat(self.read_json(self.config.name))
         asked = _flat(plain(config))
         for name in (*asked, *stored):
             if any(f"{name}.".startswith(f"{skipped}.") for skipped in ignore):
