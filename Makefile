@@ -25,7 +25,7 @@ DEMO_SEED ?= 0
 LOCK_FLAGS ?=
 TESTS ?= tests
 
-.PHONY: help setup setup-dev demo test test-slow check format bench lock build clean
+.PHONY: help setup setup-dev demo test test-slow soak check format bench lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,10 @@ test: setup-dev ## Run the tests (TESTS=tests/wm for some of them)
 
 test-slow: setup-dev ## Run the tests marked slow
 	@$(BIN)/python -m pytest -q -m slow --timeout 1800 $(TESTS)
+
+SOAKS := safety controller mutations frames transport realtime
+soak: setup-dev ## Run the long trials of safety, bundles, serving and real time at full count
+	@for name in $(SOAKS); do $(BIN)/python -m scripts.soak $$name; done
 
 check: setup-dev ## Lint, format check, types
 	@$(BIN)/ruff check .

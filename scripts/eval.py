@@ -59,6 +59,11 @@ def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:
         for token in argv
     ]
     flags = parse("eval", GoalEvalFlags, GoalEvalConfig, renamed, positional="path")
+    if not is_pretrained(flags.path):
+        raise ConfigError(
+            f"{flags.path or 'which run?'}: goals are for a run of `latentmpc pretrain`, as in "
+            "latentmpc eval runs/ID --goals 200"
+        )
     goal_planner(flags.planner, guided=True)
     flags.objective.apply(GUIDED)
     return flags
@@ -88,9 +93,19 @@ def _check_overrides(flags: EvalFlags) -> None:
     flags.planner.apply(planner)
 
 
+def _means_goals(argv: Sequence[str]) -> bool:
+    """Whether a command line is about a pretrain run: its path is one, or a flag says so."""
+    alone = {f.name for f in fields(GoalEvalConfig)} - {f.name for f in fields(EvalConfig)}
+    flags = {
+        t[2:].partition("=")[0].partition(".")[0].replace("-", "_") for t in argv if t[:2] == "--"
+    }
+    paths = [token for token in argv if not token.startswith("-")]
+    return bool(flags & alone) or any(map(is_pretrained, paths))
+
+
 def main(argv: Sequence[str]) -> int:
     """Evaluate; 0 when the result is complete."""
-    if any(is_pretrained(token) for token in argv if not token.startswith("-")):
+    if _means_goals(argv):
         return _main_goals(argv)
     flags = parse_eval(argv)
 
