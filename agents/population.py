@@ -7,7 +7,6 @@ would learn alone, to the rounding of batched products.
 
 import copy
 import inspect
-from functools import partial
 from typing import Any
 
 import jax
@@ -87,7 +86,7 @@ class Population:
         for m, trainer in enumerate(self.trainers):
             if not live[m]:
                 cycles.append(None)
-            elif acting[m]:
+            elif planned is not None and acting[m]:
                 cycles.append(trainer.driver.step(planned[m]))
             else:
                 drawn = trainer.driver.random_actions(trainer.counters.cycles)
@@ -165,6 +164,5 @@ def _where(chosen: Array, new: Any, old: Any) -> Any:
 
 def _varied(trainers: list[Trainer]) -> dict[str, Array]:
     """The settings in which members differ, name to values [M]."""
-    read = partial(map, lambda t: t.net.learner)
-    values = {name: [getattr(c, name) for c in read(trainers)] for name in VARIABLE}
+    values = {name: [getattr(t.net.learner, name) for t in trainers] for name in VARIABLE}
     return {k: jnp.asarray(v, jnp.float32) for k, v in values.items() if len(set(v)) > 1}

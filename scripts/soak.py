@@ -26,7 +26,7 @@ SOAKS = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="soak", description=__doc__.partition("\n")[0])
+    made = argparse.ArgumentParser(prog="soak", description="Long trials of promises.")
     names = "; ".join(f"{name}: {about}" for name, (_, _, _, about) in SOAKS.items())
     made.add_argument("name", choices=SOAKS, help=names)
     made.add_argument("--count", type=int, default=0, help="how many; 0 takes the usual number")

@@ -67,5 +67,6 @@ def test_cameras_do_not_disturb_one_another():
         env.render(0, size, size)  # closes the camera before
         np.testing.assert_array_equal(env.goal_view(picture=(64, 64)).pictures, expected)
     np.testing.assert_array_equal(picture_or_reason(env), first)
+    assert expected is not None
     assert abs(expected[0].astype(int) - env.render(0, 64, 64)).max() > 100, "the goal is elsewhere"
     env.close()
