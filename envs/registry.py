@@ -4,6 +4,7 @@ cartpole-swingup               a native batch, or the dm_control adapter where t
 dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
 ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
+multi:a,b,c                    several of them behind one spec, for one model of all (envs.multi)
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from envs.native import make_native, native_spec
 from envs.physics import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.task_list import PREFIX as MULTI
 from envs.tasks import TASKS, TaskDef
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
@@ -70,6 +72,10 @@ def make_vec(
         repeat = action_repeat or DMC_REPEAT
         env = make_native(name, num_envs, repeat, num_threads, seed, shifts)
         return _disturbed(env, shifts, seed)
+    if kind == "multi":
+        from envs.multi import make_multi
+
+        return make_multi(name, num_envs, action_repeat, num_threads, seed, shifts)
     physical = [str(s) for s in shifts if s.physical]
     if physical:
         raise EnvError(
@@ -107,6 +113,10 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
     kind, name = resolve(env_id)
     if kind == "native":
         return native_spec(name, action_repeat or DMC_REPEAT)
+    if kind == "multi":
+        from envs.multi import multi_spec
+
+        return multi_spec(name, action_repeat)
     if kind == "dmc":
         from envs.dmc import dmc_spec
 
@@ -128,10 +138,15 @@ def _plain(env_id: str) -> str:
 
 
 def resolve(env_id: str) -> tuple[str, str]:
-    """(kind, name) of an id; kind is native, dmc, ogbench or gym. Raises UnknownTaskError."""
+    """(kind, name) of an id; kind is native, multi, dmc, ogbench or gym.
+
+    Raises UnknownTaskError.
+    """
     name = _plain(env_id)
     if name in TASKS:
         return "native", name
+    if name.startswith(MULTI):
+        return "multi", name
     if name.startswith(OGBENCH):
         from envs.ogbench import checked_name
 
