@@ -57,6 +57,8 @@ class TrainConfig:
     """Simulators that train: native (MuJoCo's threads), mjx or mjx-warp (on jax's device)."""
     loop: LoopKind = "auto"
     """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
+    randomize: str = ""
+    """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
     model: ModelConfig = field(default_factory=ModelConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from agents.config import ConfigError, TrainConfig
+from agents.randomize import draw
 from agents.replay import FLAGS
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
@@ -23,7 +24,13 @@ def make_simulators(config: TrainConfig) -> Any:
     for by name. Raises ConfigError, UnknownTaskError or EnvError.
     """
     if config.backend in ("auto", "native"):
-        return make_vec(config.env_id, config.num_envs, action_repeat=config.action_repeat)
+        shifts = draw(config.randomize, config.num_envs, config.seed)
+        repeat = config.action_repeat
+        return make_vec(config.env_id, config.num_envs, action_repeat=repeat, shift=shifts)
+    if config.randomize:
+        raise ConfigError(
+            f"--randomize changes native simulators alone: leave out --backend {config.backend}"
+        )
     kind, name = resolve(config.env_id)
     if kind != "native":
         raise ConfigError(

@@ -66,9 +66,12 @@ def main(argv: Sequence[str]) -> int:
     flags = parse_train(argv)
     config = flags.config_of()
 
+    from agents.randomize import parse_ranges
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task
 
+    if flags.randomize:
+        parse_ranges(flags.randomize)
     runs = members(flags.base, flags.seeds, flags.vary) if flags.many else []
     with stdout_to_stderr(flags.json):
         require_task(config.env_id)
