@@ -57,6 +57,8 @@ class TrainConfig:
     """Simulators that train: native (MuJoCo's threads), mjx or mjx-warp (on jax's device)."""
     loop: LoopKind = "auto"
     """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
+    devices: int = 1
+    """Devices that plan and learn, each for its share of the simulators and of the batch."""
     randomize: str = ""
     """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -70,7 +72,14 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
-        for name in ("env_steps", "num_envs", "save_every", "eval_episodes", "replay_capacity"):
+        for name in (
+            "env_steps",
+            "num_envs",
+            "save_every",
+            "eval_episodes",
+            "replay_capacity",
+            "devices",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("action_repeat", "seed_steps", "eval_every", "utd"):
@@ -84,6 +93,7 @@ class TrainConfig:
                 f"replay_capacity must be at least {least} (num_envs x (learner.horizon + 2)), "
                 f"got {self.replay_capacity}"
             )
+        _check_shares(self)
         if not self.env_id:
             raise ConfigError("env_id must not be empty (`latentmpc tasks` lists the tasks)")
 
@@ -155,6 +165,23 @@ def check_seed(seed: int) -> None:
         raise ConfigError(f"seed must lie in [0, 2**31), got {seed}")
 
 
+def _check_shares(config: TrainConfig) -> None:
+    """Raise ConfigError unless every device gets the same share of everything."""
+    if config.devices == 1:
+        return
+    shared = {"num-envs": config.num_envs, "learner.batch-size": config.learner.batch_size}
+    for flag, size in shared.items():
+        if size % config.devices:
+            raise ConfigError(
+                f"--devices {config.devices} does not divide --{flag} {size}: give a multiple of "
+                f"{config.devices}, or other --devices"
+            )
+    if config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx")):
+        raise ConfigError(
+            f"--devices {config.devices} needs the host loop: add --loop host, or leave --devices"
+        )
+
+
 def _check_preset(preset: str) -> None:
     if preset not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
@@ -176,5 +203,6 @@ def preset_config(preset: str, **changes: Any) -> TrainConfig:
 
 def digest(config: TrainConfig) -> str:
     """SHA-256 of the settings that decide the result (not of where it is written)."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run_dir", "video", "loop")}
+    ignored = ("run_dir", "video", "loop", "devices")
+    settings = {k: v for k, v in asdict(config).items() if k not in ignored}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -171,7 +171,7 @@ def measure_latency(
 
 def in_training(trainer: "Trainer") -> dict[str, Any]:
     """Returns of planner and prior on simulators apart from those that train."""
-    config, net, params = trainer.config, trainer.net, trainer.state.average
+    config, net, params = trainer.config, trainer.net, trainer.deployed
     env = make_vec(config.env_id, config.eval_episodes, action_repeat=config.action_repeat)
     seed, discount = EVAL_SEED, net.spec.discount
     planned, _ = evaluate(trainer.eval_agents["plan"], params, env, seed, discount)

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from agents import replay as replay_lib
+from agents import sharding
 from agents.compiling import cpu_options
 from agents.replay import Replay
 from wm import learner
@@ -29,10 +31,11 @@ class Learning(NamedTuple):
     updates: int
 
 
-def make_learning(net: Networks, updates: int) -> Learning:
+def make_learning(net: Networks, updates: int, mesh: Mesh | None = None) -> Learning:
     """Functions that do `updates` updates a call, each on a fresh sample.
 
-    `learn` leaves its inputs alone: the agent may plan on the old parameters meanwhile.
+    `learn` leaves its inputs alone: the agent may plan on the old parameters meanwhile. On a mesh
+    every device has its share of the batch.
     """
     cfg = net.learner
 
@@ -42,10 +45,11 @@ def make_learning(net: Networks, updates: int) -> Learning:
             batch = replay_lib.sample(
                 replay, key_sample, cfg.batch_size, cfg.horizon, net.spec.obs_dim
             )
-            return learner.update(net, state, batch, key_update)
+            return learner.update(net, state, sharding.split(mesh, batch), key_update)
 
         state, metrics = jax.lax.scan(once, state, jax.random.split(key, updates))
         return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
 
-    fast_learn = jax.jit(learn, compiler_options=cpu_options(many_reductions=True))
-    return Learning(jax.jit(replay_lib.add, donate_argnums=0), fast_learn, updates)
+    whole = sharding.whole(mesh)
+    fast_learn = jax.jit(learn, compiler_options=cpu_options(many_reductions=True), **whole)
+    return Learning(jax.jit(replay_lib.add, donate_argnums=0, **whole), fast_learn, updates)

@@ -34,7 +34,7 @@ def finish(
     """
     trained = clock()
     bar.message("evaluating")
-    net, params = trainer.net, trainer.state.average
+    net, params = trainer.net, trainer.deployed
     spec, episodes = trainer.spec, config.eval_episodes
     agents = trainer.eval_agents | {"random": floor_agent(spec.action_dim, "random")}
     env = make_vec(config.env_id, episodes, action_repeat=config.action_repeat)

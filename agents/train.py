@@ -17,7 +17,7 @@ from agents.stopping import StopSignal
 from agents.trainer import Trainer
 
 LOG_EVERY = 1_000  # decisions between rows of metrics
-FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes", "loop")
+FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes", "loop", "devices")
 
 
 class Session:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import replay as replay_lib
-from agents import setup
+from agents import setup, sharding
 from agents.config import TrainConfig
 from agents.driver import Cycle, Driver, Episode, jax_inputs
 from agents.fused import ACT, INIT, LEARN, FusedLoop, stream
@@ -53,12 +53,14 @@ class Trainer:
         self.spec = env.env_spec
         self.net = setup.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
-        self.agent = make_agent(self.net, config.planner, explore=True)
+        self.mesh = sharding.make_mesh(config)
+        agent = make_agent(self.net, config.planner, explore=True)
+        self.agent = sharding.over_devices(agent, self.mesh)
         self.eval_agents = {
             "plan": make_agent(self.net, config.planner),
             "prior": make_agent(self.net, config.planner, mode="prior"),
         }
-        self.learning = make_learning(self.net, setup.updates_per_call(config))
+        self.learning = make_learning(self.net, setup.updates_per_call(config), self.mesh)
         self.seed_steps = setup.seed_steps(config, self.spec)
         self.driver = Driver(env, config.seed)
         self.carry = self.agent.init_carry(config.num_envs)
@@ -80,6 +82,11 @@ class Trainer:
     def num_params(self) -> int:
         """Parameters that are learned."""
         return sum(x.size for x in jax.tree.leaves(self.state.params))
+
+    @property
+    def deployed(self) -> Any:
+        """The parameters that are evaluated, on one device."""
+        return sharding.on_one(self.mesh, self.state.average)
 
     def advance(self, limit: int) -> list[tuple[int, Episode]]:
         """Go on towards `limit` env_steps: a cycle, or in the fused loop as many as a call does.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import TrainConfig, preset_config
+from agents.config import ConfigError, TrainConfig, preset_config
 from agents.population_config import members
 from scripts.flags import parse
 
@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task
 
+    if flags.many and flags.devices > 1:
+        raise ConfigError("--devices splits one training: leave out --seeds and --vary")
     if flags.randomize:
         parse_ranges(flags.randomize)
     runs = members(flags.base, flags.seeds, flags.vary) if flags.many else []
