@@ -27,7 +27,7 @@ class TrainConfig:
     """Settings of one training run."""
 
     env_id: str = "cartpole-swingup"
-    """Task to learn (`latentmpc tasks` lists them)."""
+    """Task to learn (`latentmpc tasks` lists them), or several for one model: multi:A,B,C."""
     run_dir: str = ""
     """Where the run lives; the same command resumes it. Default: runs/ENV-seed."""
     preset: str = "tiny"
@@ -100,7 +100,8 @@ class TrainConfig:
     @property
     def resolved_run_dir(self) -> str:
         """`run_dir`, or runs/ENV-seed where it was not given."""
-        return self.run_dir or f"runs/{self.env_id.replace('/', '-')}-{self.seed}"
+        name = self.env_id.replace("/", "-").replace(",", "+")
+        return self.run_dir or f"runs/{name}-{self.seed}"
 
 
 class _Overrides:
@@ -147,7 +148,9 @@ class EvalConfig:
     mode: Mode = "plan"
     """plan: the planner; prior: the learned prior alone; random and zero: the floors."""
     env_id: str = ""
-    """Evaluate on this task instead of the run's; its spec must match the checkpoint's."""
+    """Evaluate on this task instead of the run's; its spec must match the checkpoint's.
+
+    For a run of several tasks: one of them."""
     out: str = ""
     """Directory for result.json and eval.json; nothing is written when empty."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)

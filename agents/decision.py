@@ -54,7 +54,7 @@ Decide = Callable[[Any, Memory, Any, Any, Any], tuple[Decision, Memory]]
 def init_memory(net: Networks, config: PlannerConfig, seed: int) -> Memory:
     """The memory before the first decision, in numpy."""
     plan = jax.tree.map(np.asarray, planners.init(config, net.spec.action_dim))
-    latent = np.zeros(net.config.latent_dim, np.float32)
+    latent = np.zeros(net.latent_size, np.float32)
     numbers = (np.int32(0), np.uint32(seed), np.uint32(0))
     return Memory(plan, latent, *numbers)  # pyright: ignore[reportArgumentType]
 

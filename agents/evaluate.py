@@ -11,8 +11,9 @@ import numpy as np
 
 from agents import stats
 from agents.config import ConfigError, EvalConfig
-from agents.load import check_spec, load
+from agents.load import Trained, check_spec, load
 from agents.mpc import Agent, agent_for
+from agents.multitask import View, pooled, views
 from agents.rundir import RunDir
 from agents.setup import EVAL_SEED
 from agents.versions import installed
@@ -172,17 +173,21 @@ def measure_latency(
 def in_training(trainer: "Trainer") -> dict[str, Any]:
     """Returns of planner and prior on simulators apart from those that train."""
     config, net, params = trainer.config, trainer.net, trainer.deployed
-    env = make_vec(config.env_id, config.eval_episodes, action_repeat=config.action_repeat)
-    seed, discount = EVAL_SEED, net.spec.discount
-    planned, _ = evaluate(trainer.eval_agents["plan"], params, env, seed, discount)
-    prior, _ = evaluate(trainer.eval_agents["prior"], params, env, seed, discount)
-    env.close()
+    results: dict[str, dict[str, EvalResult]] = {name: {} for name in trainer.eval_agents}
+    for view in views(config.env_id, trainer.spec.action_repeat, net.spec.discount):
+        env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
+        for name, agent in trainer.eval_agents.items():
+            results[name][view.task], _ = evaluate(agent, params, env, EVAL_SEED, view.discount)
+        env.close()
+    planned, prior = (pooled(list(results[name].values())) for name in ("plan", "prior"))
     returns = np.array(planned.episode_returns)
+    each = {task: float(np.mean(r.episode_returns)) for task, r in results["plan"].items()}
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "episode_returns": planned.episode_returns,
         "prior_return_mean": float(np.mean(prior.episode_returns)),
+        **({"task_return_means": each} if len(each) > 1 else {}),
     }
 
 
@@ -193,33 +198,46 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
     """
     out = output_directory(config.out) if config.out else None
     trained = load(config.path)
-    env_id = config.env_id or trained.config.env_id
-    env = make_vec(env_id, config.episodes, action_repeat=trained.spec.action_repeat)
-    check_spec(trained, env.env_spec)
+    repeat, discount = trained.spec.action_repeat, trained.net.spec.discount
+    chosen = views(trained.config.env_id, repeat, discount, config.env_id)
     planner = config.planner.apply(trained.config.planner)
     agent = agent_for(trained.net, planner, config.mode)
-    began = time.perf_counter()
-    result, _ = evaluate(agent, trained.params, env, config.seed, trained.net.spec.discount)
-    seconds = time.perf_counter() - began
-    env.close()
-    alone = make_vec(env_id, 1, action_repeat=trained.spec.action_repeat)
-    result.plan_ms, _, _ = measure_latency(agent, trained.params, alone, config.seed, 0)
-    alone.close()
+    outcomes = {view.task: _on_task(trained, agent, view, config) for view in chosen}
+    result = pooled([own for own, _ in outcomes.values()])
+    tasks = {task: stats.summarise(own) for task, (own, _) in outcomes.items()}
     summary = {
-        "env_id": env_id,
+        "env_id": config.env_id or trained.config.env_id,
         "mode": config.mode,
         "checkpoint": str(trained.path),
         **stats.summarise(result),
+        **({"tasks": tasks} if len(tasks) > 1 else {}),
         "plan_ms": stats.percentiles(result.plan_ms),
         "seed": config.seed,
         "planner": asdict(planner),
-        "eval_wall_s": seconds,
+        "eval_wall_s": sum(seconds for _, seconds in outcomes.values()),
         "versions": installed(),
     }
     if out:
         out.write_json("result.json", summary)
         out.write_json("eval.json", result.to_json())
     return summary
+
+
+def _on_task(
+    trained: Trained, agent: Agent, view: View, config: EvalConfig
+) -> tuple[EvalResult, float]:
+    """Episodes and latencies on one task; the seconds that the episodes took."""
+    repeat = trained.spec.action_repeat
+    env = make_vec(view.env_id, config.episodes, action_repeat=repeat)
+    check_spec(trained, env.env_spec)
+    began = time.perf_counter()
+    result, _ = evaluate(agent, trained.params, env, config.seed, view.discount)
+    seconds = time.perf_counter() - began
+    env.close()
+    alone = make_vec(view.env_id, 1, action_repeat=repeat)
+    result.plan_ms, _, _ = measure_latency(agent, trained.params, alone, config.seed, 0)
+    alone.close()
+    return result, seconds
 
 
 def output_directory(path: str) -> RunDir:

@@ -10,13 +10,15 @@ from agents import stats, video
 from agents.config import TrainConfig, digest
 from agents.evaluate import EvalResult, evaluate, k_step_error, measure_latency
 from agents.mpc import Agent, floor_agent
+from agents.multitask import View, by_task, pooled, views
 from agents.progress import TrainProgress
 from agents.rundir import RunDir
 from agents.setup import EVAL_SEED
 from agents.trainer import Trainer
 from agents.versions import installed
-from envs.registry import make_vec
+from envs.registry import make_spec, make_vec
 from envs.spec import EnvSpec
+from wm.tdmpc import Networks
 
 VIDEO_EVERY = 2  # every second decision becomes a frame
 
@@ -35,24 +37,37 @@ def finish(
     trained = clock()
     bar.message("evaluating")
     net, params = trainer.net, trainer.deployed
-    spec, episodes = trainer.spec, config.eval_episodes
-    agents = trainer.eval_agents | {"random": floor_agent(spec.action_dim, "random")}
-    env = make_vec(config.env_id, episodes, action_repeat=config.action_repeat)
-    results: dict[str, EvalResult] = {}
-    for name, candidate in agents.items():
-        results[name], log = evaluate(candidate, params, env, EVAL_SEED, net.spec.discount)
-        if name == "plan":
-            results[name].k_step_error = k_step_error(net, params, log)
-    env.close()
-    results["plan"].plan_ms, frames, note = _episode_alone(config, agents["plan"], params)
+    agents = trainer.eval_agents | {"random": floor_agent(trainer.spec.action_dim, "random")}
+    chosen = views(config.env_id, trainer.spec.action_repeat, net.spec.discount)
+    each = {view.task: _on_task(config, net, params, agents, view) for view in chosen}
+    results = {name: pooled([own[name] for own in each.values()]) for name in agents}
+    alone = chosen[0].env_id
+    results["plan"].plan_ms, frames, note = _episode_alone(config, alone, agents["plan"], params)
     result = _summary(config, trainer, results) | {"train_wall_s": trained["train_s"]}
+    if len(each) > 1:
+        result["tasks"] = by_task(each)
     run.write_json("eval.json", results["plan"].to_json())
     _record(run, result, clock, note)
     run.video.unlink(missing_ok=True)  # of an earlier evaluation
     if frames:
+        spec = make_spec(chosen[0].task, config.action_repeat) if len(each) > 1 else trainer.spec
         _record(run, result, clock, _write_video(run, spec, frames))
     _report(run, bar)
     return result
+
+
+def _on_task(
+    config: TrainConfig, net: Networks, params: Any, agents: dict[str, Agent], view: View
+) -> dict[str, EvalResult]:
+    """What each agent comes to on one task."""
+    env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
+    results: dict[str, EvalResult] = {}
+    for name, candidate in agents.items():
+        results[name], log = evaluate(candidate, params, env, EVAL_SEED, view.discount)
+        if name == "plan":
+            results[name].k_step_error = k_step_error(net, params, log)
+    env.close()
+    return results
 
 
 def _record(run: RunDir, result: dict, clock: Callable[[], dict], video_note: str) -> None:
@@ -86,9 +101,11 @@ def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResul
     }
 
 
-def _episode_alone(config: TrainConfig, agent: Agent, params) -> tuple[list, list, str]:
+def _episode_alone(
+    config: TrainConfig, env_id: str, agent: Agent, params: Any
+) -> tuple[list, list, str]:
     """Latency of single decisions; pictures of that episode, or why there are none."""
-    env = make_vec(config.env_id, 1, action_repeat=config.action_repeat)
+    env = make_vec(env_id, 1, action_repeat=config.action_repeat)
     every = VIDEO_EVERY if config.video else 0
     try:
         return measure_latency(agent, params, env, EVAL_SEED, every)

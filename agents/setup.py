@@ -8,6 +8,7 @@ from typing import Any
 from agents.config import ConfigError, TrainConfig
 from agents.randomize import draw
 from agents.replay import FLAGS
+from envs.multi import num_tasks
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
 from wm import tdmpc
@@ -32,6 +33,10 @@ def make_simulators(config: TrainConfig) -> Any:
             f"--randomize changes native simulators alone: leave out --backend {config.backend}"
         )
     kind, name = resolve(config.env_id)
+    if kind == "multi":
+        raise ConfigError(
+            f"--backend {config.backend} runs one task, not several: use --backend native"
+        )
     if kind != "native":
         raise ConfigError(
             f"--backend {config.backend} runs tasks of ours alone, and {config.env_id} comes from "
@@ -55,7 +60,8 @@ def fused_wanted(config: TrainConfig) -> bool:
 def build_networks(config: TrainConfig, spec: EnvSpec) -> Networks:
     """Networks for the task; a termination head where its episodes can end early."""
     model = replace(config.model, episodic=config.model.episodic or spec.episodic)
-    task = Spec(spec.obs_dim, spec.action_dim, discount_for(spec.episode_steps))
+    discount = discount_for(spec.episode_steps)
+    task = Spec(spec.obs_dim, spec.action_dim, discount, num_tasks(spec))
     return tdmpc.build(model, config.learner, task)
 
 

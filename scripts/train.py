@@ -2,14 +2,15 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from agents.config import ConfigError, TrainConfig, preset_config
 from agents.population_config import members
+from envs.task_list import multi_id, task_names
 from scripts.flags import parse
 
 
@@ -22,6 +23,8 @@ class TrainFlags(TrainConfig):
 
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = "cartpole-swingup"
     """Task to learn (`latentmpc tasks` lists them)."""
+    tasks: Annotated[str, tyro.conf.arg(metavar="A,B,C")] = ""
+    """Learn these tasks, in place of ENV, with one model."""
     seeds: int = 1
     """Trainings in one program, seeds --seed, --seed + 1, ...; each in RUN_DIR/seed-N."""
     vary: Annotated[str, tyro.conf.arg(metavar="'NAME=V1,V2 ...'")] = ""
@@ -34,9 +37,8 @@ class TrainFlags(TrainConfig):
     @property
     def base(self) -> TrainConfig:
         """The settings alone."""
-        return TrainConfig(
-            **{field.name: getattr(self, field.name) for field in fields(TrainConfig)}
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
+        return TrainConfig(**values | ({"env_id": multi_id(self.tasks)} if self.tasks else {}))
 
     @property
     def many(self) -> bool:
@@ -56,8 +58,26 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
         TrainConfig,
         argv,
         positional="env_id",
-        base=lambda given: preset_config(given.get("preset", "tiny")),
+        base=_defaults,
     )
+
+
+def _defaults(given: Mapping[str, Any]) -> TrainConfig:
+    """What is not given: a preset's settings, and for several tasks simulators for each.
+
+    Raises ConfigError for ENV and --tasks together, TaskListError for a list that is none.
+    """
+    config = preset_config(given.get("preset", "tiny"))
+    if "tasks" not in given:
+        names = task_names(given.get("env_id", ""))
+    elif "env_id" in given:
+        raise ConfigError(
+            f"ENV ({given['env_id']}) and --tasks are both given: one task, or a list of several"
+        )
+    else:
+        names = task_names(multi_id(given["tasks"]))
+    each = -(-config.num_envs // max(1, len(names)))
+    return replace(config, num_envs=each * len(names)) if names else config
 
 
 def main(argv: Sequence[str]) -> int:

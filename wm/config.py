@@ -33,10 +33,13 @@ class ModelConfig:
     """Type of the matrix products; parameters and statistics stay float32."""
     episodic: bool = False
     """Learn a termination head and use it in planning (set from the task when training)."""
+    task_dim: int = 32
+    """Size of a task's learned embedding, in a model of several tasks (TD-MPC2: 96 for 80)."""
 
     def __post_init__(self):
         """Reject impossible sizes. Raises ValueError naming the field."""
-        for field in ("encoder_width", "mlp_width", "latent_dim", "num_heads", "simnorm_group"):
+        widths = ("encoder_width", "mlp_width", "latent_dim", "task_dim")
+        for field in (*widths, "num_heads", "simnorm_group"):
             if getattr(self, field) < 1:
                 raise ValueError(f"model.{field} must be at least 1, got {getattr(self, field)}")
         if self.num_bins < 2 or not self.bin_limit > 0:

@@ -15,6 +15,7 @@ from wm.config import LearnerConfig, ModelConfig
 from wm.layers import MLP, ensemble
 from wm.losses import two_hot
 from wm.losses.regularizers import AntiCollapse, anti_collapse
+from wm.tasks import TaskEmbedding, TaskLayout
 from wm.types import LatentModel, Params, Spec
 
 Array = jax.Array
@@ -34,28 +35,50 @@ class Networks(NamedTuple):
     config: ModelConfig
     learner: LearnerConfig
     spec: Spec
+    task: TaskEmbedding | None = None
+    """The embedding of tasks, in a model of several."""
+
+    @property
+    def layout(self) -> TaskLayout:
+        """Where observations and latents of a model of several tasks say which task it is."""
+        return TaskLayout(self.spec, self.config.latent_dim, self.config.task_dim)
+
+    @property
+    def latent_size(self) -> int:
+        """Size of what `encode` gives."""
+        return self.layout.latent_size if self.task else self.config.latent_dim
 
     # Each function below takes the parameter dict and acts on any leading axes.
 
     def encode(self, params: Params, obs: Array) -> Array:
         """Obs [..., O] -> latent [..., D]."""
-        return self._activate(_apply(self.encoder, params["encoder"], obs))
+        if self.task is None:
+            return self._activate(_apply(self.encoder, params["encoder"], obs))
+        seen, one_hot, mask, rate = self.layout.split_obs(obs)
+        tail = self.layout.tail(_apply(self.task, params["task"], one_hot), mask, rate)
+        joint = jnp.concatenate([seen, tail], -1)
+        learned = self._activate(_apply(self.encoder, params["encoder"], joint))
+        return jnp.concatenate([learned, tail], -1)
 
     def predict(self, params: Params, latent: Array, action: Array) -> Array:
         """Next latent [..., D]."""
-        joint = jnp.concatenate([latent, action], -1)
-        return self._activate(_apply(self.dynamics, params["dynamics"], joint))
+        following = self._activate(
+            _apply(self.dynamics, params["dynamics"], self._joint(latent, action))
+        )
+        if self.task is None:
+            return following
+        return jnp.concatenate([following, latent[..., self.config.latent_dim :]], -1)
 
     def reward_logits(self, params: Params, latent: Array, action: Array) -> Array:
         """Two-hot logits [..., bins] of the reward of `action` at `latent`."""
-        return _apply(self.reward, params["reward"], jnp.concatenate([latent, action], -1))
+        return _apply(self.reward, params["reward"], self._joint(latent, action))
 
     def value_logits(
         self, value_params: Params, latent: Array, action: Array, dropout_key: Array | None = None
     ) -> Array:
         """Two-hot logits [heads, ..., bins] of the return; value_params is one subtree."""
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        joint = jnp.concatenate([latent, action], -1)
+        joint = self._joint(latent, action)
         heads = jax.tree.leaves(value_params)[0].shape[0]
         return _apply(_value_heads(self.config, heads), value_params, joint, rngs=rngs)
 
@@ -68,6 +91,25 @@ class Networks(NamedTuple):
     def termination_logit(self, params: Params, latent: Array) -> Array:
         """Log-odds [...] that the episode has ended at `latent`."""
         return _apply(self.termination, params["termination"], latent)[..., 0]
+
+    def learned(self, latent: Array) -> Array:
+        """The learned part [..., latent_dim] of a latent; the rest says which task it is."""
+        return latent if self.task is None else latent[..., : self.config.latent_dim]
+
+    def action_mask(self, latent: Array) -> Array | None:
+        """[..., A] 1 for the actions that the latent's task has; None where all have all."""
+        return None if self.task is None else self.layout.action_mask(latent)
+
+    def discount(self, latent: Array) -> float | Array:
+        """The discount, [...] in a model of several tasks, each with its own."""
+        return self.spec.discount if self.task is None else self.layout.discount(latent)
+
+    def masked(self, latent: Array, action: Array) -> Array:
+        """`action` with zeros where the latent's task has none."""
+        return action if self.task is None else action * self.layout.action_mask(latent)
+
+    def _joint(self, latent: Array, action: Array) -> Array:
+        return jnp.concatenate([latent, self.masked(latent, action)], -1)
 
     def _activate(self, latent: Array) -> Array:
         return self.anti_collapse.activation(latent)
@@ -119,15 +161,17 @@ def build(config: ModelConfig, learner: LearnerConfig, spec: Spec) -> Networks:
         config=config,
         learner=learner,
         spec=spec,
+        task=TaskEmbedding(spec.tasks, config.task_dim) if spec.tasks else None,
     )
 
 
 def init(networks: Networks, key: Array) -> dict[str, Params]:
     """Fresh parameters: a dict with one subtree a network."""
-    latent = jnp.zeros(networks.config.latent_dim)
-    joint = jnp.zeros(networks.config.latent_dim + networks.spec.action_dim)
+    latent = jnp.zeros(networks.latent_size)
+    joint = jnp.zeros(networks.latent_size + networks.spec.action_dim)
+    seen = networks.layout.encoder_size if networks.task else networks.spec.obs_dim
     inputs = {
-        "encoder": jnp.zeros(networks.spec.obs_dim),
+        "encoder": jnp.zeros(seen),
         "dynamics": joint,
         "reward": joint,
         "value": joint,
@@ -135,6 +179,8 @@ def init(networks: Networks, key: Array) -> dict[str, Params]:
     }
     if networks.termination is not None:
         inputs["termination"] = latent
+    if networks.task is not None:
+        inputs["task"] = jnp.zeros(networks.spec.tasks)
     keys = jax.random.split(key, len(inputs))
     return {
         name: getattr(networks, name).init(k, x)
@@ -156,7 +202,7 @@ def as_latent_model(networks: Networks) -> LatentModel:
     def step(params: Params, latent: Array, action: Array) -> tuple[Array, Array, Array]:
         reward = two_hot.decode(networks.reward_logits(params, latent, action), networks.bins)
         following = networks.predict(params, latent, action)
-        discount = jnp.asarray(networks.spec.discount, latent.dtype)
+        discount = jnp.asarray(networks.discount(latent), latent.dtype)
         if networks.termination is not None:
             discount *= 1 - jax.nn.sigmoid(networks.termination_logit(params, following))
         return following, reward, discount
@@ -164,8 +210,9 @@ def as_latent_model(networks: Networks) -> LatentModel:
     def prior(params: Params, latent: Array, key: Array | None) -> Array:
         mean, log_std = networks.prior_distribution(params, latent)
         if key is None:
-            return jnp.tanh(mean)
-        return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype))
+            return networks.masked(latent, jnp.tanh(mean))
+        drawn = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+        return networks.masked(latent, jnp.tanh(drawn))
 
     def value(params: Params, latent: Array, key: Array) -> Array:
         key_prior, key_heads = jax.random.split(key)

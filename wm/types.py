@@ -15,6 +15,8 @@ class Spec(NamedTuple):
     obs_dim: int
     action_dim: int
     discount: float
+    tasks: int = 0
+    """Tasks of a model of several, whose observations end as `wm.tasks` says; 0: a single task."""
 
 
 class LatentModel(NamedTuple):
@@ -34,12 +36,19 @@ class LatentModel(NamedTuple):
     values: Callable[[Params, Array, Array], Array]
 
 
+EPISODE_SHARE = 5
+"""An episode is this many times as long as the discount looks ahead."""
+DISCOUNTS = (0.95, 0.995)
+"""The least and the greatest discount."""
+
+
 def discount_for(episode_steps: int) -> float:
     """Discount for episodes of `episode_steps` decisions (TD-MPC2, section 3).
 
     0 stands for "no time limit" and gives the longest horizon.
     """
+    low, high = DISCOUNTS
     if episode_steps <= 0:
-        return 0.995
-    fraction = episode_steps / 5
-    return min(max((fraction - 1) / fraction, 0.95), 0.995)
+        return high
+    fraction = episode_steps / EPISODE_SHARE
+    return min(max((fraction - 1) / fraction, low), high)

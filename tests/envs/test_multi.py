@@ -129,8 +129,10 @@ def test_ids_of_lists():
 def test_what_cannot_be_learned_together_is_refused():
     with pytest.raises(UnknownTaskError, match="did you mean pendulum-swingup"):
         make_spec("multi:cartpole-swingup,pendulum-swingupp")
-    with pytest.raises(TaskListError, match="2 on cartpole-swingup, 1 on Pendulum-v1.*--action-re"):
+    with pytest.raises(
+        TaskListError, match=r"2 on cartpole-swingup, 1 on Pendulum-v1.*--action-re"
+    ):
         make_spec("multi:cartpole-swingup,Pendulum-v1")
     assert make_spec("multi:cartpole-swingup,Pendulum-v1", 2).action_repeat == 2
-    with pytest.raises(TaskListError, match="4 simulators cannot be shared.*--num-envs 6"):
+    with pytest.raises(TaskListError, match=r"4 simulators cannot be shared.*--num-envs 6"):
         make_vec(ID, 4)

@@ -61,7 +61,7 @@ def td_targets(
     action = jnp.tanh(mean + jnp.exp(log_std) * noise)
     heads = choose_heads(target_value, net.config.num_heads, key_heads)
     value = two_hot.decode(net.value_logits(heads, latent, action), net.bins).min(0)
-    discount = net.spec.discount * (1 - batch.terminated.T)
+    discount = net.discount(latent) * (1 - batch.terminated.T)
     weight = net.learner.td_lambda * jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
 
     def back(later: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -99,7 +99,8 @@ def model_loss(
     before, predicted = latents[:-1], latents[1:]
 
     weights = time_weights(mask.shape[0], cfg.time_decay, mask.dtype)
-    error = jnp.mean((predicted - (goal if anti.stop_target else after)) ** 2, axis=-1)
+    aim = net.learned(goal if anti.stop_target else after)
+    error = jnp.mean((net.learned(predicted) - aim) ** 2, axis=-1)
     consistency = masked_mean(error, mask, weights)
     reward_logits = net.reward_logits(params, before, actions)
     reward = masked_mean(
@@ -109,7 +110,8 @@ def model_loss(
     value_logits = net.value_logits(params["value"], before, actions, drop)
     value_error = two_hot.cross_entropy(value_logits, targets[None], net.bins).mean(0)
     value = masked_mean(value_error, mask, weights)
-    penalty = anti.penalty(jnp.swapaxes(jnp.concatenate([first[None], after]), 0, 1), key_reg)
+    encoded = net.learned(jnp.concatenate([first[None], after]))
+    penalty = anti.penalty(jnp.swapaxes(encoded, 0, 1), key_reg)
     total = (
         anti.consistency_coef * consistency
         + cfg.reward_coef * reward
@@ -122,7 +124,7 @@ def model_loss(
         "loss/value": value,
         "loss/penalty": penalty,
         "target_mean": jnp.sum(targets * mask) / jnp.maximum(mask.sum(), 1),
-        "latent_std": first.std(0).mean(),
+        "latent_std": net.learned(first).std(0).mean(),
     }
     if net.termination is not None:
         logit = net.termination_logit(params, predicted)
@@ -132,11 +134,17 @@ def model_loss(
     return total, (latents, metrics)
 
 
-def squash_log_prob(noise: Array, log_std: Array, pre_tanh: Array) -> Array:
-    """Log density [...] of tanh(pre_tanh), pre_tanh = mean + exp(log_std) noise [..., A]."""
+def squash_log_prob(
+    noise: Array, log_std: Array, pre_tanh: Array, mask: Array | None = None
+) -> Array:
+    """Log density [...] of tanh(pre_tanh), pre_tanh = mean + exp(log_std) noise [..., A].
+
+    Of the actions in `mask` [..., A] alone, where there is one.
+    """
     gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
     correction = 2 * (jnp.log(2.0) - pre_tanh - jax.nn.softplus(-2 * pre_tanh))
-    return jnp.sum(gaussian - correction, axis=-1)
+    density = gaussian - correction
+    return jnp.sum(density if mask is None else density * mask, axis=-1)
 
 
 def prior_loss(
@@ -157,7 +165,7 @@ def prior_loss(
     mean, log_std = net.prior_distribution({"prior": prior_params}, latents)
     noise = jax.random.normal(key_noise, mean.shape, mean.dtype)
     pre_tanh = mean + jnp.exp(log_std) * noise
-    entropy = -squash_log_prob(noise, log_std, pre_tanh)
+    entropy = -squash_log_prob(noise, log_std, pre_tanh, net.action_mask(latents))
     heads = choose_heads(params["value"], net.config.num_heads, key_heads)
     logits = net.value_logits(heads, latents, jnp.tanh(pre_tanh))
     value = two_hot.decode(logits, net.bins).mean(0)
