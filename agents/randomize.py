@@ -6,7 +6,7 @@ once (Latin hypercube sampling, McKay et al. 1979): a handful of simulators cove
 """
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def draw(text: str, num_envs: int, seed: int) -> list[Shift]:
     """
     ranges = parse_ranges(text)
     rng = np.random.default_rng([STREAM, seed])
-    columns: dict[str, Sequence[float]] = {}
+    columns: dict[str, list[Any]] = {}
     for key in sorted(ranges):  # the order in which they were typed does not matter
         low, high = ranges[key]
         place = (rng.permutation(num_envs) + rng.random(num_envs)) / num_envs

@@ -37,8 +37,8 @@ class TrainFlags(TrainConfig):
     @property
     def base(self) -> TrainConfig:
         """The settings alone."""
-        values = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
-        return TrainConfig(**values | ({"env_id": multi_id(self.tasks)} if self.tasks else {}))
+        config = TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
+        return replace(config, env_id=multi_id(self.tasks)) if self.tasks else config
 
     @property
     def many(self) -> bool:

@@ -77,7 +77,7 @@ def test_a_fault_freezes_the_recording_a_second_later(tiny_run, tmp_path):
     recording, result = again(tiny_run, path)
     assert result["identical"]
     assert recording.columns["sequence"][-1] == 202 + 50
-    assert recording.about["reason"] == recorder.reason == "fallback after dtype"
+    assert recording.about["reason"] == recorder.reason == "fallback after shape"
 
 
 def test_the_first_difference_is_told(tiny_run, tmp_path):

@@ -114,13 +114,12 @@ def test_train_help_is_grouped_and_shows_the_defaults(capsys):
     [
         (
             [],
-            "which verb? one of train, eval, bench, compare, sweep, tasks, doctor "
-            "(latentmpc --help)",
+            f"which verb? one of {', '.join(cli.VERBS)} (latentmpc --help)",
         ),
         (["trian"], "unknown verb trian: did you mean train?"),
         (
             ["xyz"],
-            "unknown verb xyz: expected one of train, eval, bench, compare, sweep, tasks, doctor",
+            f"unknown verb xyz: expected one of {', '.join(cli.VERBS)}",
         ),
         (["tasks", "--colour", "1"], "unknown flag --colour; see latentmpc tasks --help"),
         (["train", "--sed", "1"], "unknown flag --sed: did you mean --seed?"),
