@@ -134,7 +134,7 @@ def test_entropy_counts_the_tasks_own_actions():
     noise, log_std, pre = np.random.default_rng(0).normal(size=(3, 6, A))
     own = squash_log_prob(noise[:, :1], log_std[:, :1], pre[:, :1])
     np.testing.assert_allclose(
-        squash_log_prob(noise, log_std, pre, jnp.array([1.0, 0.0])), own, rtol=1e-6
+        squash_log_prob(noise, log_std, pre, jnp.array([[1.0, 0.0]])), own, rtol=1e-6
     )
 
 
