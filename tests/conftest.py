@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -36,3 +37,9 @@ def empty_folder(tmp_path_factory):
 def elsewhere(monkeypatch, empty_folder):
     """No test depends on the working folder, nor litters it (MuJoCo writes MUJOCO_LOG.TXT)."""
     monkeypatch.chdir(empty_folder)
+
+
+def pytest_configure():
+    """A shell's background job ignores SIGINT, and so would every process that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
