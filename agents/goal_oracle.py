@@ -17,6 +17,7 @@ from agents.goal_agent import GoalAgent
 from agents.goal_config import HELD_OUT, ObjectiveConfig
 from agents.goal_model import weights_of
 from agents.goal_rollout import Eyes
+from agents.oracle import simulation
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 from planning import registry as planners
@@ -102,21 +103,13 @@ def _distance(
 
 def _step(spec: EnvSpec):
     """The simulator as the step of a world."""
-    envs: dict[int, Any] = {}
 
-    def simulate(bits: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:
-        bits, actions = np.asarray(bits), np.asarray(actions)
-        lead = np.broadcast_shapes(bits.shape[:-1], actions.shape[:-1])
-        count = int(np.prod(lead))
-        if count not in envs:
-            envs[count] = make_vec(spec.env_id, count, action_repeat=spec.action_repeat)
-        rows = np.broadcast_to(bits, (*lead, bits.shape[-1])).reshape(count, -1)
-        moments = np.ascontiguousarray(rows).view(np.float64)
-        actions = np.broadcast_to(actions, (*lead, actions.shape[-1])).reshape(count, -1)
-        after, _, reward, _ = envs[count].imagine(moments, actions)
-        achieved = np.where(np.isfinite(reward)[:, None], _achieved(envs[count]), np.nan)
-        flat = after.view(np.int32), achieved.astype(np.float32)
-        return flat[0].reshape(*lead, -1), flat[1].reshape(*lead, -1)
+    def outcome(env: Any, after: np.ndarray, _: Any, reward: np.ndarray, ended: Any) -> tuple:
+        del ended
+        achieved = np.where(np.isfinite(reward)[:, None], _achieved(env), np.nan)
+        return after.view(np.int32), achieved.astype(np.float32)
+
+    simulate = simulation(spec, outcome)
 
     def step(params: Any, moment: Moment, action: Array) -> Moment:
         shapes = (

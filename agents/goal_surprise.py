@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents import inspect_scores, stats
 from agents.goal_agent import GoalModel
 
 CHUNK = 256
@@ -66,9 +67,5 @@ def _slices(
 
 
 def auroc(usual: np.ndarray, other: np.ndarray) -> float:
-    """Chance that one of `other` is more surprising than one of `usual`; ties count half."""
-    usual, other = usual[np.isfinite(usual)], other[np.isfinite(other)]
-    if not len(usual) or not len(other):
-        return float("nan")
-    above = (other[:, None] > usual[None]).mean() + (other[:, None] == usual[None]).mean() / 2
-    return float(above)
+    """Chance that one of `other` is more surprising than one of `usual`, the finite ones alone."""
+    return inspect_scores.auroc(stats.clean(other), stats.clean(usual))

@@ -56,7 +56,7 @@ def moments_of(env: NativeVectorEnv, obs: np.ndarray) -> Moment:
 
 def _model(spec: EnvSpec, net: Networks | None) -> Model:
     """The simulator as a model that planners can step."""
-    simulate = _simulation(spec)
+    simulate = simulation(spec, _outcome)
     discount = net.spec.discount if net else 1.0
     latent_model = as_latent_model(net) if net else None
 
@@ -85,8 +85,21 @@ def _model(spec: EnvSpec, net: Networks | None) -> Model:
     return Model(step=step, value=value, prior=prior)
 
 
-def _simulation(spec: EnvSpec) -> Callable[..., tuple[np.ndarray, ...]]:
-    """Host function: bits [..., 2 K], actions [..., A] -> bits, obs, reward, 1 - terminated."""
+def _outcome(
+    _: NativeVectorEnv, moments: np.ndarray, obs: np.ndarray, reward: np.ndarray, ended: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """bits, obs, reward, 1 - terminated."""
+    kept = tuple(x.astype(np.float32) for x in (obs, reward, ~ended))
+    return moments.view(np.int32), *kept
+
+
+def simulation(
+    spec: EnvSpec, outcome: Callable[..., tuple[np.ndarray, ...]]
+) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Host function: bits [..., 2 K], actions [..., A] -> what `outcome` makes of a decision.
+
+    `outcome` has the environment and what its `imagine` gave, rows in one flat batch.
+    """
     envs: dict[int, NativeVectorEnv] = {}
 
     def simulate(bits: Any, actions: Any) -> tuple[np.ndarray, ...]:
@@ -98,11 +111,7 @@ def _simulation(spec: EnvSpec) -> Callable[..., tuple[np.ndarray, ...]]:
         rows = np.broadcast_to(bits, (*lead, bits.shape[-1])).reshape(count, -1)
         moments = np.ascontiguousarray(rows).view(np.float64)
         actions = np.broadcast_to(actions, (*lead, actions.shape[-1])).reshape(count, -1)
-        moments, obs, reward, ended = envs[count].imagine(moments, actions)
-        flat = (moments.view(np.int32), obs, reward, ~ended)
-        kinds = (np.int32, np.float32, np.float32, np.float32)
-        return tuple(
-            x.astype(kind).reshape(*lead, *x.shape[1:]) for x, kind in zip(flat, kinds, strict=True)
-        )
+        flat = outcome(envs[count], *envs[count].imagine(moments, actions))
+        return tuple(x.reshape(*lead, *x.shape[1:]) for x in flat)
 
     return simulate

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.config import ConfigError, check_seed
-from agents.schema import build, flatten
-from wm.durable import CheckpointError
+from agents.schema import stored_config
 from wm.jepa_config import (
     LEARNER_PRESETS,
     PRESETS,
@@ -86,16 +85,7 @@ def preset_config(preset: str, **changes: Any) -> PretrainConfig:
 
 def pretrain_config_from(stored: Mapping[str, Any], where: str) -> PretrainConfig:
     """Settings from a stored `config.json`. Raises CheckpointError when they do not fit."""
-    settings = stored.get("settings", stored)
-    try:
-        if not isinstance(settings, Mapping):
-            raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
-        ours = {k: v for k, v in settings.items() if k not in STORED_BESIDE}
-        return build(PretrainConfig, flatten(PretrainConfig, ours, where))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{error} (in {where}; was it written by another version of latentmpc?)"
-        ) from error
+    return stored_config(PretrainConfig, stored, where, STORED_BESIDE)
 
 
 def is_pretrained(path: Path | str) -> bool:

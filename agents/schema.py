@@ -8,7 +8,7 @@ import difflib
 import math
 import tomllib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -145,14 +145,24 @@ def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
 
     Raises CheckpointError when they are not those of this version.
     """
+    return stored_config(TrainConfig, stored, where)
+
+
+def stored_config(
+    cls: type[T], stored: Mapping[str, Any], where: str, beside: Sequence[str] = STORED_BESIDE
+) -> T:
+    """Settings of any kind of run from its `config.json`, which has the keys `beside` as well.
+
+    Raises CheckpointError when they are not those of this version.
+    """
     from wm.durable import CheckpointError
 
     settings = stored.get("settings", stored)
     try:
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
-        ours = {k: v for k, v in settings.items() if k not in STORED_BESIDE}
-        return build(TrainConfig, flatten(TrainConfig, ours, where))
+        ours = {k: v for k, v in settings.items() if k not in beside}
+        return build(cls, flatten(cls, ours, where))
     except ValueError as error:
         raise CheckpointError(
             f"{error} (in {where}; was it written by another version of latentmpc?)"

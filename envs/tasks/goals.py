@@ -41,10 +41,6 @@ class GoalTask(Task):
         """Whether `achieved` [..., G] satisfies `goal` [..., G]: bool [...]."""
 
     @abstractmethod
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Draw a state, at rest, that satisfies a goal: its own `achieved`."""
-
-    @abstractmethod
     def free_start(self, rng: np.random.Generator) -> Start:
         """Draw a first state, without a goal."""
 
@@ -70,6 +66,10 @@ class GoalTask(Task):
         Returns:
             An action [A] in [-1, 1], and the memory for the next call.
         """
+
+    def goal_start(self, rng: np.random.Generator) -> Start:
+        """Draw a state, at rest, that satisfies a goal, its own `achieved`; as starts are drawn."""
+        return self.free_start(rng)
 
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """Whether a start and a goal, both [G], make a task; overrides ask for more."""

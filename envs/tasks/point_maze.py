@@ -95,10 +95,6 @@ class PointMaze(GoalTask):
         clear = CELL / 2 - _RADIUS
         return Start(middle + rng.uniform(-clear, clear, 2), np.zeros(2))
 
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Goals lie where starts do."""
-        return self.free_start(rng)
-
     def scripted(
         self,
         rng: np.random.Generator,

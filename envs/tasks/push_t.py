@@ -116,10 +116,6 @@ class PushT(GoalTask):
             return self.free_start(rng)
         return Start(np.array([*pusher, *block, rng.uniform(-np.pi, np.pi)]), np.zeros(5))
 
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Goals lie where starts do."""
-        return self.free_start(rng)
-
     def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
         """The block far from where it is, clear of the pusher, which stays."""
         while True:

@@ -56,10 +56,6 @@ class ReacherGoal(GoalTask):
         """A random pose at rest."""
         return Start(rng.uniform(self._low, self._high), np.zeros(2))
 
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Goals lie where starts do."""
-        return self.free_start(rng)
-
     def scripted(
         self,
         rng: np.random.Generator,

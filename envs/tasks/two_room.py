@@ -59,10 +59,6 @@ class TwoRoom(GoalTask):
         x = rng.uniform(clear, _REACH) * rng.choice((-1.0, 1.0))
         return Start(np.array([x, rng.uniform(-_REACH, _REACH)]), np.zeros(2))
 
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Goals lie where starts do."""
-        return self.free_start(rng)
-
     def scripted(
         self,
         rng: np.random.Generator,
