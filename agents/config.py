@@ -107,14 +107,14 @@ class TrainConfig:
 class _Overrides:
     """Planner settings that replace the run's own; what is not given stays as it was trained.
 
-    `latentmpc train --help` says what each of them does.
+    Another method brings what is customary for it. `latentmpc train --help` explains them all.
     """
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
         given = {f.name: getattr(self, f.name) for f in fields(PlannerConfig)}
         try:
-            return replace(planner, **{k: v for k, v in given.items() if v is not None})
+            return planner.changed(**{k: v for k, v in given.items() if v is not None})
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass, replac
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from agents.config import ConfigError, PlannerOverrides, check_seed
-from planning.config import CUSTOMARY, PlannerConfig
+from planning.config import PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
 HELD_OUT = 900_000_000
@@ -101,9 +101,6 @@ def goal_planner(overrides: PlannerOverrides, guided: bool) -> PlannerConfig:
     Raises ConfigError naming a bad setting.
     """
     base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if guided else PLANNER
-    method = getattr(overrides, "method", None) or base.method
-    if method != base.method:
-        base = replace(base, **{"method": method, "target_ess": 0.0, **CUSTOMARY.get(method, {})})
     return overrides.apply(base)
 
 

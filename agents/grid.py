@@ -14,7 +14,7 @@ from typing import Any, Literal, get_origin
 
 from agents.config import ConfigError, TrainConfig
 from agents.schema import check_finite, check_text, flat_types, unknown
-from planning.config import PlannerConfig
+from planning.config import METHODS, OPTIONS, PlannerConfig
 
 Value = int | float | bool | str
 Axes = dict[str, list[Value]]
@@ -150,9 +150,13 @@ def as_trained(base: TrainConfig) -> Setting:
 
 
 def differences(planner: PlannerConfig, base: PlannerConfig) -> dict[str, Value]:
-    """Fields of `planner` that are not as in `base`."""
-    was = asdict(base)
-    return {name: value for name, value in asdict(planner).items() if value != was[name]}
+    """The changes that make `planner` of `base`; with another method, all of its options."""
+    was, switched = asdict(base), planner.method != base.method
+    return {
+        name: value
+        for name, value in asdict(planner).items()
+        if value != was[name] or (switched and name in OPTIONS)
+    }
 
 
 def _training(
@@ -183,6 +187,8 @@ def _planner(
     base: PlannerConfig, changes: Mapping[str, Value], asked: Mapping[str, Value]
 ) -> tuple[PlannerConfig, tuple[str, ...]]:
     """`base` with settings replaced, lowered where they exceed what the others allow."""
+    if changes.get("method") in METHODS:
+        base = base.changed(method=changes["method"])
     wanted, lowered = {**asdict(base), **changes}, []
     limits = (
         ("num_elites", lambda: wanted["num_samples"]),

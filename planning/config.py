@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 Method = Literal["mppi", "cem", "icem", "predictive_sampling", "gradient"]
@@ -21,8 +21,11 @@ CUSTOMARY: dict[str, dict[str, Any]] = {
     "cem": {},
     "icem": {"noise_beta": 0.5, "sample_decay": 1.25},
     "predictive_sampling": {"init_std": 0.5, "num_knots": 3},
-    "gradient": {"num_iterations": 20},
+    "gradient": {"num_iterations": 20, "num_restarts": 6},
 }
+"""What a method is usually run with, where it differs from MPPI's defaults; alike in budget."""
+OPTIONS = {*USED_BY, *(name for own in CUSTOMARY.values() for name in own)}
+"""Settings that belong to a method: another one starts with its own."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,20 @@ class PlannerConfig:
     @classmethod
     def customary(cls, method: Method, **changes: Any) -> "PlannerConfig":
         """The settings a method is usually run with, where they differ from MPPI's."""
-        return cls(**{"method": method, **CUSTOMARY.get(method, {}), **changes})
+        return cls().changed(method=method, **changes)
+
+    def changed(self, **changes: Any) -> "PlannerConfig":
+        """These settings with changes; another method brings what is customary for it.
+
+        Horizon and samples then stay, options of the old method go. Raises ValueError.
+        """
+        method = changes.get("method", self.method)
+        if method == self.method:
+            return replace(self, **changes)
+        known = type(self).__dataclass_fields__
+        fresh = {name: known[name].default for name in OPTIONS} | CUSTOMARY.get(method, {})
+        fresh["num_knots"] = min(fresh["num_knots"], changes.get("horizon", self.horizon))
+        return replace(self, **{**fresh, **changes})
 
 
 def evaluations(config: PlannerConfig) -> int:

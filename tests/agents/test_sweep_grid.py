@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.config import ConfigError, TrainConfig
+from agents.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.grid import ALLOWED, MOST_SETTINGS, combinations, label, parse_grid
 from planning.config import PlannerConfig
 
@@ -147,3 +147,15 @@ def test_any_text_is_a_grid_that_can_run_or_an_error_with_the_key(text):
     assert len(found) <= math.prod(map(len, axes.values()))
     assert len({s.name for s in found}) == len(found)
     assert all(s.name == label(s.asked) for s in found)
+
+
+def test_a_setting_is_what_its_differences_make_of_the_base():
+    """Also where another method brings options of its own and the grid says them otherwise."""
+    grid = (
+        "planner.method=mppi,cem,icem,predictive_sampling,gradient planner.horizon=1,2,5 "
+        "planner.num_knots=0,2 planner.sample_decay=1"
+    )
+    for setting in combinations(parse_grid(grid.replace(",gradient", "")), BASE):
+        assert PlannerOverrides(**setting.planner).apply(BASE.planner) == setting.config.planner
+    (gradient,) = planners("planner.method=gradient")
+    assert gradient == PlannerConfig.customary("gradient")

@@ -121,6 +121,26 @@ def test_methods_are_known_everywhere():
     assert set().union(*USED_BY.values()) <= set(METHODS)
 
 
+def test_another_method_brings_its_own_options_and_no_other():
+    base = PlannerConfig(horizon=2, num_samples=64, target_ess=4.0)
+    for method in METHODS[1:]:
+        changed = base.changed(method=method)
+        assert (changed.horizon, changed.num_samples, changed.target_ess) == (2, 64, 0.0)
+        assert changed == base.changed(method=method).changed(method=method)
+        assert base.changed(method=method, min_std=0.1).min_std == 0.1
+    assert base.changed(method="predictive_sampling").num_knots == 2
+    assert base.changed(method="icem").changed(method="mppi") == PlannerConfig(2, 64)
+    assert base.changed(horizon=3) == PlannerConfig(3, 64, target_ess=4.0)
+
+
+def test_methods_are_customarily_run_at_one_budget():
+    plain = evaluations(PlannerConfig())
+    for method in METHODS:
+        backward = 3 if method == "gradient" else 1  # a step back costs about two forward
+        steps = backward * evaluations(PlannerConfig.customary(method))
+        assert 0.7 * plain <= steps <= 1.1 * plain, method
+
+
 def test_evaluations_by_hand():
     assert evaluations(PlannerConfig()) == 3 * (2 * 16 + 3 * 112)
     full = PlannerConfig.full()
