@@ -7,6 +7,7 @@ OUT/ results.jsonl  one row an episode, in one order whatever ran first
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def bench(config: BenchConfig, say: Told = lambda line: None) -> Row:
     `say` gets one line for every finished point. Failed points are listed in the summary; the
     rest goes on. Raises ConfigError, UnknownTaskError, StorageError and RunLockedError.
     """
+    given = _given_runs(config)
+    if given and not (config.tasks or config.suite):
+        config = replace(config, tasks=",".join(dict.fromkeys(task for task, _ in given)))
     for task in config.task_list:
         make_spec(task)  # a wrong id is told before anything runs
-    given = _given_runs(config)
     out = Path(config.directory)
     with Session(
         WORKER, out, executor=config.executor, jobs=config.jobs, on_done=_teller(say)
@@ -74,7 +77,7 @@ def _given_runs(config: BenchConfig) -> dict[tuple[str, int], str]:
         found = find_checkpoint(path)
         trained = train_config_from(checkpoint.read_json(found, "config.json"), str(found))
         key = trained.env_id, trained.seed
-        if key[0] not in config.task_list:
+        if (config.tasks or config.suite) and key[0] not in config.task_list:
             raise ConfigError(
                 f"{path} was trained on {key[0]}, which is none of the tasks: add it to them "
                 f"({','.join(config.task_list)})"

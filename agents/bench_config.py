@@ -51,9 +51,9 @@ class BenchConfig:
     """Settings of one bench."""
 
     tasks: str = ""
-    """Task ids, comma-separated; default: those of the suite."""
-    suite: str = "quick"
-    """quick, dmc-core or gym-v5: tasks, and the training settings below that suit them."""
+    """Task ids, comma-separated; default: those of the suite, or of the runs."""
+    suite: str = ""
+    """quick (default), dmc-core or gym-v5: tasks, and the training settings below for them."""
     agents: str = "plan,prior,random,zero,oracle"
     """Any of plan, prior, random, zero and oracle (the planner on the true simulator)."""
     seeds: str = "0"
@@ -84,7 +84,7 @@ class BenchConfig:
         from agents.clock_config import Clock
         from agents.executors.run import check
 
-        _known("suite", [self.suite], SUITES)
+        _known("suite", [self.suite_name], SUITES)
         _known("agent", self.agent_list, AGENTS)
         for name in ("episodes", "oracle_episodes"):
             if getattr(self, name) < 1:
@@ -97,9 +97,14 @@ class BenchConfig:
         check(self.executor, self.jobs)
 
     @property
+    def suite_name(self) -> str:
+        """`suite`, or quick where it was not given."""
+        return self.suite or "quick"
+
+    @property
     def task_list(self) -> tuple[str, ...]:
         """Ids of the tasks."""
-        return _items(self.tasks) or SUITES[self.suite].tasks
+        return _items(self.tasks) or SUITES[self.suite_name].tasks
 
     @property
     def agent_list(self) -> tuple[str, ...]:
@@ -134,7 +139,7 @@ class BenchConfig:
     @property
     def directory(self) -> str:
         """`out`, or runs/bench-SUITE where it was not given."""
-        return self.out or f"runs/bench-{self.suite}"
+        return self.out or f"runs/bench-{self.suite_name}"
 
     def training(self, task: str, seed: int) -> TrainConfig:
         """Settings of the training of one task and seed, which lives inside the bench."""
@@ -144,9 +149,8 @@ class BenchConfig:
 
 def suite_base(given: Mapping[str, Any]) -> BenchConfig:
     """Defaults for settings given so far: those of the suite. Raises ConfigError."""
-    suite = str(given.get("suite", "quick"))
-    _known("suite", [suite], SUITES)
-    return BenchConfig(suite=suite, train=SUITES[suite].train)
+    base = BenchConfig(suite=str(given.get("suite", "")))
+    return replace(base, train=SUITES[base.suite_name].train)
 
 
 def _items(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class BenchFlags(BenchConfig):
     """How good is a controller, and how much of it is model and how much planner?"""
 
     tasks: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TASK,TASK...]")] = ""
-    """Task ids, comma-separated; default: those of the suite."""
+    """Task ids, comma-separated; default: those of the suite, or of the runs."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys (`[planner]` and `[train]` as tables)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
