@@ -25,7 +25,8 @@ from agents.serve_config import ServeConfig, token_of
 from agents.server import ControllerServer
 from agents.wire import pack, unpack
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
 TOKEN = "a token of some length"
 FAULTS = [["finite"], ["shape"], ["stale", "reordered"], ["dtype"], []]
 OBS = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
@@ -265,8 +266,9 @@ def test_who_may_listen_to_the_world(monkeypatch, tmp_path):
 
 
 def documented(name):
-    """A file as docs/deploy.md shows it."""
-    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)
+    """A file as README.md or docs/deploy.md shows it."""
+    text = "".join(document.read_text("utf-8") for document in DOCUMENTS)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     (found,) = (block for block in blocks if block.startswith(f"# {name}"))
     return found
 
@@ -278,7 +280,7 @@ def test_the_documented_client_is_short_and_the_worked_example_runs(served, tmp_
         (tmp_path / name).write_text(documented(name))
     code = f"import robot; a, e = robot.control('ws://127.0.0.1:{served[1]}', seconds=1.0); "
     code += "print(a['state'], len(a['actions']), a['tick'])"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(DOCUMENT.parents[1])])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=200
     )
