@@ -6,6 +6,7 @@ randomness is a function of the seed and of counters, so a restored trainer cont
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -64,7 +65,8 @@ class Trainer:
         self.seed_steps = setup.seed_steps(config, self.spec)
         self.driver = Driver(env, config.seed)
         self.carry = self.agent.init_carry(config.num_envs)
-        self.state = learner.init(self.net, self.stream(INIT, 0))
+        fresh = jax.jit(partial(learner.init, self.net))  # hundreds of programs otherwise
+        self.state = fresh(self.stream(INIT, 0))
         setup.check_memory(config, self.spec)
         self.replay = replay_lib.init(
             config.replay_capacity, config.num_envs, self.spec.obs_dim, self.spec.action_dim
