@@ -24,6 +24,9 @@ DEMO_FLAGS ?= --action-repeat 4 --env-steps 14000 --eval-every 4000 --learner.ba
 DEMO_SEED ?= 0
 LOCK_FLAGS ?=
 TESTS ?= tests
+# Each worker needs about 2 GB; tests of one file share trained models, so they stay together.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup setup-dev demo test test-slow soak check format bench lock build clean
 
@@ -38,11 +41,11 @@ demo: setup ## Train cartpole-swingup, evaluate it closed-loop, write runs/demo/
 	@$(BIN)/latentmpc train $(DEMO_TASK) --run-dir $(DEMO_DIR) --seed $(DEMO_SEED) $(DEMO_FLAGS)
 	@echo "Report: $(DEMO_DIR)/report.html   Figures: $(DEMO_DIR)/result.json"
 
-test: setup-dev ## Run the tests (TESTS=tests/wm for some of them)
-	@$(BIN)/python -m pytest -q $(TESTS)
+test: setup-dev ## Run the tests (TESTS=tests/wm for some of them, WORKERS=4 for more processes)
+	@$(PYTEST) $(TESTS)
 
-test-slow: setup-dev ## Run the tests marked slow
-	@$(BIN)/python -m pytest -q -m slow --timeout 1800 $(TESTS)
+test-slow: setup-dev ## Run the tests marked slow, and those of equal bits with full optimisation
+	@XLA_FLAGS= $(PYTEST) -m "slow or exact" --timeout 1800 $(TESTS)
 
 SOAKS := safety controller mutations frames transport realtime
 soak: setup-dev ## Run the long trials of safety, bundles, serving and real time at full count

@@ -1,4 +1,9 @@
-"""Settings of every test: JAX on the CPU, and silent rank promotion is an error."""
+"""Settings of every test: JAX on the CPU, and silent rank promotion is an error.
+
+Nearly all the time of the tests is spent compiling. So programs are compiled with little
+optimisation, unless XLA_FLAGS says otherwise (`make test-slow` clears it, and repeats what promises
+equal bits), and once for all processes of a session, those that tests start among them.
+"""
 
 import os
 import shutil
@@ -6,25 +11,35 @@ import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Many tests build the same small programs anew, some in processes of their own: compile them once.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentmpc-tests-")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
+)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker uses what its controller made
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentmpc-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
+from jax._src.lru_cache import LRUCache
+
+
+def put_whole(cache: LRUCache, key: str, value: bytes) -> None:
+    """Keep a program under its name when all of it is written: workers read while others write."""
+    name = cache.path / f"{key}-cache"
+    part = cache.path / f"{key}-{os.getpid()}"
+    part.write_bytes(value)
+    part.replace(name)
+
+
+LRUCache.put = put_whole
 
 
 @pytest.fixture(autouse=True, scope="session")
 def strict_jax():
     """A sum of shapes [3] and [2, 3] is a mistake in our code, not a broadcast."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def compilations_removed():
-    """The programs of this session are not kept."""
-    yield
-    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +58,9 @@ def pytest_configure():
     """A shell's background job ignores SIGINT, and so would every process that tests interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    """The programs of this session are not kept."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

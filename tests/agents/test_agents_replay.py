@@ -86,6 +86,7 @@ def inputs(count):
     return obs, jnp.zeros(count, bool)
 
 
+@pytest.mark.exact
 def test_actions_do_not_depend_on_how_many_simulators_there_are(model, agent):
     key = jax.random.key(3)
     four, _, _ = agent.act(model[1], agent.init_carry(4), *inputs(4), key)

@@ -46,6 +46,8 @@ FLAGS = (
     "--planner.num-elites 4 --planner.num-iterations 2"
 ).split()
 TIMES = ("wall_s", "updates_per_s")
+# What is killed reads the programs that the tests share, and writes none.
+NO_HALF_PROGRAMS = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
 
 
 def config(run_dir, **changes) -> TrainConfig:
@@ -114,6 +116,7 @@ def test_finished_run_is_evaluated_again_to_the_same_numbers(finished):
     assert again["env_steps"] == result["env_steps"]
 
 
+@pytest.mark.exact
 def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
     """In pieces, through checkpoints on disk: bit-identical to one piece."""
     for steps in (150, 270, 400):
@@ -123,6 +126,7 @@ def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole, pieces)
 
 
+@pytest.mark.exact
 def test_a_ring_that_wrapped_many_times_resumes_from_either_checkpoint(tmp_path):
     """Rows that the ring has overwritten are in no checkpoint; those both need stay on disk."""
     small = {"replay_capacity": 60, "save_every": 40, "eval_every": 0, "env_steps": 480}
@@ -138,9 +142,10 @@ def test_a_ring_that_wrapped_many_times_resumes_from_either_checkpoint(tmp_path)
         jax.tree.map(np.testing.assert_array_equal, whole, arrays(again)[1])
 
 
+@pytest.mark.exact
 def test_killed_at_random_resumes_bit_identically(finished, tmp_path):
     run_dir = tmp_path / "killed"
-    process = subprocess.Popen(command(run_dir), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(run_dir), stderr=subprocess.DEVNULL, env=NO_HALF_PROGRAMS)
     deadline = time.monotonic() + 200
     while not list((run_dir / "checkpoints").glob("0*")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -155,7 +160,9 @@ def test_killed_at_random_resumes_bit_identically(finished, tmp_path):
 def test_sigterm_saves_and_the_same_command_resumes(finished, tmp_path):
     run_dir = tmp_path / "asked"
     flags = ["--save-every", "100000"]
-    process = subprocess.Popen(command(run_dir, *flags), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(run_dir, *flags), stderr=subprocess.PIPE, text=True, env=NO_HALF_PROGRAMS
+    )
     deadline = time.monotonic() + 200
     metrics = run_dir / "metrics.jsonl"
     while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size):
@@ -229,6 +236,7 @@ def test_another_evaluation_of_a_run_writes_where_it_is_told(finished, tmp_path)
     assert evaluate_path(same)["env_id"] == "cartpole-balance"
 
 
+@pytest.mark.exact
 def test_adapted_simulators_resume_too(tmp_path):
     """Simulators whose saved arrays differ in shape before and after their first step."""
     small = {"env_id": "Pendulum-v1", "action_repeat": 4, "eval_every": 0, "eval_episodes": 1}
@@ -242,6 +250,7 @@ def test_adapted_simulators_resume_too(tmp_path):
     )
 
 
+@pytest.mark.exact
 def test_nothing_compiles_after_the_first_cycles(tmp_path):
     trainer = Trainer(config(tmp_path, eval_every=0))
     while trainer.counters.updates < 120:
@@ -252,6 +261,7 @@ def test_nothing_compiles_after_the_first_cycles(tmp_path):
     assert totals.count == 0
 
 
+@pytest.mark.exact
 def test_planning_and_learning_do_not_wait_for_each_other(tmp_path):
     """The action of a cycle comes from the parameters before its updates."""
     trainer = Trainer(config(tmp_path))

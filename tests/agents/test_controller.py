@@ -87,6 +87,7 @@ def reactive(trained):
     return made(trained, "prior").warmup()
 
 
+@pytest.mark.exact
 def test_it_decides_as_the_evaluation_of_one_simulator_does(trained, planner):
     agent = agent_for(trained.net, trained.config.planner, "plan")
     carry, key, expected = agent.init_carry(1), jax.random.key(7), []

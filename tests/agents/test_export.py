@@ -56,11 +56,12 @@ def in_process(checkpoint, obs, seed, mode="plan"):
 def alone(folder, lines, *flags):
     """What runner.py answers in a process in which nothing of ours can be imported."""
     command = [sys.executable, "-I", "-B", "-c", REFUSE_OURS, str(folder / "runner.py"), *flags]
-    env = {"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"]}
+    env = {name: os.environ[name] for name in ("JAX_PLATFORMS", "PATH", "XLA_FLAGS")}
     text = "".join(json.dumps(line) + "\n" for line in lines)
     return subprocess.run(command, input=text, capture_output=True, text=True, env=env, timeout=200)
 
 
+@pytest.mark.exact
 @pytest.mark.timeout(300)
 def test_a_whole_episode_alone_is_bit_identical(stored, episode):
     checkpoint, folder = stored
@@ -174,6 +175,7 @@ def test_parameters_that_are_not_finite_are_not_exported(tmp_path):
         export.export(replace(trained, params=params), tmp_path / "b", contract_for(trained))
 
 
+@pytest.mark.exact
 def test_exporting_twice_gives_the_same_bytes_that_tell_no_folder(stored, tmp_path):
     _, folder = stored
     ours = str(Path(export.__file__).parents[1]).encode()

@@ -42,6 +42,7 @@ def run_to(trainers: list[Trainer], limits: list[int]) -> Population:
     return pop
 
 
+@pytest.mark.exact
 def test_every_member_learns_what_it_learns_alone():
     """Other seeds and other learning rates in one program, against one run each."""
     configs = [SMALL, replace(SMALL, seed=1, learner=LearnerConfig(batch_size=8, td_lambda=0.5))]
@@ -64,6 +65,7 @@ def test_every_member_learns_what_it_learns_alone():
     assert set(pop.values) == {"td_lambda"}
 
 
+@pytest.mark.exact
 def test_a_member_that_is_done_stays_as_it_is():
     pop = run_to([Trainer(SMALL), Trainer(replace(SMALL, seed=1))], [90, 90])
     before = jax.tree.map(np.asarray, pop.member(0).state)
@@ -75,6 +77,7 @@ def test_a_member_that_is_done_stays_as_it_is():
     assert pop.member(1).counters.env_steps > 90
 
 
+@pytest.mark.exact
 def test_members_are_ordinary_runs_and_the_same_command_resumes(tmp_path):
     config = replace(SMALL, run_dir=str(tmp_path / "pop"))
     half = [replace(c, env_steps=100) for c in members(config, 2, "")]

@@ -59,6 +59,7 @@ def leaves(path):
     return jax.tree.leaves(load(path).params)
 
 
+@pytest.mark.exact
 def test_a_run_that_died_ends_as_one_that_did_not(tmp_path, data, monkeypatch):
     """It dies after more updates than were saved, with more rows of metrics than were saved."""
     whole = pretrain(tiny_config(tmp_path / "a"), data=data, json_mode=True)

@@ -108,6 +108,7 @@ def test_simulators_differ_as_drawn():
     assert env.env_spec == usual.env_spec
 
 
+@pytest.mark.exact
 def test_a_restored_run_goes_on_bit_for_bit(tmp_path):
     config = TrainConfig(**SMALL, run_dir=str(tmp_path / "run"))
     one = Trainer(config)

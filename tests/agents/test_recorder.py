@@ -43,6 +43,7 @@ def again(run, path):
     return recording, replay_run.replay(recording, replay_run.controller_for(recording, str(run)))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("mode", ["plan", "prior", "auto"])
 def test_replays_to_the_last_bit(tiny_run, tmp_path, mode):
     """Plans with warm starts, through holds and a fallback, from the first tick on."""

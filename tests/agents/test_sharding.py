@@ -46,7 +46,7 @@ print(max(float(np.abs(a - b).max()) for a, b in pairs))
 
 def forced(code: str, devices: int, *args: str) -> str:
     """What a process prints whose CPU counts as `devices` devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     env = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, *args], env=env, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]

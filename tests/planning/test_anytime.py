@@ -48,6 +48,7 @@ def stepwise(config, most=99, model=LINE):
     return results
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("method", METHODS)
 def test_all_iterations_give_the_same_plan(method):
     """To the last bit, and the report but for the rounding of its means."""
@@ -59,6 +60,7 @@ def test_all_iterations_give_the_same_plan(method):
     np.testing.assert_allclose(info, info_again, rtol=1e-5)
 
 
+@pytest.mark.exact
 def test_it_stops_where_the_whole_search_does():
     config = settings("mppi", stop_spread=0.5, num_iterations=8)
     plan, info = whole(config)

@@ -166,7 +166,8 @@ print(float(one), float(two), float(abs(slope - slopes).max() / abs(slope).max()
 
 def test_two_devices_find_the_statistic_of_one():
     """The batch is split between them; means run over all of it."""
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    env = {**os.environ, "XLA_FLAGS": flags}
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     run = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES],
