@@ -1,9 +1,11 @@
 """Recorded episodes as a table of embeddings, and goals relabelled in hindsight.
 
 Every row of the data has two embeddings: as the place where the agent is (with its real history)
-and as a goal (standing still there, as goals are embedded when acting).
+and as a goal (standing still there, as goals are embedded when acting; an observation vector of a
+moment in motion is shown without its velocities).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,8 @@ from agents.goal_config import GuideConfig
 
 Array = jax.Array
 CHUNK = 512
+VELOCITY = "velocity"
+"""Name of the part of an observation that a goal at rest shows as zeros."""
 
 
 class Table(NamedTuple):
@@ -47,13 +51,30 @@ class Hindsight(NamedTuple):
     """[B] decisions from place to goal in the episode; infinite where the goal is elsewhere."""
 
 
+def at_rest(frames: Any, obs_names: Sequence[tuple[str, int]]) -> np.ndarray:
+    """Observation vectors [N, O] as they would be without motion: velocities are zero."""
+    still, begin = np.array(frames), 0
+    for name, size in obs_names:
+        if name == VELOCITY:
+            still[:, begin : begin + size] = 0.0
+        begin += size
+    return still
+
+
 def embed_rows(
-    model: GoalModel, params: Any, frames: Any, starts: np.ndarray, lengths: np.ndarray
+    model: GoalModel,
+    params: Any,
+    frames: Any,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+    goals: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D] of all rows as places and as goals.
 
     `frames` are rows [N, ...] of whole episodes; before its first row an episode stood still.
+    `goals` are the same rows as goals show them, where these look different.
     """
+    goals = frames if goals is None else goals
     back = model.spacing * np.arange(model.history - 1, -1, -1)
     row = np.concatenate([s + np.arange(n) for s, n in zip(starts, lengths, strict=True)])
     first = np.repeat(starts, lengths)
@@ -62,7 +83,7 @@ def embed_rows(
     def embed(histories: Array) -> Array:
         return jax.vmap(lambda f: model.embed(params, model.encode(params, f)))(histories)
 
-    def all_of(index: np.ndarray) -> np.ndarray:
+    def all_of(frames: Any, index: np.ndarray) -> np.ndarray:
         found = []
         for begin in range(0, len(index), CHUNK):
             part = index[begin : begin + CHUNK]
@@ -70,8 +91,8 @@ def embed_rows(
             found.append(np.asarray(embed(jnp.asarray(frames[full])))[: len(part)])
         return np.concatenate(found)
 
-    place = all_of(np.maximum(row[:, None] - back, first[:, None]))
-    return place, all_of(np.repeat(row[:, None], model.history, axis=1))
+    place = all_of(frames, np.maximum(row[:, None] - back, first[:, None]))
+    return place, all_of(goals, np.repeat(row[:, None], model.history, axis=1))
 
 
 def make_table(
@@ -81,12 +102,14 @@ def make_table(
     action: Any,
     starts: np.ndarray,
     lengths: np.ndarray,
+    goals: Any = None,
 ) -> Table:
     """The table of episodes that begin at rows `starts` and have `lengths` rows.
 
-    Rows of other episodes are left out. At an episode's end its last action is repeated.
+    Rows of other episodes are left out. At an episode's end its last action is repeated. `goals`
+    are the rows as goals show them, where these look different (`at_rest`).
     """
-    place, goal = embed_rows(model, params, frames, starts, lengths)
+    place, goal = embed_rows(model, params, frames, starts, lengths, goals)
     blocks, last, begin = [], [], 0
     for start, length in zip(starts, lengths, strict=True):
         step = np.arange(length)[:, None] + np.arange(model.block)

@@ -18,7 +18,7 @@ from agents import distill, goal_critic
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel, Guidance, embed_goal
 from agents.goal_config import GuideConfig, ObjectiveConfig
-from agents.goal_data import Table, make_table
+from agents.goal_data import Table, at_rest, make_table
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
 from planning.objective import Weights
@@ -105,11 +105,14 @@ def embed_goals(model: GoalModel, params: Any, frames: np.ndarray) -> jax.Array:
 def table_of(trained: JepaTrained, data: Any, split: str = "train") -> Table:
     """The embedded episodes of one split of a dataset."""
     chosen = [data.episodes[i] for i in data.split(split)]
-    frames = data.arrays["pixels" if trained.net.config.pixels else "obs"]
+    pixels = trained.net.config.pixels
+    frames = data.arrays["pixels" if pixels else "obs"]
+    goals = None if pixels else at_rest(frames, data.spec.obs_names)
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
     model = goal_model(trained.net)
-    return make_table(model, trained.params, frames, data.arrays["action"], starts, lengths)
+    actions = data.arrays["action"]
+    return make_table(model, trained.params, frames, actions, starts, lengths, goals)
 
 
 def learn_guides(

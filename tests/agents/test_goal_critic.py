@@ -11,7 +11,8 @@ from agents import distill, goal_critic
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel
 from agents.goal_config import GuideConfig
-from agents.goal_data import Table, make_table, relabel
+from agents.goal_data import Table, at_rest, make_table, relabel
+from envs.registry import make_vec
 
 SIZE, WALL, DOOR = 7, 3, 5
 MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
@@ -152,6 +153,25 @@ def test_rows_are_embedded_with_their_history():
     np.testing.assert_array_equal(made.action[1], [1.5, 2.5])
     np.testing.assert_array_equal(made.action[9], [8.5, 8.5])  # the last decision, repeated
     np.testing.assert_array_equal(made.last, [3] * 4 + [9] * 6)
+
+
+def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
+    """A moment in motion, taken for a goal, looks as the task would show it: at rest."""
+    env = make_vec("push-t", 4)
+    env.reset(seed=[1, 2, 3, 4])
+    for _ in range(3):
+        obs, *_ = env.step(np.ones((4, 2), np.float32))
+    still = at_rest(obs, env.env_spec.obs_names)
+    poses = np.array(env.simulators.data.qpos)
+    env.simulators.place(poses, 0.0, poses)
+    shown = env.goal_view().obs
+    env.close()
+    assert np.abs(obs - shown).max() > 0.1
+    np.testing.assert_allclose(still, shown, atol=1e-6)
+    model = IDENTITY._replace(frame_shape=(obs.shape[1],), action_dim=2)
+    made = make_table(model, None, obs, np.ones((4, 2)), np.array([0]), np.array([4]), still)
+    np.testing.assert_allclose(made.place, obs)
+    np.testing.assert_allclose(made.goal, shown, atol=1e-6)
 
 
 def test_settings_that_cannot_learn_are_refused():
