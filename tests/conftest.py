@@ -5,6 +5,8 @@ optimisation, unless XLA_FLAGS says otherwise (`make test-slow` clears it, and r
 equal bits), and once for all processes of a session, those that tests start among them.
 """
 
+import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -34,12 +36,23 @@ def put_whole(cache: LRUCache, key: str, value: bytes) -> None:
 
 
 LRUCache.put = put_whole
+LIBC = ctypes.CDLL(None)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def strict_jax():
     """A sum of shapes [3] and [2, 3] is a mistake in our code, not a broadcast."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_given_back():
+    """Compiled programs take gigabytes over a session, and hardly any serves two files."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(LIBC, "malloc_trim"):  # glibc keeps what the compiler freed
+        LIBC.malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
