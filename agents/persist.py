@@ -32,7 +32,16 @@ class Saver:
         self.previous_rows = 0
 
     def save(self, trainer: Trainer, wall: dict[str, float]) -> None:
-        """Write a checkpoint at the trainer's env_steps. Raises StorageError."""
+        """Write a checkpoint at the trainer's env_steps. Raises StorageError.
+
+        Of several processes all call it, and the first writes.
+        """
+        arrays = _arrays(trainer)
+        with trainer.group.guard():
+            if trainer.group.first:
+                self._write(trainer, arrays, wall)
+
+    def _write(self, trainer: Trainer, arrays: dict[str, Any], wall: dict[str, float]) -> None:
         counters, capacity = trainer.counters, trainer.replay.rows.shape[0]
         self._write_rows(trainer)
         # Rows that the ring has overwritten belong to no checkpoint from this one on.
@@ -41,7 +50,7 @@ class Saver:
         checkpoint.save(
             self.run.checkpoints,
             counters.env_steps,
-            _arrays(trainer),
+            arrays,
             config={
                 "settings": asdict(trainer.config),
                 "digest": digest(trainer.config),
@@ -70,13 +79,15 @@ class Saver:
     def restore(self, trainer: Trainer) -> dict[str, float] | None:
         """Bring `trainer` to the newest checkpoint; its wall times, or None without one.
 
-        Raises CheckpointError naming the damaged file and the last good checkpoint.
+        What is newer than it is cleared away, by the first of several processes. Raises
+        CheckpointError naming the damaged file and the last good checkpoint.
         """
         path = checkpoint.latest(self.run.checkpoints)
         if path is None:
             return None
         driver = checkpoint.restore(path)["driver"]  # simulators check their own state
-        arrays = checkpoint.restore(path, _arrays(trainer) | {"driver": driver})
+        like = {"train": trainer.state, "carry": trainer.carry, "driver": driver}
+        arrays = checkpoint.restore(path, like)
         progress = json.loads(checkpoint.read_file(path, PROGRESS))
         self.refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
         rows = self._read_rows(path)
@@ -85,9 +96,10 @@ class Saver:
         trainer.counters = Counters(**progress["counters"])
         first = self.refs[0].start if self.refs else 0
         trainer.replay = _refill(trainer.replay, rows.get("rows"), first)
-        segments.drop_after(self.run.replay, self.refs)
         self.previous_rows = trainer.counters.rows
-        self.run.truncate_metrics(trainer.counters.env_steps)
+        if trainer.group.first:
+            segments.drop_after(self.run.replay, self.refs)
+            self.run.truncate_metrics(trainer.counters.env_steps)
         return progress["wall"]
 
     def _read_rows(self, path: Path) -> dict[str, np.ndarray]:

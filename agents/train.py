@@ -1,6 +1,7 @@
 """`train`: run or resume one training in its run directory, then evaluate and report."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ from agents.config import TrainConfig, digest
 from agents.driver import Episode
 from agents.evaluate import in_training
 from agents.persist import Saver
+from agents.processes import ALONE, Processes
 from agents.progress import TrainProgress
 from agents.result import finish
 from agents.rundir import RunDir
@@ -21,12 +23,16 @@ FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes"
 
 
 class Session:
-    """One process's share of a run: its clock, its log and its saves."""
+    """One process's share of a run: its clock, its log and its saves.
+
+    Of several processes at once all do the same, and the first alone evaluates and writes.
+    """
 
     def __init__(
         self, config: TrainConfig, run: RunDir, trainer: Trainer, bar: TrainProgress, began: float
     ):
         self.config, self.run, self.trainer, self.bar = config, run, trainer, bar
+        self.group = trainer.group
         self.saver = Saver(run)
         self.wall = {"train_s": 0.0, "total_s": 0.0, "compile_s": 0.0}
         self.began = began
@@ -36,6 +42,19 @@ class Session:
 
     def open(self) -> None:
         """Begin or resume. Raises ConfigError when the run has other settings."""
+        with self.group.guard():
+            if self.group.first:
+                self._open()
+        with self.group.guard():  # the others read what the first has found in order
+            if not self.group.first:
+                self._restore()
+        self.group.check_same(
+            str(self.trainer.counters),
+            f"the processes do not find the same checkpoint in {self.run.path}: it must be a "
+            "directory that all of them share",
+        )
+
+    def _open(self) -> None:
         config, run = self.config, self.run
         record = asdict(config) | {"env": self.trainer.spec.to_json(), "digest": digest(config)}
         ignore = (*FREE_TO_CHANGE, "env.versions", "digest")
@@ -47,7 +66,8 @@ class Session:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
         wall = self.saver.restore(self.trainer)
         if wall is None:
-            self.run.truncate_metrics(-1)
+            if self.group.first:
+                self.run.truncate_metrics(-1)
             return
         self.wall = wall
         steps = self.trainer.counters.env_steps
@@ -69,6 +89,8 @@ class Session:
 
     def row(self, kind: str, steps: int | None = None, /, **values: Any) -> None:
         """One row of metrics.jsonl, of now or of the env_steps given."""
+        if not self.group.first:
+            return
         steps = self.trainer.counters.env_steps if steps is None else steps
         repeat = self.trainer.spec.action_repeat
         stamp = {"env_steps": steps, "frames": steps * repeat, "wall_s": self.clock()["total_s"]}
@@ -77,9 +99,11 @@ class Session:
     def advance(self) -> None:
         """One cycle, or several up to where something is due; and what is due then."""
         ended = self.trainer.advance(self.next_due())
-        for steps, episode in ended:
-            self.note(steps, episode)
-        self.do_due()
+        with self.group.guard():
+            for steps, episode in ended:
+                self.note(steps, episode)
+            self.log_due()
+        self.save_due()
 
     def note(self, steps: int, episode: Episode) -> None:
         """The row of an episode that ended at `steps`."""
@@ -89,6 +113,11 @@ class Session:
 
     def do_due(self) -> None:
         """Log, evaluate and save where it is time."""
+        self.log_due()
+        self.save_due()
+
+    def log_due(self) -> None:
+        """Log and evaluate where it is time."""
         counters = self.trainer.counters
         if counters.env_steps - self.logged_at >= LOG_EVERY:
             self.logged_at += LOG_EVERY
@@ -96,9 +125,13 @@ class Session:
         every = self.config.eval_every
         if every and counters.env_steps - self.evaluated_at >= every:
             self.evaluated_at += every
-            if counters.updates and counters.env_steps < self.config.env_steps:
+            going_on = counters.updates and counters.env_steps < self.config.env_steps
+            if going_on and self.group.first:
                 self.row("eval", **in_training(self.trainer))
-        if counters.env_steps - self.saved_at >= self.config.save_every:
+
+    def save_due(self) -> None:
+        """Save where it is time."""
+        if self.trainer.counters.env_steps - self.saved_at >= self.config.save_every:
             self.save()
 
     def next_due(self) -> int:
@@ -124,25 +157,42 @@ class Session:
 
 
 def train(
-    config: TrainConfig, *, console=None, json_mode: bool = False, began: float | None = None
+    config: TrainConfig,
+    *,
+    console=None,
+    json_mode: bool = False,
+    began: float | None = None,
+    group: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train to `env_steps`, evaluate, write the run directory; the result as in result.json.
 
     Resumes a run that was stopped, to the same numbers. Wall times count from `began`, a reading
-    of time.perf_counter (default: now). Raises ConfigError, CheckpointError,
-    EnvError, StorageError, RunLockedError, LearningError and InterruptedRunError, each with its
-    exit code and one line.
+    of time.perf_counter (default: now). In a `group` of several processes each calls it with the
+    same settings; those but the first show and write nothing and give {}. Raises ConfigError,
+    CheckpointError, EnvError, StorageError, RunLockedError, LearningError, InterruptedRunError
+    and PeerError, each with its exit code and one line.
     """
     began = time.perf_counter() if began is None else began
-    run = RunDir.create(config.resolved_run_dir)
-    with run, compiling.counted() as compiled:
-        trainer = Trainer(config)
-        with TrainProgress(config.env_steps, console, quiet=json_mode) as bar:
-            session = Session(config, run, trainer, bar, began)
-            session.compiled = compiled
-            session.open()
-            _run_to_end(session)
-            return finish(config, run, trainer, session.clock, bar)
+    group.check_same(
+        digest(config),
+        "the processes have different settings: give all of them the same but for --process-id",
+    )
+    with ExitStack() as stack:
+        run = RunDir(config.resolved_run_dir)
+        with group.guard():
+            if group.first:
+                stack.enter_context(RunDir.create(run.path))
+        compiled = stack.enter_context(compiling.counted())
+        with group.guard():
+            trainer = Trainer(config, group)
+        quiet = json_mode or not group.first
+        bar = stack.enter_context(TrainProgress(config.env_steps, console, quiet=quiet))
+        session = Session(config, run, trainer, bar, began)
+        session.compiled = compiled
+        session.open()
+        _run_to_end(session)
+        with group.guard():
+            return finish(config, run, trainer, session.clock, bar) if group.first else {}
 
 
 def _run_to_end(session: Session) -> None:
@@ -150,10 +200,10 @@ def _run_to_end(session: Session) -> None:
     with StopSignal() as stop:
         while counters().env_steps < config.env_steps:
             session.advance()
-            if stop.name:
+            if name := session.group.first_said(stop.name):
                 session.save()
                 raise InterruptedRunError(
-                    f"stopped by {stop.name} at {counters().env_steps} decisions, saved in "
+                    f"stopped by {name} at {counters().env_steps} decisions, saved in "
                     f"{session.run.path}: the same command resumes"
                 )
     if session.saved_at != counters().env_steps:

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import replay as replay_lib
-from agents import setup, sharding
+from agents import setup, sharding, shares
 from agents.config import TrainConfig
 from agents.driver import Cycle, Driver, Episode, jax_inputs
 from agents.fused import ACT, INIT, LEARN, FusedLoop, stream
 from agents.learning import make_learning
 from agents.mpc import make_agent
+from agents.processes import ALONE, Processes
 from wm import learner
 
 CATCH_UP = 8  # calls of the learner that may be due when the fused loop takes over
@@ -47,10 +48,13 @@ class Counters:
 class Trainer:
     """Holds a run's state and advances it one cycle at a time."""
 
-    def __init__(self, config: TrainConfig):
-        """Build simulators, networks and jitted functions. Raises what make_vec raises."""
-        self.config = config
-        env = setup.make_simulators(config)
+    def __init__(self, config: TrainConfig, group: Processes = ALONE):
+        """Build simulators, networks and jitted functions. Raises what make_vec raises.
+
+        In a `group` of several processes all of them do the same with it.
+        """
+        self.config, self.group = config, group
+        env = shares.make_shared(config, group)
         self.spec = env.env_spec
         self.net = setup.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
@@ -163,5 +167,5 @@ class Trainer:
             )
         if self.plan_info is not None:
             info = self.plan_info._asdict()
-            values |= {f"planner/{k}": float(np.mean(v)) for k, v in info.items()}
+            values |= {f"planner/{k}": float(np.mean(np.asarray(v))) for k, v in info.items()}
         return values

@@ -9,7 +9,7 @@ import colorsys
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,10 @@ class Shift:
     def disturbing(self) -> bool:
         """Whether observations or actions are noisy or late."""
         return any(getattr(self, name) != getattr(_NONE, name) for name in _DISTURBING)
+
+    def without_disturbance(self) -> "Shift":
+        """The same world, seen and driven without noise or delays."""
+        return replace(self, **{name: getattr(_NONE, name) for name in _DISTURBING})
 
 
 _DISTURBING = ("obs_noise", "action_noise", "obs_delay", "action_delay")

@@ -10,6 +10,7 @@ import tyro
 
 from agents.config import ConfigError, TrainConfig, preset_config
 from agents.population_config import members
+from agents.process_config import ProcessConfig
 from envs.task_list import multi_id, task_names
 from scripts.flags import parse
 
@@ -29,6 +30,12 @@ class TrainFlags(TrainConfig):
     """Trainings in one program, seeds --seed, --seed + 1, ...; each in RUN_DIR/seed-N."""
     vary: Annotated[str, tyro.conf.arg(metavar="'NAME=V1,V2 ...'")] = ""
     """Learner settings that members differ in, as in learner.learning_rate=1e-3,3e-4."""
+    processes: Annotated[int, tyro.conf.arg(metavar="N")] = ProcessConfig.processes
+    """Processes that train together, each started with this command and its own --process-id."""
+    process_id: Annotated[int, tyro.conf.arg(metavar="I")] = ProcessConfig.process_id
+    """Which of the --processes this one is: 0, which writes the run, to N - 1."""
+    coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT")] = ProcessConfig.coordinator
+    """Where process 0 of several is found: its machine, and a port that is free there."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys (`[model]` and so on as tables)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -36,8 +43,11 @@ class TrainFlags(TrainConfig):
 
     @property
     def base(self) -> TrainConfig:
-        """The settings alone."""
-        config = TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
+        """The settings alone; every process has at least one device."""
+        settings = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
+        if self.devices == 1 and self.processes > 1:
+            settings["devices"] = self.processes
+        config = TrainConfig(**settings)
         return replace(config, env_id=multi_id(self.tasks)) if self.tasks else config
 
     @property
@@ -48,6 +58,15 @@ class TrainFlags(TrainConfig):
     def config_of(self) -> TrainConfig:
         """The settings of one training, with the run directory filled in."""
         return replace(self.base, run_dir=self.base.resolved_run_dir)
+
+    def process(self) -> ProcessConfig:
+        """Which of several processes this one is. Raises ConfigError for what does not fit."""
+        if self.many and (self.processes > 1 or self.devices > 1):
+            flag = "--processes" if self.processes > 1 else "--devices"
+            raise ConfigError(f"{flag} splits one training: leave out --seeds and --vary")
+        process = ProcessConfig(self.processes, self.process_id, self.coordinator)
+        process.check(self)
+        return process
 
 
 def parse_train(argv: Sequence[str]) -> TrainFlags:
@@ -84,14 +103,12 @@ def main(argv: Sequence[str]) -> int:
     """Train; 0 when the run is complete."""
     began = time.perf_counter()
     flags = parse_train(argv)
-    config = flags.config_of()
+    process, config = flags.process(), flags.config_of()
 
     from agents.randomize import parse_ranges
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task
 
-    if flags.many and flags.devices > 1:
-        raise ConfigError("--devices splits one training: leave out --seeds and --vary")
     if flags.randomize:
         parse_ranges(flags.randomize)
     runs = members(flags.base, flags.seeds, flags.vary) if flags.many else []
@@ -103,9 +120,13 @@ def main(argv: Sequence[str]) -> int:
 
             result, where = train_population(runs, **told), os.path.dirname(runs[0].run_dir)
         else:
+            from agents.processes import joined
             from agents.train import train
 
-            result, where = train(config, **told), config.run_dir
+            with joined(process) as group:
+                result, where = train(config, **told, group=group), config.run_dir
+            if not group.first:
+                return 0
     if flags.json:
         print_json(result)
     else:

@@ -44,9 +44,12 @@ def write(directory: Path, leaves: dict[str, np.ndarray]) -> None:
     if not stored:
         directory.mkdir()
         return
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)  # random floats do not compress
+    alone = _alone()
+    handler = ocp.PyTreeCheckpointHandler(  # random floats do not compress
+        use_compression=False, multiprocessing_options=alone
+    )
     try:
-        with _quiet(), ocp.Checkpointer(handler) as checkpointer:
+        with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             checkpointer.save(directory.absolute(), args=ocp.args.PyTreeSave(stored))
     except OSError:
         raise
@@ -181,12 +184,25 @@ def _orbax_read(directory: Path, names: list[str]) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
     wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    alone = _alone()
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     try:
-        with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             args = ocp.args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=wanted)
             return checkpointer.restore(directory.absolute(), args=args)
     except Exception as error:  # Orbax and tensorstore raise many kinds
         raise CheckpointError(f"{directory}: Orbax cannot read it: {_cause(error)}") from error
+
+
+def _alone() -> Any:
+    """Orbax's options for a process that neither waits for others of its training nor asks them."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
+    )
 
 
 @contextlib.contextmanager
