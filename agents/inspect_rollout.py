@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from agents import inspect_scores as scores
@@ -9,6 +10,7 @@ from agents.dataset import Dataset
 from agents.inspect_config import InspectConfig
 from agents.inspect_model import Viewed, rows_of
 from agents.inspect_world import Views, World
+from wm import collapse
 
 STRAIGHT_ROWS = 6
 """Steps of the model in a path whose straightness is measured."""
@@ -43,7 +45,7 @@ def geometry(
 ) -> dict[str, Any]:
     """Effective rank, spread of every dimension, and how straight paths are, of test moments."""
     std = latents.std(0)
-    rank = scores.effective_rank(latents)
+    rank = float(collapse.effective_rank(jnp.asarray(latents, jnp.float32)))
     ahead = STRAIGHT_ROWS * model.block
     row, owner = rows_of(dataset, "test", model, config.rows // 8, config.seed, ahead)
     at = row[:, None] + model.block * np.arange(STRAIGHT_ROWS + 1)

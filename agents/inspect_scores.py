@@ -73,19 +73,6 @@ def _ends(found: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
-def effective_rank(latents: np.ndarray) -> float:
-    """exp(entropy) of the normalised singular values of centred latents [N, D].
-
-    Between 1 (a line) and D (spread evenly); Roy and Vetterli (2007). 0 for a single point.
-    """
-    values = np.linalg.svd(latents - latents.mean(0), compute_uv=False)
-    if values.sum() <= 1e-12:
-        return 0.0
-    share = values / values.sum()
-    share = share[share > 0]
-    return float(np.exp(-np.sum(share * np.log(share))))
-
-
 def straightness(paths: np.ndarray) -> np.ndarray:
     """Mean cosine between consecutive steps of each path [N, T >= 3, D], [N].
 

@@ -74,26 +74,6 @@ def test_mean_interval_draws_whole_groups():
     np.testing.assert_allclose(found, np.percentile(brute, (2.5, 97.5)), atol=0.15)
 
 
-def test_effective_rank_of_known_spectra():
-    eye = np.linalg.qr(RNG.standard_normal((64, 8)))[0]
-    eye -= eye.mean(0)
-    q = np.linalg.qr(eye)[0]
-    assert scores.effective_rank(q) == pytest.approx(8, abs=1e-6)
-    assert scores.effective_rank(q[:, :1] @ RNG.standard_normal((1, 5))) == pytest.approx(1)
-    assert scores.effective_rank(np.ones((9, 4))) == 0
-    values = np.array([3.0, 1, 0, 0])
-    share = values[:2] / 4
-    expected = np.exp(-np.sum(share * np.log(share)))
-    assert scores.effective_rank(q[:, :4] * values) == pytest.approx(expected)
-
-
-def test_effective_rank_agrees_with_the_monitor_of_training():
-    from wm.collapse import effective_rank
-
-    x = RNG.standard_normal((200, 12)) * np.linspace(0.05, 2, 12)
-    assert scores.effective_rank(x) == pytest.approx(float(effective_rank(x)), rel=1e-4)
-
-
 def test_straightness_of_known_paths():
     line = np.arange(5.0)[:, None] ** 2 * np.ones(3)
     back = np.array([[0.0], [1], [0], [1]]) * np.ones(3)

@@ -139,6 +139,9 @@ def test_the_effective_rank_of_known_spreads():
     square = np.linalg.qr(RNG.normal(size=(400, 16)) - 0)[0]
     square = 20 * np.linalg.qr(square - square.mean(0))[0]
     assert float(effective_rank(jnp.asarray(square))) == pytest.approx(16, rel=1e-3)
+    uneven = square * np.array([3.0, 1.0] + 14 * [0.001])  # shares 3/4, 1/4, and fourteen dead
+    expected = np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
+    assert float(effective_rank(jnp.asarray(uneven))) == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_monitor_raises_the_alarm_for_a_line_and_not_for_a_gaussian():
