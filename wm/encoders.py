@@ -25,6 +25,11 @@ def stack_channels(frames: Array) -> Array:
     return frames_last.reshape(*frames_last.shape[:2], -1)
 
 
+def latest_and_changes(frames: Array) -> Array:
+    """Frames [K, ...] as the latest, then the changes between them: what moves stands out."""
+    return jnp.concatenate([frames[-1:], frames[1:] - frames[:-1]])
+
+
 class StateEncoder(nn.Module):
     """MLP over a history of normalised observation vectors."""
 
@@ -67,11 +72,12 @@ class ConvEncoder(nn.Module):
     channels: int
     width: int
     out: int
+    differences: bool = False
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
         """[K, H, W, C] -> [out]."""
-        x = stack_channels(frames)
+        x = stack_channels(latest_and_changes(frames) if self.differences else frames)
         for side, features in ((4, 1), (2, 2), (2, 2)):
             x = mish(PatchMerge(side, features * self.channels)(x))
         return MLP((self.width,), out=self.out)(x.reshape(-1))
@@ -107,7 +113,7 @@ def make_encoder(config: JepaConfig) -> nn.Module:
     if config.encoder == "mlp":
         return StateEncoder(width, config.encoder_layers, out)
     if config.encoder == "cnn":
-        return ConvEncoder(config.cnn_channels, width, out)
+        return ConvEncoder(config.cnn_channels, width, out, config.frame_differences)
     return ViTEncoder(
         config.patch,
         config.embed_dim,

@@ -28,6 +28,8 @@ class JepaConfig:
     """Hidden width of the state encoder and of the last layer over CNN features."""
     encoder_layers: int = 2
     """Hidden layers of the state encoder; blocks of the ViT."""
+    frame_differences: bool = False
+    """The CNN sees the latest frame and the changes that led to it: velocity is learned sooner."""
     cnn_channels: int = 32
     """Channels of the CNN's first layer; the others have twice as many."""
     patch: int = 8

@@ -1,0 +1,30 @@
+"""The CNN over frames, and over the latest frame and its changes."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wm.encoders import latest_and_changes, make_encoder
+from wm.jepa_config import JepaConfig
+
+KEY = jax.random.key(0)
+
+
+def test_changes_are_those_that_led_to_the_latest_frame():
+    frames = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 2)), jnp.float32)
+    seen = latest_and_changes(frames)
+    np.testing.assert_allclose(seen[0], frames[3])
+    np.testing.assert_allclose(seen[0] - jnp.cumsum(seen[:0:-1], 0)[-1], frames[0], atol=1e-6)
+    assert latest_and_changes(frames[:1]).shape == (1, 3, 2)
+
+
+def test_a_still_scene_gives_no_change_and_the_same_parameters_serve_both():
+    plain = JepaConfig(encoder="cnn", latent_dim=4, history=3, cnn_channels=2, encoder_width=8)
+    one, two = make_encoder(plain), make_encoder(replace(plain, frame_differences=True))
+    still = jnp.ones((3, 16, 16, 3)) * jax.random.uniform(KEY, (1, 16, 16, 3))
+    params = jax.jit(one.init)(KEY, still)
+    changed = jax.jit(two.apply)(params, still)
+    alone = jnp.concatenate([still[:1], jnp.zeros((2, 16, 16, 3))])
+    np.testing.assert_allclose(changed, jax.jit(one.apply)(params, alone), atol=1e-6)
