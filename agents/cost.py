@@ -65,7 +65,7 @@ class Cost:
 
 
 def products(function: Callable[..., Any], *args: Any) -> float:
-    """Operations of all matrix products in a function, loops counted as often as they run.
+    """Operations of all matrix products and convolutions, loops counted as often as they run.
 
     Arguments may be shapes. A loop without a fixed length counts once.
     """
@@ -79,6 +79,11 @@ def _count(jaxpr: Any) -> float:
             (contracted, _), _ = equation.params["dimension_numbers"]
             left, out = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
             total += 2.0 * math.prod(out) * math.prod(left[i] for i in contracted)
+            continue
+        if equation.primitive.name == "conv_general_dilated":
+            kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+            features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += 2.0 * math.prod(out) * math.prod(kernel) / features
             continue
         inner = [_count(sub) for sub in _inside(equation.params)]
         several = max(inner, default=0.0) if equation.primitive.name == "cond" else sum(inner)
