@@ -119,7 +119,7 @@ def test_finished_run_is_evaluated_again_to_the_same_numbers(finished):
 @pytest.mark.exact
 def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
     """In pieces, through checkpoints on disk: bit-identical to one piece."""
-    for steps in (150, 270, 400):
+    for steps in (170, 400):
         train(config(tmp_path / "pieces", env_steps=steps), json_mode=True)
     _, whole = arrays(finished[0])
     _, pieces = arrays(tmp_path / "pieces")
@@ -133,13 +133,12 @@ def test_a_ring_that_wrapped_many_times_resumes_from_either_checkpoint(tmp_path)
     run_dir = tmp_path / "whole"
     train(config(run_dir, **small), json_mode=True)
     _, whole = arrays(run_dir)
-    for newest_too in (True, False):
-        again = tmp_path / f"again-{newest_too}"
-        train(config(again, **{**small, "env_steps": 400}), json_mode=True)
-        if not newest_too:
-            shutil.rmtree(checkpoint.latest(RunDir(again).checkpoints))
-        train(config(again, **small), json_mode=True)
-        jax.tree.map(np.testing.assert_array_equal, whole, arrays(again)[1])
+    train(config(tmp_path / "newest", **{**small, "env_steps": 400}), json_mode=True)
+    shutil.copytree(tmp_path / "newest", tmp_path / "older")
+    shutil.rmtree(checkpoint.latest(RunDir(tmp_path / "older").checkpoints))
+    for name in ("newest", "older"):
+        train(config(tmp_path / name, **small), json_mode=True)
+        jax.tree.map(np.testing.assert_array_equal, whole, arrays(tmp_path / name)[1])
 
 
 @pytest.mark.exact
