@@ -9,12 +9,12 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
 from agents.config import ConfigError
 from agents.process_config import ProcessConfig
+from agents.rendezvous import meet
 
 HEADER = 8  # bytes that say how long a message is
 CONNECT_S, LEAVE_S = (
@@ -31,6 +31,12 @@ class PeerError(RuntimeError):
     def __init__(self, index: int, message: str, exit_code: int) -> None:
         super().__init__(f"process {index} failed: {message}")
         self.exit_code = exit_code
+
+
+class PeerLostError(RuntimeError):
+    """Another process of the training is gone without a word; shown as one line."""
+
+    exit_code = 1
 
 
 class Processes:
@@ -52,19 +58,29 @@ class Processes:
         """
         if self.count == 1:
             return [message]
-        from jax.experimental.multihost_utils import process_allgather
-
         while True:
             room = self._room.get(kind, 0)
             sent = np.zeros(HEADER + room, np.uint8)
             sent[:HEADER] = np.frombuffer(len(message).to_bytes(HEADER, "little"), np.uint8)
             part = message[:room]
             sent[HEADER : HEADER + len(part)] = np.frombuffer(part, np.uint8)
-            rows = [row.tobytes() for row in process_allgather(sent)]
+            rows = [row.tobytes() for row in self._allgather(sent)]
             sizes = [int.from_bytes(row[:HEADER], "little") for row in rows]
             if max(sizes) <= room:
                 return [row[HEADER : HEADER + n] for row, n in zip(rows, sizes, strict=True)]
             self._room[kind] = 2 ** math.ceil(math.log2(max(sizes)))
+
+    def _allgather(self, sent: np.ndarray) -> np.ndarray:
+        from jax.errors import JaxRuntimeError
+        from jax.experimental.multihost_utils import process_allgather
+
+        try:
+            return process_allgather(sent)
+        except JaxRuntimeError as error:
+            raise PeerLostError(
+                "another process of the training is gone: its messages may say why; the last "
+                "checkpoint is intact, and the same commands resume"
+            ) from error
 
     def first_said(self, word: str) -> str:
         """The first word that is not empty among those of all processes."""
@@ -134,32 +150,26 @@ def joined(config: ProcessConfig) -> Iterator[Processes]:
 
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the training's to hear
     host, _, port = config.coordinator.rpartition(":")
-    bind: dict[str, Any] = {}
-    if host in LOOPBACK:  # who asks for the loopback does not mean every interface
-        bind = {"coordinator_bind_address": f"127.0.0.1:{port}"}
-    try:
-        jax.distributed.initialize(
-            config.coordinator,
-            config.processes,
-            config.process_id,
-            cluster_detection_method="deactivate",
-            initialization_timeout=CONNECT_S,
-            shutdown_timeout_seconds=LEAVE_S,
-            **bind,
-        )
-    except RuntimeError as error:
-        raise ConfigError(
-            f"the {config.processes} processes did not meet at {config.coordinator}: start all of "
-            f"them within {CONNECT_S} seconds, on a port that is free ({_one_line(error)})"
-        ) from error
+    bind = "127.0.0.1" if host in LOOPBACK else "0.0.0.0"  # the loopback is not every interface
+    meet(config, (bind, int(port)), CONNECT_S)
+    jax.distributed.initialize(
+        config.coordinator,
+        config.processes,
+        config.process_id,
+        cluster_detection_method="deactivate",
+        initialization_timeout=CONNECT_S,
+        shutdown_timeout_seconds=LEAVE_S,
+        coordinator_bind_address=f"{bind}:{port}",
+    )
     try:
         group = Processes(config.process_id, config.processes)
         here = str(jax.local_device_count())
         group.check_same(here, f"the processes have different numbers of devices (here {here})")
         yield group
-    finally:
-        jax.distributed.shutdown()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    except Exception as error:
+        # What has an exit code all have agreed on, and take their leave together. Otherwise jax
+        # would wait for those who do not, and abort before the error is told.
+        if hasattr(error, "exit_code") and not isinstance(error, PeerLostError):
+            jax.distributed.shutdown()
+        raise
+    jax.distributed.shutdown()

@@ -12,6 +12,7 @@ import pytest
 from agents.config import ConfigError, TrainConfig
 from agents.process_config import ProcessConfig
 from agents.processes import ALONE, PeerError, Processes
+from agents.rendezvous import meet
 from agents.setup import make_simulators
 from agents.shares import make_shared
 from envs.spec import EnvError
@@ -176,6 +177,43 @@ def test_each_process_has_a_device_unless_told_otherwise():
     assert flags.config_of().devices == 2
     more = parse_train(["cartpole-swingup", *PLACE.split(), "--devices", "4"])
     assert more.config_of().devices == 4
+
+
+def met(ids, count=2, seconds=1.0):
+    """What meeting comes to for processes of these numbers, as an exception or None."""
+    port, outcomes = free_port(), [None] * len(ids)
+
+    def come(place, index):
+        config = ProcessConfig(count, index, f"localhost:{port}")
+        try:
+            meet(config, ("127.0.0.1", port), seconds)
+        except Exception as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=come, args=pair) for pair in enumerate(ids)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_processes_that_do_not_meet_are_told_so():
+    assert met([2, 0, 1], 3, 60.0) == [None] * 3
+    assert "processes [1] did not come" in str(met([0])[0])
+    assert "process 0 was not found" in str(met([1])[0])
+    first, *others = met([0, 1, 1], 3, 60.0)
+    assert "two processes have --process-id 1" in str(first)
+    assert all("has ended" in str(other) or "not found" in str(other) for other in others)
+    assert all(isinstance(error, ConfigError) for error in (first, *others))
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = taken.getsockname()
+        config = ProcessConfig(2, 0, f"localhost:{address[1]}")
+        with pytest.raises(ConfigError, match=r"cannot listen there .* give a free port"):
+            meet(config, address, 1.0)
 
 
 MEETING = """
