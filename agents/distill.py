@@ -1,9 +1,10 @@
 """Mode 1: a policy that reacts to a goal, learned offline; it also leads the planner.
 
-First by hindsight imitation: what was done on the way to a moment is how to get there, and actions
-that brought the goal nearer than the critic expected are imitated more (advantage weights, arXiv
-1910.00177). Then, if asked for, from the planner itself: plans for places and goals of the data,
-made in imagination, are what the policy should have proposed.
+By hindsight imitation: what was done on the way to a moment is how to get there, and actions that
+brought the goal nearer than the critic expected are imitated more (advantage weights, arXiv
+1910.00177). And by what the planner does: from places and goals of the data the policy is unrolled
+in the model, and the planner's own cost, critic and distance to the goal, goes down its gradient.
+Imitation alone stands still where the data went one way as often as the other.
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from agents.goal_agent import GoalModel, Guidance, latent_world
 from agents.goal_config import GuideConfig
 from agents.goal_critic import Report, cost_to_go, learn
 from agents.goal_data import Hindsight, Table
@@ -20,6 +22,7 @@ from wm.layers import MLP
 
 Array = jax.Array
 MOST = 10.0  # largest advantage weight
+IMAGINED_SHARE = 3  # one in so many rows of a batch is imagined from: it costs more than imitation
 
 
 def _network(width: int, size: int) -> nn.Module:
@@ -52,11 +55,48 @@ def imitation_loss(
     return jnp.sum(weight * jnp.mean(error**2, -1)) / jnp.maximum(weight.sum(), 1e-6)
 
 
-def imitate(
-    config: GuideConfig, critic: Any, table: Table, report: Report | None = None
+def imagined_cost(
+    config: GuideConfig, model: GoalModel, guide: Guidance, params: Any, batch: Hindsight
+) -> Array:
+    """What the policy's own way costs a planner (progress and path), in strides, on average.
+
+    For models whose latent is its embedding.
+    """
+    world, size = latent_world(model), batch.action.shape[-1]
+    assert world.critic is not None
+    assert world.distance is not None
+    critic, distance, weights = world.critic, world.distance, guide.weights
+
+    def one(place: Array, goal: Array) -> Array:
+        def once(latent: Array, _: None) -> tuple[Array, Array]:
+            action = react(params, config.width, size, latent, goal)
+            latent = world.step(guide, latent, action)
+            far, near = critic(guide, latent, goal), distance(guide, latent, goal)
+            return latent, weights.progress * far + weights.path * near
+
+        return jax.lax.scan(once, place, None, config.imagined)[1].mean()
+
+    some = slice(0, max(config.batch_size // IMAGINED_SHARE, 1))
+    costs = jax.vmap(one)(batch.place[some], batch.goal[some])
+    return costs.mean() / (1 - config.discount**config.stride)
+
+
+def learn_policy(
+    config: GuideConfig,
+    critic: Any,
+    table: Table,
+    report: Report | None = None,
+    world: tuple[GoalModel, Guidance] | None = None,
 ) -> tuple[Any, float]:
-    """Parameters of a policy that imitates the data in hindsight, and its last loss."""
+    """Parameters of a policy for goals, and its last loss; without a `world` it only imitates."""
     joint, size = jnp.zeros(3 * table.place.shape[1]), table.action.shape[1]
     key = jax.random.key(config.seed + 2)
     params = _network(config.width, size).init(key, joint)["params"]
-    return learn(config, partial(imitation_loss, config, critic), params, table, report)
+
+    def loss(params: Any, target: Any, batch: Hindsight) -> Array:
+        error = imitation_loss(config, critic, params, target, batch)
+        if world is None or config.imagined == 0:
+            return error
+        return config.imitation * error + imagined_cost(config, *world, params, batch)
+
+    return learn(config, loss, params, table, report)

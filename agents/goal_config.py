@@ -89,7 +89,7 @@ PLANNER = PlannerConfig(
 
 PLAIN = ObjectiveConfig()
 """Without learned guides: straight latent distance."""
-GUIDED = ObjectiveConfig(goal=1.0, progress=1.0, reach=0.1)
+GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, reach=0.1)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
 PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
@@ -167,6 +167,14 @@ class GuideConfig:
     """Noise on embeddings, as a share of their spread: predicted ones are never quite right."""
     advantage: float = 3.0
     """How much more the policy imitates actions that brought the goal nearer than expected."""
+    imagined: int = 3
+    """Steps of the model over which the policy brings down the planner's cost; 0 only imitates."""
+    imitation: float = 0.1
+    """Weight of imitation beside that cost."""
+    path: float = 4.0
+    """Weight of the distance to the goal beside the critic, for policy and planner alike."""
+    reach: float = 0.1
+    """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
@@ -179,10 +187,17 @@ class GuideConfig:
         for name in ("target_rate", "same_episode"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"guide.{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("learning_rate", "noise", "advantage"):
+        if self.imagined < 0:
+            raise ConfigError(f"guide.imagined must not be negative, got {self.imagined}")
+        for name in ("learning_rate", "noise", "advantage", "imitation", "path", "reach"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"guide.{name} must be finite, not negative")
         check_seed(self.seed)
+
+    @property
+    def objective(self) -> ObjectiveConfig:
+        """What is planned for with these guides."""
+        return replace(GUIDED, path=self.path, reach=self.reach)
 
 
 @dataclass(frozen=True)

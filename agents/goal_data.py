@@ -51,12 +51,20 @@ class Hindsight(NamedTuple):
     """[B] decisions from place to goal in the episode; infinite where the goal is elsewhere."""
 
 
-def at_rest(frames: Any, obs_names: Sequence[tuple[str, int]]) -> np.ndarray:
-    """Observation vectors [N, O] as they would be without motion: velocities are zero."""
+def at_rest(
+    frames: Any, obs_names: Sequence[tuple[str, int]], left_open: Sequence[str] = ()
+) -> np.ndarray:
+    """Observation vectors [N, O] as goals show them: without motion, velocities are zero.
+
+    Parts that goals leave open are those of another row, so that nothing is learned of them.
+    """
     still, begin = np.array(frames), 0
     for name, size in obs_names:
+        part = slice(begin, begin + size)
         if name == VELOCITY:
-            still[:, begin : begin + size] = 0.0
+            still[:, part] = 0.0
+        elif name in left_open:
+            still[:, part] = np.random.default_rng(begin).permutation(still[:, part])
         begin += size
     return still
 

@@ -31,7 +31,7 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     began = time.perf_counter()
     table = table_of(trained, data)
     embedded = time.perf_counter()
-    guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console))
+    guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console), trained)
     judged = judge(guides, table_of(trained, data, "validation"))
     save_guides(trained, guides)
     return {

@@ -21,6 +21,7 @@ from agents.goal_config import GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, make_table
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
+from envs.registry import make_vec
 from planning.objective import Weights
 from wm import checkpoint
 from wm.jepa import JepaNetworks
@@ -107,7 +108,7 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train") -> Table:
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
     frames = data.arrays["pixels" if pixels else "obs"]
-    goals = None if pixels else at_rest(frames, data.spec.obs_names)
+    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
     model = goal_model(trained.net)
@@ -115,18 +116,42 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train") -> Table:
     return make_table(model, trained.params, frames, actions, starts, lengths, goals)
 
 
+def left_open(env_id: str) -> tuple[str, ...]:
+    """The parts of an observation that goals of a task leave open."""
+    env = make_vec(env_id, 1)
+    task = getattr(getattr(env, "simulators", None), "task", None)
+    env.close()
+    return getattr(task, "open_parts", ())
+
+
 def learn_guides(
-    config: GuideConfig, table: Table, report: Callable[[str, int, float], None] | None = None
+    config: GuideConfig,
+    table: Table,
+    report: Callable[[str, int, float], None] | None = None,
+    trained: JepaTrained | None = None,
 ) -> tuple[Guides, dict[str, float]]:
-    """Critic and policy from embedded episodes, and their last losses."""
+    """Critic and policy from embedded episodes, and their last losses.
+
+    In the world of `trained`, if given, the policy also learns from imagination.
+    """
 
     def tell(stage: str) -> goal_critic.Report | None:
         return partial(report, stage) if report else None
 
     critic, critic_loss = goal_critic.train(config, table, tell("critic"))
-    policy, policy_loss = distill.imitate(config, critic, table, tell("policy"))
-    arrays = {"critic": critic, "policy": policy, **spread(table.place)}
-    return Guides(config, arrays), {"critic_loss": critic_loss, "policy_loss": policy_loss}
+    guides = Guides(config, {"critic": critic, **spread(table.place)})
+    world = imagination(trained, guides) if trained else None
+    policy, policy_loss = distill.learn_policy(config, critic, table, tell("policy"), world)
+    guides.arrays["policy"] = policy
+    return guides, {"critic_loss": critic_loss, "policy_loss": policy_loss}
+
+
+def imagination(trained: JepaTrained, guides: Guides) -> tuple[GoalModel, Guidance] | None:
+    """What a policy can be unrolled in; None where a latent is more than its embedding."""
+    if trained.net.config.windowed:
+        return None
+    guide = guidance(trained.params, guides.config.objective, guides.arrays, guides)
+    return goal_model(trained.net, guides), guide
 
 
 def guide_folder(path: Path) -> Path:

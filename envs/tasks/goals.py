@@ -31,6 +31,8 @@ class GoalTask(Task):
     """Names of the G entries of `achieved`."""
     success_text: ClassVar[str] = ""
     """When a goal counts as achieved, in one sentence."""
+    open_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts of an observation that a goal shows but leaves open: they do not count."""
 
     @abstractmethod
     def achieved(self, xp: Any, data: Any) -> Any:

@@ -79,6 +79,7 @@ class PushT(GoalTask):
 
     achieved_names = ("x", "y", "angle")
     success_text = f"the block is within {TOLERANCE:.3f} m (20/512 of the view) and 20 degrees"
+    open_parts = ("pusher",)
 
     def observe(self, xp: Any, data: Any) -> Any:
         """Pusher (x, y), block (x, y, cosine, sine), and the five velocities."""

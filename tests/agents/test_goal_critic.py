@@ -9,9 +9,10 @@ import pytest
 
 from agents import distill, goal_critic
 from agents.config import ConfigError
-from agents.goal_agent import GoalModel
-from agents.goal_config import GuideConfig
+from agents.goal_agent import GoalModel, Guidance
+from agents.goal_config import GUIDED, GuideConfig
 from agents.goal_data import Table, at_rest, make_table, relabel
+from agents.goal_model import left_open, reach_of, weights_of
 from envs.registry import make_vec
 
 SIZE, WALL, DOOR = 7, 3, 5
@@ -103,7 +104,7 @@ def test_it_recovers_temporal_distance_around_the_wall(learned):
 def test_the_policy_shortens_the_way(learned):
     """Its action, as the nearest move, is one of those that bring the goal nearer."""
     config = GuideConfig(**{**vars(CONFIG), "updates": 600})
-    policy, _ = distill.imitate(config, learned, table())
+    policy, _ = distill.learn_policy(config, learned, table())
     pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
     here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
     wishes = np.asarray(distill.react(policy, CONFIG.width, 2, here, there))
@@ -115,6 +116,47 @@ def test_the_policy_shortens_the_way(learned):
         better.append(gains[int(np.argmax(MOVES @ wish))])
         by_chance.append(np.mean(gains))
     assert np.mean(better) > np.mean(by_chance) + 0.3
+
+
+STEP = 0.15
+FIELD = IDENTITY._replace(
+    step=lambda params, latent, action: jnp.clip(latent + STEP * action, -1.0, 1.0),
+    critic=lambda params, place, goal: goal_critic.cost_to_go(params, CONFIG.width, place, goal),
+)
+
+
+def wanderings(episodes=150, length=40, seed=0):
+    """An open field in which nobody goes anywhere: actions are independent draws."""
+    rng = np.random.default_rng(seed)
+    moves = rng.uniform(-1, 1, (episodes, length, 2)).astype(np.float32)
+    places = np.zeros_like(moves)
+    places[:, 0] = rng.uniform(-1, 1, (episodes, 2))
+    for t in range(1, length):
+        places[:, t] = np.clip(places[:, t - 1] + STEP * moves[:, t - 1], -1, 1)
+    starts = length * np.arange(episodes)
+    lengths = np.full(episodes, length)
+    return make_table(FIELD, None, places.reshape(-1, 2), moves.reshape(-1, 2), starts, lengths)
+
+
+def test_imagination_leads_where_imitation_stands_still():
+    config = GuideConfig(**{**vars(CONFIG), "updates": 300, "advantage": 0.0})
+    data = wanderings()
+    critic, _ = goal_critic.train(config, data)
+    scale = 2 * data.place.var(0).mean()
+    limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
+    guide = Guidance(None, weights_of(GUIDED), scale, reach_of(GUIDED), *limits, critic)
+    here, there = jax.random.uniform(jax.random.key(0), (2, 200, 2), minval=-0.9, maxval=0.9)
+
+    def arrived(world):
+        policy, _ = distill.learn_policy(config, critic, data, world=world)
+        place = here
+        for _ in range(20):
+            action = distill.react(policy, config.width, 2, place, there)
+            place = FIELD.step(None, place, action)
+        return float(jnp.mean(jnp.linalg.norm(place - there, axis=-1) < 0.15))
+
+    assert arrived((FIELD, guide)) > 0.9
+    assert arrived(None) < 0.8
 
 
 def test_hindsight_says_what_was_done():
@@ -168,6 +210,10 @@ def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
     env.close()
     assert np.abs(obs - shown).max() > 0.1
     np.testing.assert_allclose(still, shown, atol=1e-6)
+    open_ = at_rest(obs, env.env_spec.obs_names, left_open("push-t"))
+    np.testing.assert_allclose(open_[:, 2:], shown[:, 2:], atol=1e-6)
+    assert np.abs(open_[:, :2] - shown[:, :2]).max() > 0.01, "the pusher's place is another's"
+    assert sorted(open_[:, 0]) == pytest.approx(sorted(shown[:, 0]))
     model = IDENTITY._replace(frame_shape=(obs.shape[1],), action_dim=2)
     made = make_table(model, None, obs, np.ones((4, 2)), np.array([0]), np.array([4]), still)
     np.testing.assert_allclose(made.place, obs)
