@@ -89,7 +89,7 @@ PLANNER = PlannerConfig(
 
 PLAIN = ObjectiveConfig()
 """Without learned guides: straight latent distance."""
-GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, reach=0.1)
+GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, reach=0.02)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
 PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
@@ -173,7 +173,7 @@ class GuideConfig:
     """Weight of imitation beside that cost."""
     path: float = 4.0
     """Weight of the distance to the goal beside the critic, for policy and planner alike."""
-    reach: float = 0.1
+    reach: float = 0.02
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     def __post_init__(self):
