@@ -189,7 +189,7 @@ def plan_milliseconds(
     obs, _ = env.reset(seed=[seed])
     carry, goals, found = agent.init_carry(1), eyes.goals(env), []
     for t in range(most + 1):
-        frames = jax.block_until_ready(jnp.asarray(eyes.frames(env, obs)))
+        frames = jax.block_until_ready(jax.tree.map(jnp.asarray, eyes.frames(env, obs)))
         keys = _keys(seed, jnp.zeros(1, int), jnp.full(1, t))
         began = time.perf_counter()
         action, carry, _ = agent.act(guidance, carry, frames, goals, jnp.full(1, t == 0), keys)

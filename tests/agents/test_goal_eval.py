@@ -23,7 +23,7 @@ from agents.goal_config import (
     goal_planner,
 )
 from agents.goal_model import Guides, guidance, spread, weights_of
-from agents.goal_rollout import Outcome, run_goals
+from agents.goal_rollout import Outcome, plan_milliseconds, run_goals
 from envs.registry import make_spec, make_vec
 from planning.config import METHODS, PlannerConfig
 from planning.objective import TERMS, Weights
@@ -140,6 +140,7 @@ def test_the_oracle_reaches_goals_in_its_room():
             same.append(seed)
     outcomes = run_goals(agent, None, make_vec("two-room", 2), eyes, same[:4], 0)
     assert all(o.success for o in outcomes)
+    assert len(plan_milliseconds(agent, None, env, eyes, same[0], most=2)) == 2
 
 
 @pytest.mark.slow
