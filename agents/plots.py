@@ -76,16 +76,17 @@ def learning_curve(rows: list[Row], result: Row) -> str:
         )
         low, high = result["return_ci95"]
         mean = result["return_mean"]
-        axes.errorbar(
-            [result["frames"]],
-            [mean],
-            yerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
-            color=OURS,
-            marker="D",
-            ms=7,
-            capsize=4,
-            label="final, 95 % interval",
-        )
+        if mean is not None:  # of episodes that were all invalid there is none
+            axes.errorbar(
+                [result["frames"]],
+                [mean],
+                yerr=[[max(mean - low, 0)], [max(high - mean, 0)]],
+                color=OURS,
+                marker="D",
+                ms=7,
+                capsize=4,
+                label="final, 95 % interval",
+            )
         axes.set(xlabel="frames", ylabel="return")
         axes.legend(fontsize=8)
 
@@ -99,7 +100,7 @@ def lines(rows: list[Row], names: dict[str, str], log: bool = False) -> str:
         for name, label in names.items():
             x, y = _column(rows, "train", name)
             if len(x):
-                axes.plot(x, y, lw=1.2, label=label)
+                axes.plot(x, y, lw=1.2, marker="." if len(x) == 1 else None, label=label)
         if log:
             axes.set_yscale("log")
         axes.set(xlabel="frames")

@@ -1,5 +1,6 @@
 """The end of a training: evaluation, result.json, video and report."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -97,7 +98,7 @@ def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResul
         "action_repeat": spec.action_repeat,
         "config_digest": digest(config),
         "versions": installed(),
-        "command": " ".join(["latentmpc", *sys.argv[1:]]),
+        "command": shlex.join(["latentmpc", *sys.argv[1:]]),
     }
 
 

@@ -73,6 +73,12 @@ def test_page_is_self_contained(tmp_path, full, env_id):
     assert ("Latency" in page) == full
 
 
+def test_without_a_valid_episode_there_is_a_report(tmp_path):
+    nothing = {"return_mean": None, "return_ci95": [None, None], "episodes_valid": 0}
+    page = write_report(make_run(tmp_path, {**RESULT, **nothing})).read_text()
+    assert "0 / 2" in page and "not known" in page
+
+
 def test_unsafe_text_is_escaped(tmp_path):
     page = write_report(
         make_run(tmp_path, {**RESULT, "env_id": "<script>alert(1)</script>"})
