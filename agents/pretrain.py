@@ -130,7 +130,8 @@ def pretrain(
             info["frozen"] = trainer.net.encoder.about
         about = {"kind": KIND, "env": env, "data_info": info}
         record = asdict(config) | about | {"digest": digest(config)}
-        run.ensure_config(record, ignore=(*FREE_TO_CHANGE, "digest"))
+        ignore, defaults = (*FREE_TO_CHANGE, "digest"), asdict(PretrainConfig())
+        run.ensure_config(record, ignore=ignore, defaults=defaults)
         with TrainProgress(config.updates, console, quiet=json_mode) as bar:
             session = _Session(run, trainer, bar, about, began)
             session.restore()

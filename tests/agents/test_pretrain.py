@@ -76,6 +76,9 @@ def test_a_run_that_died_ends_as_one_that_did_not(tmp_path, data, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, data=data, json_mode=True)
     monkeypatch.setattr(pretrainer.Pretrainer, "advance", advance)
+    stored = RunDir(tmp_path / "b").read_json("config.json")
+    del stored["model"]["frame_differences"]  # an earlier version did not have it
+    RunDir(tmp_path / "b").write_json("config.json", stored)
     resumed = pretrain(config, data=data, json_mode=True)
     jax.tree.map(np.testing.assert_array_equal, leaves(tmp_path / "a"), leaves(tmp_path / "b"))
     assert resumed["loss/total"] == whole["loss/total"]
