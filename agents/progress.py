@@ -1,10 +1,12 @@
 """What a training shows while it runs: a bar on a terminal, a line now and then elsewhere."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 LINE_EVERY = 10.0
 """Seconds between lines when standard error is no terminal."""
@@ -21,6 +23,17 @@ LABELS = {
     "updates_per_s": "updates/s",
 }
 """Fields that are shown, in this order, under these names; others are ignored."""
+
+
+class _Bar(Progress):
+    """A bar with its figures on a line of their own: beside it they leave 80 columns no bar."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the figures, cut where the terminal ends."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["figures"]:
+                yield Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
 
 
 class TrainProgress:
@@ -50,16 +63,17 @@ class TrainProgress:
         """Begin to show."""
         self._start = self._last_line = time.monotonic()
         if not self.quiet and self.console.is_terminal:
-            self._bar = Progress(
+            self._bar = _Bar(
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[ahead]}"),
                 console=self.console,
                 refresh_per_second=4,
                 redirect_stdout=False,
             )
-            self._task = self._bar.add_task("train", total=self.total, text="starting")
+            shown = {"ahead": "starting", "figures": ""}
+            self._task = self._bar.add_task("train", total=self.total, **shown)
             self._bar.start()
 
     def stop(self) -> None:
@@ -80,10 +94,12 @@ class TrainProgress:
         known = {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
         self._fields |= known
         if self._bar is not None:
-            self._bar.update(self._task, completed=env_steps, text=self._text(env_steps, now, ""))
+            shown = {"ahead": self._ahead(env_steps, now), "figures": self._figures()}
+            self._bar.update(self._task, completed=env_steps, **shown)
         elif now - self._last_line >= LINE_EVERY or env_steps >= self.total:
             self._last_line, since = now, f"{clock(now - self._start)} gone"
-            self._print(f"{env_steps}/{self.total} {self._text(env_steps, now, since)}")
+            parts = (self._figures(), since, self._ahead(env_steps, now))
+            self._print(f"{env_steps}/{self.total} {'  '.join(part for part in parts if part)}")
 
     def message(self, text: str) -> None:
         """One line above the bar."""
@@ -93,12 +109,13 @@ class TrainProgress:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def _text(self, env_steps: int, now: float, since: str) -> str:
+    def _figures(self) -> str:
         shown = {LABELS[k]: self._fields[k] for k in LABELS if k in self._fields}
-        parts = [f"{name} {value:.3g}" for name, value in shown.items()]
+        return "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
+
+    def _ahead(self, env_steps: int, now: float) -> str:
         left = self._seconds_left(env_steps, now)
-        ahead = f"{clock(left)} to go" if left is not None else ""
-        return "  ".join(part for part in (*parts, since, ahead) if part)
+        return f"{clock(left)} to go" if left is not None else ""
 
     def _seconds_left(self, env_steps: int, now: float) -> float | None:
         begun, first = self._first or (now, env_steps)

@@ -17,8 +17,8 @@ def now(monkeypatch):
     return time
 
 
-def console(terminal):
-    return Console(file=io.StringIO(), force_terminal=terminal, width=160, color_system=None)
+def console(terminal, width=160):
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, color_system=None)
 
 
 def test_without_a_terminal_a_line_now_and_then(now):
@@ -50,6 +50,17 @@ def test_a_terminal_gets_a_bar_and_messages_above_it():
         shown.message("saved [100]")
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert all(part in text for part in ("40/100", "return 12.5", "saved [100]"))
+
+
+def test_eighty_columns_hold_the_bar_the_count_and_the_time_to_go(now):
+    out = console(True, 80)
+    losses = {f"loss/{name}": 0.01234 for name in ("consistency", "reward", "value", "prior")}
+    with TrainProgress(50_000, out) as shown:
+        shown.update(20_000)
+        now[0] += 60
+        shown.update(30_000, **{"return": 812.3, **losses, "updates_per_s": 55.5})
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert all(part in text for part in ("30000/50000", "2:00 to go", "return 812", "prior 0.01"))
 
 
 def test_quiet_says_nothing_and_stop_may_be_repeated():
