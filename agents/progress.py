@@ -72,8 +72,7 @@ class TrainProgress:
                 refresh_per_second=4,
                 redirect_stdout=False,
             )
-            shown = {"ahead": "starting", "figures": ""}
-            self._task = self._bar.add_task("train", total=self.total, **shown)
+            self._task = self._bar.add_task("train", total=self.total, ahead="starting", figures="")
             self._bar.start()
 
     def stop(self) -> None:
@@ -94,8 +93,8 @@ class TrainProgress:
         known = {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
         self._fields |= known
         if self._bar is not None:
-            shown = {"ahead": self._ahead(env_steps, now), "figures": self._figures()}
-            self._bar.update(self._task, completed=env_steps, **shown)
+            ahead, figures = self._ahead(env_steps, now), self._figures()
+            self._bar.update(self._task, completed=env_steps, ahead=ahead, figures=figures)
         elif now - self._last_line >= LINE_EVERY or env_steps >= self.total:
             self._last_line, since = now, f"{clock(now - self._start)} gone"
             parts = (self._figures(), since, self._ahead(env_steps, now))
