@@ -190,6 +190,11 @@ def train(
         session = Session(config, run, trainer, bar, began)
         session.compiled = compiled
         session.open()
+        if trainer.seed_steps >= config.env_steps:
+            bar.message(
+                f"nothing will be learned: the first {trainer.seed_steps} decisions are random "
+                f"(--seed-steps), and --env-steps is {config.env_steps}"
+            )
         _run_to_end(session)
         with group.guard():
             return finish(config, run, trainer, session.clock, bar) if group.first else {}
