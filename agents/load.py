@@ -29,7 +29,7 @@ class Trained:
 def find_checkpoint(path: str) -> Path:
     """The checkpoint that a run directory or checkpoint path means.
 
-    Raises ConfigError for a path that is neither, CheckpointError for a run without one.
+    Raises CheckpointError for a path that is neither, and for a run without one.
     """
     given = Path(path)
     if (given / "checkpoints").is_dir():
@@ -40,7 +40,7 @@ def find_checkpoint(path: str) -> Path:
             )
         return newest
     if not given.is_dir() or (not (given / "arrays").exists() and not list(given.glob("*.json"))):
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} is neither a run directory nor a checkpoint: give the --run-dir of a "
             "training or one of its checkpoints/NUMBER folders"
         )

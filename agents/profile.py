@@ -79,7 +79,12 @@ def _settings(config: ProfileConfig) -> TrainConfig:
     rows = base.learner.horizon + 2
     capacity = min(base.replay_capacity, max(100_000, count * rows))
     return replace(
-        base, num_envs=count, seed_steps=count * rows, replay_capacity=capacity, loop="host"
+        base,
+        num_envs=count,
+        seed_steps=count * rows,
+        replay_capacity=capacity,
+        loop="host",
+        planner=config.planner.apply(base.planner),
     )
 
 

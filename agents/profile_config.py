@@ -1,8 +1,8 @@
 """Settings of a profile. Imports no jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agents.config import ConfigError
+from agents.config import ConfigError, PlannerOverrides
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ProfileConfig:
     """Simulators whose planning in one call is compared with planning for one; 0 leaves it out."""
     out: str = ""
     """JSON file to write the result to; none when empty."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""

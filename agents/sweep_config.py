@@ -105,15 +105,15 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
 def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Settings and environment spec of a run directory or checkpoint.
 
-    Raises ConfigError if it is neither, CheckpointError if they are not of this version.
+    Raises CheckpointError if it is neither, or they are not of this version.
     """
     if not os.path.isdir(path):
-        raise ConfigError(f"{path} is no directory: give a run directory or a checkpoint")
+        raise CheckpointError(f"{path} is no directory: give a run directory or a checkpoint")
     where = Path(path, "config.json")
     try:
         stored = json.loads(where.read_bytes())
     except OSError as error:
-        raise ConfigError(
+        raise CheckpointError(
             f"{path} is neither a run directory nor a checkpoint (config.json cannot be read: "
             f"{error.strerror})"
         ) from error

@@ -14,8 +14,12 @@ USED_BY = {
     "sample_decay": SAMPLING,
     "stop_spread": SAMPLING,
     "target_ess": ("mppi",),
+    "keep_elites": ("icem",),
+    "num_restarts": ("gradient",),
+    "learning_rate": ("gradient",),
+    "projection": ("gradient",),
 }
-"""Settings that are off by default, and the methods that know them."""
+"""Settings that not every method knows, and the methods that do; others leave the default."""
 CUSTOMARY: dict[str, dict[str, Any]] = {
     "mppi": {},
     "cem": {},

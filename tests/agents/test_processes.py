@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ class Threads(Processes):
 
 def together(count, what):
     """What `what(group)` returns or raises in each of `count` processes."""
-    barrier, board, outcomes = threading.Barrier(count), [None] * count, [None] * count
+    barrier, board = threading.Barrier(count), [None] * count
+    outcomes: list[Any] = [None] * count
 
     def run(index):
         try:
@@ -181,7 +183,8 @@ def test_each_process_has_a_device_unless_told_otherwise():
 
 def met(ids, count=2, seconds=1.0):
     """What meeting comes to for processes of these numbers, as an exception or None."""
-    port, outcomes = free_port(), [None] * len(ids)
+    port = free_port()
+    outcomes: list[Any] = [None] * len(ids)
 
     def come(place, index):
         config = ProcessConfig(count, index, f"localhost:{port}")
