@@ -18,6 +18,7 @@ from planning.config import PlannerConfig
 from scripts.eval import parse_eval
 from scripts.sweep import gathered, main, parse_sweep
 from scripts.train import parse_train
+from wm.durable import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,6 @@ def test_toml(run, tmp_path):
     ("argv", "words"),
     [
         (["--grid", "planner.horizon=1"], ["which run"]),
-        (["no/where", "--grid", "planner.horizon=1"], ["no/where", "no directory"]),
         (["RUN"], ["--grid NAME=V1,V2"]),
         (["RUN", "--grid", "planner.horizon=0"], ["planner.horizon"]),
         (["RUN", "--grid", "planner.horizon=1", "--episodes", "0"], ["episodes"]),
@@ -79,6 +79,11 @@ def test_mistakes(run, argv, words):
     with pytest.raises(ConfigError) as caught:
         parse_sweep([run if token == "RUN" else token for token in argv])
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_run_that_is_not_there():
+    with pytest.raises(CheckpointError, match="no/where is no directory"):
+        parse_sweep(["no/where", "--grid", "planner.horizon=1"])
 
 
 NUMBERS = st.integers(-2, 600).map(str) | st.sampled_from(["0.5", "nan", "1e400", "mppi", "", "-"])
