@@ -47,9 +47,9 @@ test: setup-dev ## Run the tests (TESTS=tests/wm for some of them, WORKERS=4 for
 test-slow: setup-dev ## Run the tests marked slow, and those of equal bits with full optimisation
 	@XLA_FLAGS= $(PYTEST) -m "slow or exact" --timeout 1800 $(TESTS)
 
-SOAKS := safety controller mutations frames transport realtime
+SOAKS := safety controller rate mutations frames transport realtime
 soak: setup-dev ## Run the long trials of safety, bundles, serving and real time at full count
-	@for name in $(SOAKS); do $(BIN)/python -m scripts.soak $$name; done
+	@failed=0; for name in $(SOAKS); do $(BIN)/python -m scripts.soak $$name || failed=$$?; done; exit $$failed
 
 check: setup-dev ## Lint, format check, types
 	@$(BIN)/ruff check .

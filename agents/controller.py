@@ -113,12 +113,13 @@ class Controller:
         parameters. `contract` replaces the one that comes with it (to calibrate a run, see
         `agents.surprise`). Raises ConfigError, CheckpointError.
         """
-        from agents import bundle
-        from agents.bundle_files import is_bundle
+        from agents import bundle, bundle_files
 
-        if is_bundle(path):
+        if bundle_files.is_bundle(path):
             found = bundle.load(path, trust, digest)
             trained, own, programs = found.trained, found.contract, found.programs
+        elif digest:
+            raise bundle_files.BundleError(f"{path} is no bundle, the digest cannot be its own")
         else:
             trained, own, programs = load(str(path)), None, None
         settings = (planner or PlannerOverrides()).apply(trained.config.planner)

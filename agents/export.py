@@ -14,7 +14,7 @@ from agents import bundle_files, decision, load, programs
 from agents.bundle_files import CONTRACT, PARAMS, PROGRAMS, RUNNER
 from agents.config import ConfigError
 from agents.config import digest as config_digest
-from agents.contract import Contract
+from agents.contract import Contract, ContractError
 from agents.deploy import contract_for
 from agents.export_config import ExportConfig
 from agents.load import Trained
@@ -48,9 +48,19 @@ def export_path(config: ExportConfig) -> Exported:
     planner = config.planner.apply(trained.config.planner)
     changed = replace(trained, config=replace(trained.config, planner=planner))
     contract = contract_for(changed, config_digest=config_digest(trained.config))
+    contract = limited(contract, config)
     if config.calibration_episodes:
         contract = calibrate(changed, config.calibration_episodes).apply(contract)
     return export(changed, config.out, contract)
+
+
+def limited(contract: Contract, config: ExportConfig) -> Contract:
+    """The contract with the limits asked for. Raises ConfigError for impossible ones."""
+    try:
+        action = replace(contract.action, **config.limits(contract.action.dim))
+    except ContractError as error:
+        raise ConfigError(str(error)) from None
+    return replace(contract, action=action)
 
 
 def check_out(out: str) -> None:

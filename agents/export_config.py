@@ -1,5 +1,6 @@
 """Settings of an export. Imports no jax."""
 
+import math
 from dataclasses import dataclass, field
 
 from agents.config import ConfigError, PlannerOverrides
@@ -17,6 +18,15 @@ class ExportConfig:
     """Held-out episodes (of each of three kinds) that the limits of observations and the
     threshold of surprise come from; 0 leaves both unknown."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
+    action_low: str = ""
+    """Limits of the robot that a simulator has not: numbers by comma, one for each action or one
+    for all. Least action, in [-1, 1]; "" leaves the trained one."""
+    action_high: str = ""
+    """Greatest action, likewise."""
+    action_rate: str = ""
+    """Greatest change of each action a second, likewise; "" for no limit."""
+    action_safe: str = ""
+    """What a stopped controller answers, likewise; "" is zero."""
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
@@ -24,3 +34,28 @@ class ExportConfig:
             raise ConfigError(
                 f"calibration_episodes must not be negative, got {self.calibration_episodes}"
             )
+        for name in ("action_low", "action_high", "action_rate", "action_safe"):
+            self._numbers(name)
+
+    def limits(self, dim: int) -> dict[str, tuple[float, ...]]:
+        """The limits that are given, for `dim` actions. Raises ConfigError for another number."""
+        found = {}
+        for name in ("low", "high", "rate", "safe"):
+            if not (given := self._numbers(f"action_{name}")):
+                continue
+            if len(given) not in (1, dim):
+                raise ConfigError(f"action_{name} must have {dim} numbers or one, got {len(given)}")
+            found[name] = given * (dim // len(given))
+        return found
+
+    def _numbers(self, name: str) -> tuple[float, ...]:
+        text = getattr(self, name)
+        try:
+            found = tuple(float(part) for part in text.split(",")) if text.strip() else ()
+        except ValueError:
+            found = (math.nan,)
+        if not all(map(math.isfinite, found)):
+            raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {text!r}")
+        if name in ("action_low", "action_high") and any(abs(x) > 1 for x in found):
+            raise ConfigError(f"{name} must lie in [-1, 1], got {text!r}")
+        return found

@@ -8,6 +8,7 @@ import gc
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -149,7 +150,8 @@ def drive(
         except KeyboardInterrupt:
             loop.outcome.interrupted = True
         finally:
-            world.send(controller.guard.safe)
+            with suppress(EnvError):  # of a world that is gone, the first word counts
+                world.send(controller.guard.safe)
     return loop.finished(pacer, compiled.count)
 
 

@@ -56,7 +56,9 @@ def load(path: Path | str) -> Recording:
     return Recording(path, about, found, state)
 
 
-def controller_for(recording: Recording, path: str, trust: bool = False) -> Controller:
+def controller_for(
+    recording: Recording, path: str, trust: bool = False, digest: str = ""
+) -> Controller:
     """The controller that was recorded, from `path`, warm, in the state of the first row.
 
     Raises ConfigError when `path` holds other parameters.
@@ -65,15 +67,21 @@ def controller_for(recording: Recording, path: str, trust: bool = False) -> Cont
     try:
         safety = build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety"))
         planner = PlannerOverrides(**about["planner"])
-        mode, deadline_ms, digest = about["mode"], about["deadline_ms"], about["params_digest"]
+        mode, deadline_ms, params = about["mode"], about["deadline_ms"], about["params_digest"]
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{recording.path}/recording.json cannot be used: {error}") from None
     made = Controller.load(
-        path, mode=mode, deadline_ms=deadline_ms, planner=planner, safety=safety, trust=trust
+        path,
+        mode=mode,
+        deadline_ms=deadline_ms,
+        planner=planner,
+        safety=safety,
+        trust=trust,
+        digest=digest,
     )
-    if made.contract.params_digest != digest:
+    if made.contract.params_digest != params:
         raise ConfigError(
-            f"{recording.path} was recorded with parameters {digest[:12]} ({about['path']}), but "
+            f"{recording.path} was recorded with parameters {params[:12]} ({about['path']}), but "
             f"{path} has {made.contract.params_digest[:12]}: give the bundle that was running"
         )
     made.warmup()

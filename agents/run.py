@@ -37,7 +37,7 @@ def run(config: RunConfig, status: Status = lambda line: None) -> dict[str, Any]
 def replayed(config: RunConfig) -> dict[str, Any]:
     """Replay a recording; "identical" and "difference" are the outcome."""
     recording = replay_run.load(config.replay)
-    controller = replay_run.controller_for(recording, config.path, config.trust)
+    controller = replay_run.controller_for(recording, config.path, config.trust, config.digest)
     with safety_log(lambda line: None):
         return replay_run.replay(recording, controller)
 
@@ -71,16 +71,22 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
                 flush()
                 status(line)
 
-            outcome = drive(
-                controller,
-                world,
-                limits,
-                phase=config.phase_ms / 1e3,
-                spin=config.spin_ms / 1e3,
-                seed=config.seed,
-                recorder=recorder,
-                status=report,
-            )
+            try:
+                outcome = drive(
+                    controller,
+                    world,
+                    limits,
+                    phase=config.phase_ms / 1e3,
+                    spin=config.spin_ms / 1e3,
+                    seed=config.seed,
+                    recorder=recorder,
+                    status=report,
+                )
+            except Exception as error:  # a world that died is what one wants a recording of
+                recorder.reason = recorder.reason or str(error)
+                folder = _dumped(config, controller, recorder, _out(config, env_id))
+                status(f"recording: {folder}")
+                raise
     result = _result(config, controller, outcome, rate, env_id)
     return _written(config, controller, recorder, result, env_id)
 
@@ -157,18 +163,28 @@ def _written(
     result["recording"] = ""
     if not wanted and not config.out:
         return result
+    out = _out(config, env_id)
+    if wanted:
+        recorder.reason = recorder.reason or result["stopped"]
+        result["recording"] = _dumped(config, controller, recorder, out)
+    out.write_json("result.json", result)
+    return result
+
+
+def _out(config: RunConfig, env_id: str) -> RunDir:
+    """The directory of this run's files, made. Raises StorageError."""
     name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = RunDir(config.out or Path("runs", name))
     try:
         out.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(out.path, error) from error
-    if wanted:
-        recorder.reason = recorder.reason or result["stopped"]
-        folder = unused(out.path, "recording")
-        result["recording"] = str(recorder.dump(folder, controller, config.path))
-    out.write_json("result.json", result)
-    return result
+    return out
+
+
+def _dumped(config: RunConfig, controller: Controller, recorder: Recorder, out: RunDir) -> str:
+    """Write the recording; where it is."""
+    return str(recorder.dump(unused(out.path, "recording"), controller, config.path))
 
 
 def unused(parent: Path, name: str) -> Path:

@@ -1,8 +1,8 @@
 """Run this bundle with jax and numpy alone: python runner.py [--mode prior] [--digest SHA256].
 
 Reads an observation a line (a JSON list; `null` begins a new episode), writes its action a line.
-In Python: a copy of this file beside yours, `Runner(bundle_folder).act(obs)`. A program can do
-anything: run bundles you trust, or give the digest that `latentmpc export` printed.
+In Python: a copy of this file beside yours, `Runner(bundle_folder).act(obs)`. No guard: nothing is
+checked, the contract's limits are not kept. A program can do anything: run bundles you trust.
 """
 
 import argparse

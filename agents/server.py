@@ -119,7 +119,10 @@ class ControllerServer:
             return True
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         known = scheme.lower() in ("api-key", "bearer")
-        return hmac.compare_digest(token.strip().encode(), self._token.encode()) and known
+        return (
+            hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token.encode())
+            and known
+        )
 
     async def _client(self, connection: ServerConnection) -> None:
         """Serve one client until it leaves."""

@@ -11,6 +11,7 @@ from agents.config import ConfigError
 from agents.goal_config import DistillConfig
 from agents.pretrain_config import is_pretrained
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def parse_distill(argv: Sequence[str]) -> DistillFlags:
     if not flags.path:
         raise ConfigError("which run? give one of `latentmpc pretrain`: latentmpc distill runs/ID")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a run of `latentmpc pretrain`")
+        raise CheckpointError(f"{flags.path} is no directory: give a run of `latentmpc pretrain`")
     if not is_pretrained(flags.path):
         raise ConfigError(
             f"{flags.path} holds no reward-free model: give a run of `latentmpc pretrain`"

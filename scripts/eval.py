@@ -75,7 +75,7 @@ def parse_eval(argv: Sequence[str]) -> EvalFlags:
     if not flags.path:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
     _check_overrides(flags)
     return flags
 

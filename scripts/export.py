@@ -10,6 +10,7 @@ import tyro
 from agents.config import ConfigError
 from agents.export_config import ExportConfig
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def parse_export(argv: Sequence[str]) -> ExportFlags:
             "which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW"
         )
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
     if not flags.out:
         raise ConfigError(f"where to? give a new folder: latentmpc export {flags.path} --out NEW")
     return flags

@@ -10,6 +10,7 @@ import tyro
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     if not flags.path:
         raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
 
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
 

@@ -13,6 +13,7 @@ import tyro
 from agents.config import ConfigError
 from agents.play_config import PlayConfig
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def parse_play(argv: Sequence[str]) -> PlayFlags:
     if not flags.path:
         raise ConfigError("which run? give a run directory, checkpoint or bundle: play runs/ID")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a run, a checkpoint or a bundle")
+        raise CheckpointError(f"{flags.path} is no directory: give a run, a checkpoint or a bundle")
     if importlib.util.find_spec("viser") is None:
         raise ConfigError("the viewer needs viser: pip install 'latentmpc[viewer]'")
     return flags

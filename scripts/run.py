@@ -10,6 +10,7 @@ import tyro
 from agents.config import ConfigError
 from agents.run_config import RunConfig
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 EXIT_STOPPED, EXIT_DIFFERS, EXIT_INTERRUPTED = 5, 1, 130
 
@@ -40,7 +41,7 @@ def parse_run(argv: Sequence[str]) -> RunFlags:
     if not flags.path:
         raise ConfigError("which bundle? latentmpc run BUNDLE --env ID --rate HZ")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
+        raise CheckpointError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
     return flags
 
 

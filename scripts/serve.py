@@ -10,6 +10,7 @@ import tyro
 from agents.config import ConfigError
 from agents.serve_config import ServeConfig, token_of
 from scripts.flags import parse
+from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def parse_serve(argv: Sequence[str]) -> ServeFlags:
     if not flags.path:
         raise ConfigError("which bundle? latentmpc serve BUNDLE")
     if not os.path.isdir(flags.path):
-        raise ConfigError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
+        raise CheckpointError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
     token_of(flags)
     return flags
 

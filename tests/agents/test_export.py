@@ -153,6 +153,31 @@ def test_planner_settings_and_calibration_are_built_in(stored, tmp_path, monkeyp
     assert not list(out.parent.glob(".tmp-*"))
 
 
+def test_limits_of_the_robot_are_built_in_and_kept(stored, tmp_path):
+    """What only the robot has: as given to export, in the contract, kept by whoever runs it."""
+    checkpoint, out = stored[0], tmp_path / "bundle"
+    limits = {"action_low": "-0.5", "action_high": "0.25", "action_rate": "2", "action_safe": "0.1"}
+    export.export_path(ExportConfig(str(checkpoint), str(out), 0, **limits))
+    made = Controller.load(str(out), mode="prior").warmup()
+    wanted = {"low": (-0.5,), "high": (0.25,), "rate": (2.0,), "safe": (0.1,)}
+    assert {name: getattr(made.contract.action, name) for name in wanted} == wanted
+    actions = np.stack([made.act(np.full(5, x, np.float32)) for x in (0.0, 3.0, -3.0, 1.0)])
+    assert actions.min() >= -0.5 and actions.max() <= 0.25
+    assert np.abs(np.diff(actions, axis=0)).max() <= 2 * made.contract.period + 1e-6
+    made.guard.stop("a test")
+    for _ in range(20):
+        last = made.act(np.zeros(5, np.float32))
+    np.testing.assert_allclose(last, 0.1, rtol=1e-6)
+    for wrong in ({"action_low": "x"}, {"action_high": "2"}, {"action_rate": "nan"}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            ExportConfig(**wrong)
+    for wrong in ({"action_low": "0.5", "action_high": "0"}, {"action_rate": "1,2"}):
+        with pytest.raises(ConfigError, match=r"action.(low|rate)"):
+            export.limited(made.contract, ExportConfig(**wrong))
+    with pytest.raises(ConfigError, match=r"action.rate\[0\] must be positive"):
+        export.limited(made.contract, ExportConfig(action_rate="-1"))
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(stored, tmp_path, monkeypatch):
     checkpoint, folder = stored
     with pytest.raises(ConfigError, match="never overwritten"):

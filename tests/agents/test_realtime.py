@@ -12,6 +12,7 @@ from agents.controller import Controller
 from agents.live import Frame, LiveSimulator
 from agents.realtime import Limits, Times, drive
 from agents.recorder import Recorder
+from agents.run import run
 from agents.run_config import RunConfig, check_rate
 from agents.safety_config import SafetyConfig
 from envs.spec import EnvError
@@ -86,6 +87,27 @@ def test_the_guard_stops_the_run_and_the_recording_replays(load, tmp_path, tiny_
     assert recording.about["reason"] == "fallback after finite"
     again = replay_run.replay(recording, replay_run.controller_for(recording, str(tiny_run)))
     assert again["identical"] and again["ticks"] == outcome.ticks
+
+
+def test_a_world_that_dies_leaves_its_recording(tiny_run, tmp_path, monkeypatch):
+    """Its first word is what is told, and the last seconds are kept and replay."""
+    newest = LiveSimulator.newest
+
+    def failing(self):
+        if self.frame is not None and self.frame.number > 20:
+            self._process.kill()
+            self._process.wait()
+            raise EnvError("the live simulator failed: a gear broke")
+        return newest(self)
+
+    monkeypatch.setattr(LiveSimulator, "newest", failing)
+    out = tmp_path / "out"
+    with pytest.raises(EnvError, match="a gear broke"):
+        run(RunConfig(str(tiny_run), mode="prior", seconds=5, max_misses=0, out=str(out)))
+    recording = replay_run.load(out / "recording")
+    assert "a gear broke" in recording.about["reason"] and recording.about["ticks"] > 0
+    again = replay_run.controller_for(recording, str(tiny_run))
+    assert replay_run.replay(recording, again)["identical"]
 
 
 def test_a_world_without_observations(load, monkeypatch):
@@ -168,8 +190,11 @@ def test_run_and_replay_from_the_command_line(tiny_run, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "result.json").read_text())["ticks"] == result["ticks"]
     assert main(["run", run, "--replay", result["recording"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["identical"] is True
+    replay = ["run", run, "--replay", result["recording"], "--digest", "0" * 64]
+    assert main(replay) == 3
+    assert "no bundle" in capsys.readouterr().err
     assert main([*words, "--rate", "75"]) == 2
     assert "give --rate 50" in capsys.readouterr().err
     assert main([*words, "--env", "cheetah-run", "--seconds", "1"]) == 2
     assert "does not fit" in capsys.readouterr().err
-    assert main(["run", str(tmp_path / "nothing")]) == 2
+    assert main(["run", str(tmp_path / "nothing")]) == 3

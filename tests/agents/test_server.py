@@ -243,6 +243,7 @@ def test_a_token_is_asked_for(controller, monkeypatch, tmp_path):
             with pytest.raises(InvalidStatus, match="401"), client(port, **headers):
                 pass
             assert get(port, "/metrics", **headers)[0] == 401
+        assert get(port, "/metrics", Authorization="Bearer \u00fc")[0] == 401
         with client(port, Authorization=f"Api-Key {TOKEN}") as connection:
             assert ask(connection, OBS[0])["state"] == "ok"
         assert get(port, "/metrics", Authorization=f"Bearer {TOKEN}")[0] == 200

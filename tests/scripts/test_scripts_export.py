@@ -39,7 +39,7 @@ def test_json_is_the_result_alone(checkpoint, tmp_path, capsys):
     ("argv", "code", "said"),
     [
         ([], 2, "which run?"),
-        (["nowhere", "--out", "x"], 2, "nowhere is no directory"),
+        (["nowhere", "--out", "x"], 3, "nowhere is no directory"),
         (["."], 2, "where to?"),
         ([".", "--out", "x", "--calibration-episodes", "-1"], 2, "must not be negative"),
         ([".", "--out", "x", "--planner.horizons", "2"], 2, "did you mean"),

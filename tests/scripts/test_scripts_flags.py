@@ -14,6 +14,7 @@ from planning.config import PlannerConfig
 from scripts.eval import parse_eval
 from scripts.train import parse_train
 from wm.config import PRESETS
+from wm.durable import CheckpointError
 
 
 @pytest.fixture
@@ -191,7 +192,6 @@ def test_eval_overrides_cover_every_planner_setting():
     ("argv", "message"),
     [
         ([], "which run"),
-        (["no/such/run"], "no/such/run is no directory"),
         ([".", "--mode", "wild"], "--mode must be one of plan, prior, random, zero, got 'wild'"),
         ([".", "--planner.horizon", "x"], "--planner.horizon must be an integer, got 'x'"),
         ([".", "--episodes", "0"], "episodes must be at least 1, got 0"),
@@ -200,6 +200,11 @@ def test_eval_overrides_cover_every_planner_setting():
 def test_wrong_eval_flags(argv, message):
     with pytest.raises(ConfigError, match=message):
         parse_eval(argv)
+
+
+def test_a_missing_run_is_a_missing_checkpoint():
+    with pytest.raises(CheckpointError, match="no/such/run is no directory"):
+        parse_eval(["no/such/run"])
 
 
 NAMES = st.sampled_from([*flat_types(TrainConfig), "model", "sead", "planner.horizn", "", "model."])

@@ -11,7 +11,6 @@ from scripts import cli, play
     ("argv", "said"),
     [
         ([], "which run?"),
-        (["nowhere"], "nowhere is no directory"),
         ([".", "--port", "0"], "port must lie in"),
         ([".", "--mode", "random"], "mode"),
         ([".", "--planner.horizn", "2"], "did you mean"),
@@ -21,6 +20,11 @@ def test_mistakes_are_one_line(argv, said, capsys):
     assert cli.main(["play", *argv]) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
+
+
+def test_a_missing_run_is_a_missing_checkpoint(capsys):
+    assert cli.main(["play", "nowhere"]) == 3
+    assert "nowhere is no directory" in capsys.readouterr().err
 
 
 def test_without_viser_it_says_what_to_install(monkeypatch, capsys):
