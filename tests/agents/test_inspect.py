@@ -246,7 +246,7 @@ def test_a_pretrained_run_is_inspected(tmp_path, data):
 
 def test_the_verb_refuses_what_it_cannot_inspect(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nothing")]) == 3
-    assert main(["inspect", str(tmp_path)]) == 2
+    assert main(["inspect", str(tmp_path)]) == 3
     assert main(["inspect", str(tmp_path), "--clips", "1"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 3 and "clips must be at least 2" in said[2]

@@ -67,7 +67,7 @@ def train_with(monkeypatch):
         install(
             monkeypatch,
             "agents.train",
-            train=lambda config, *, console, json_mode, began: function(config, console, json_mode),
+            train=lambda config, *, console, json_mode, **_: function(config, console, json_mode),
         )
 
     return use
@@ -150,7 +150,7 @@ sys.exit(code)
         ("eval --help", 0),
         ("train --model.latent-dim 7", 2),
         ("train --config nowhere.toml", 2),
-        ("eval no/such/run", 2),
+        ("eval no/such/run", 3),
     ],
 )
 def test_help_and_config_errors_import_nothing_heavy(line, code):
