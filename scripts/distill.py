@@ -1,6 +1,5 @@
 """`latentmpc distill RUN`: a critic and a policy for goals, learned offline on its latents."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
@@ -10,8 +9,7 @@ import tyro
 from agents.config import ConfigError
 from agents.goal_config import DistillConfig
 from agents.pretrain_config import is_pretrained
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ def parse_distill(argv: Sequence[str]) -> DistillFlags:
     flags = parse("distill", DistillFlags, DistillConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give one of `latentmpc pretrain`: latentmpc distill runs/ID")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a run of `latentmpc pretrain`")
+    require_directory(flags.path, "a run of `latentmpc pretrain`")
     if not is_pretrained(flags.path):
         raise ConfigError(
             f"{flags.path} holds no reward-free model: give a run of `latentmpc pretrain`"

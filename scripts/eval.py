@@ -1,7 +1,6 @@
 """`latentmpc eval RUN_OR_CHECKPOINT`: run a trained model closed-loop and report."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from agents.config import ConfigError, EvalConfig
 from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
-from scripts.flags import parse
+from scripts.flags import parse, require_directory
 from wm.durable import CheckpointError
 
 
@@ -74,8 +73,7 @@ def parse_eval(argv: Sequence[str]) -> EvalFlags:
     flags = parse("eval", EvalFlags, EvalConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+    require_directory(flags.path, "a run directory or a checkpoint")
     _check_overrides(flags)
     return flags
 

@@ -1,6 +1,5 @@
 """`latentmpc export RUN --out BUNDLE`: a trained model as a folder that runs without latentmpc."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated
@@ -9,8 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.export_config import ExportConfig
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ def parse_export(argv: Sequence[str]) -> ExportFlags:
         raise ConfigError(
             "which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW"
         )
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+    require_directory(flags.path, "a run directory or a checkpoint")
     if not flags.out:
         raise ConfigError(f"where to? give a new folder: latentmpc export {flags.path} --out NEW")
     return flags

@@ -6,6 +6,7 @@ Mistakes are found before it, so that flags and files are told wrong in the same
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -15,6 +16,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
+from wm.durable import CheckpointError
 
 T = TypeVar("T")
 OWN = ("config", "json")
@@ -48,6 +50,12 @@ def parse(
     settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
     check_finite(settings)
     return settings
+
+
+def require_directory(path: str, wanted: str) -> None:
+    """Raise CheckpointError where `path` is no directory; `wanted` says what to give instead."""
+    if not os.path.isdir(path):
+        raise CheckpointError(f"{path} is no directory: give {wanted}")
 
 
 def scan(

@@ -1,6 +1,5 @@
 """`latentmpc inspect RUN`: what the latents of a trained model know, and where they fail."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -9,8 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parse("inspect", InspectFlags, InspectConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a run directory or a checkpoint")
+    require_directory(flags.path, "a run directory or a checkpoint")
 
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,8 +11,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.play_config import PlayConfig
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ def parse_play(argv: Sequence[str]) -> PlayFlags:
     flags = parse("play", PlayFlags, PlayConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give a run directory, checkpoint or bundle: play runs/ID")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a run, a checkpoint or a bundle")
+    require_directory(flags.path, "a run, a checkpoint or a bundle")
     if importlib.util.find_spec("viser") is None:
         raise ConfigError("the viewer needs viser: pip install 'latentmpc[viewer]'")
     return flags

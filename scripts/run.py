@@ -1,6 +1,5 @@
 """`latentmpc run BUNDLE --env ID --rate HZ`: a controller in real time."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
@@ -9,8 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.run_config import RunConfig
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 EXIT_STOPPED, EXIT_DIFFERS, EXIT_INTERRUPTED = 5, 1, 130
 
@@ -40,8 +38,7 @@ def parse_run(argv: Sequence[str]) -> RunFlags:
     flags = parse("run", RunFlags, RunConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which bundle? latentmpc run BUNDLE --env ID --rate HZ")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
+    require_directory(flags.path, "a bundle, a run or a checkpoint")
     return flags
 
 

@@ -1,6 +1,5 @@
 """`latentmpc serve BUNDLE`: a controller for clients on a network."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
@@ -9,8 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.serve_config import ServeConfig, token_of
-from scripts.flags import parse
-from wm.durable import CheckpointError
+from scripts.flags import parse, require_directory
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ def parse_serve(argv: Sequence[str]) -> ServeFlags:
     flags = parse("serve", ServeFlags, ServeConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which bundle? latentmpc serve BUNDLE")
-    if not os.path.isdir(flags.path):
-        raise CheckpointError(f"{flags.path} is no directory: give a bundle, a run or a checkpoint")
+    require_directory(flags.path, "a bundle, a run or a checkpoint")
     token_of(flags)
     return flags
 
