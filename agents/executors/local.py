@@ -135,6 +135,8 @@ class _Worker:
     def send(self, key: str, task: str) -> bool:
         """Give it a task; False if the process is gone."""
         self.key = key
+        if self.process.poll() is not None:  # what it started may hold its socket open
+            return False
         try:
             self.connection.send_bytes(task.encode())
         except OSError:
