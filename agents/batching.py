@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -43,11 +43,12 @@ class Batcher:
         sizes: how often each number of clients was planned for together.
     """
 
-    def __init__(self, decide: Decide, params: Any, most: int, window: float):
+    def __init__(self, controller: Controller, most: int, window: float):
+        """Computes `controller.decide` for at most `most` at once."""
         self.sizes: Counter[int] = Counter()
-        self._params, self._window = params, window
+        self._params, self._window = controller._params, window
         self._buckets = [1 << i for i in range(most.bit_length()) if 1 << i < most] + [most]
-        program = jax.vmap(decide, (None, 0, 0, 0, 0))
+        program = _for_many(controller.decide, controller.programs)
         self._program = jax.jit(program, compiler_options=cpu_options())
         self._waiting: deque[tuple[Inputs, Future[Made]]] = deque()
         self._expected: Callable[[], int] = lambda: 1
@@ -126,6 +127,20 @@ class Batcher:
             )
             for i in range(len(batch))
         ]
+
+
+def _for_many(decide: Decide, exported: bool) -> Decide:
+    """A decision for each row of all but the parameters.
+
+    Exported programs are finished and cannot be vmapped: they run for one row after the other.
+    """
+    if not exported:
+        return jax.vmap(decide, (None, 0, 0, 0, 0))
+
+    def each(params, *rows):
+        return jax.lax.map(lambda row: decide(params, *row), rows)
+
+    return each
 
 
 class Session(Controller):

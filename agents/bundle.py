@@ -21,6 +21,7 @@ from envs.spec import EnvSpec
 from wm import learner
 from wm.durable import CheckpointError
 
+INSTEAD = "the installed code runs its parameters"
 MOST_STEPS = 1 << 30
 """Model steps of one decision; settings that ask for more would only keep a machine busy."""
 
@@ -99,13 +100,12 @@ def _kind(array: Any) -> str:
 
 def _programs(files: Files, trained: Trained, trusted: bool) -> tuple[dict | None, str]:
     """The programs by mode, or None and why."""
-    instead = "the installed code runs its parameters"
     if not trusted:
-        return None, f"its programs are not trusted (--trust, --digest): {instead}"
+        return None, f"its programs are not trusted (--trust, --digest): {INSTEAD}"
     try:
         info = programs.ProgramsInfo.from_json(files.json(PROGRAMS))
         if problem := programs.unusable(info):
-            return None, f"its programs are not run, {problem}: {instead}"
+            return None, f"its programs are not run, {problem}: {INSTEAD}"
     except BundleError:
         raise
     except CheckpointError as error:

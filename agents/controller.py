@@ -47,6 +47,9 @@ class Controller:
         monitor: its surprise monitor.
         last: the last `Tick`.
         counters: ticks by source, and how many were late.
+        decide: what a tick computes, before it is compiled.
+        programs: whether that is a bundle's own program.
+        note: why it is not, in words; empty where there is none, or it is.
     """
 
     def __init__(
@@ -61,13 +64,14 @@ class Controller:
         seed: int = 0,
         safety: SafetyConfig | None = None,
         programs: Mapping[str, Decide] | None = None,
+        note: str = "",
         clock: Callable[[], float] = time.monotonic,
         timer: Callable[[], float] = time.perf_counter,
     ):
         """Raises ConfigError.
 
-        `programs` replaces the installed code of modes plan and prior; `clock` dates
-        observations, `timer` measures computing.
+        `programs` replaces the installed code of modes plan and prior; `note` says why there
+        are none. `clock` dates observations, `timer` measures computing.
         """
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -85,10 +89,11 @@ class Controller:
         options = cpu_options()
         self._reflex = jax.jit(decision.reflex(net), compiler_options=options)
         self.anytime = AnytimePlanner(net, planner, timer) if mode == "auto" else None
-        decide = (programs or {}).get(mode)
-        if decide is None:
-            decide = decision.reacting(net) if mode == "prior" else decision.planning(net, planner)
-        self._decide = jax.jit(decide, compiler_options=options)
+        own = (programs or {}).get(mode)
+        self.programs, self.note = own is not None, "" if own else note
+        installed = decision.reacting(net) if mode == "prior" else decision.planning(net, planner)
+        self.decide: Decide = own or installed
+        self._decide = jax.jit(self.decide, compiler_options=options)
         self.reset()
 
     @classmethod
@@ -110,19 +115,22 @@ class Controller:
 
         A bundle's own programs run only if `trust` is given or its `digest` is known, and with
         its own planner settings in mode plan or prior; else the installed code runs its
-        parameters. `contract` replaces the one that comes with it (to calibrate a run, see
-        `agents.surprise`). Raises ConfigError, CheckpointError.
+        parameters, and `note` says why. `contract` replaces the one that comes with it (to
+        calibrate a run, see `agents.surprise`). Raises ConfigError, CheckpointError.
         """
         from agents import bundle, bundle_files
 
         if bundle_files.is_bundle(path):
             found = bundle.load(path, trust, digest)
             trained, own, programs = found.trained, found.contract, found.programs
+            note = found.note or f"its programs are not for mode {mode}: {bundle.INSTEAD}"
         elif digest:
             raise bundle_files.BundleError(f"{path} is no bundle, the digest cannot be its own")
         else:
-            trained, own, programs = load(str(path)), None, None
+            trained, own, programs, note = load(str(path)), None, None, ""
         settings = (planner or PlannerOverrides()).apply(trained.config.planner)
+        if programs and settings != trained.config.planner:
+            programs, note = None, f"its programs have other planner settings: {bundle.INSTEAD}"
         return cls(
             contract or own or contract_for(trained),
             trained.net,
@@ -132,7 +140,8 @@ class Controller:
             deadline_ms=deadline_ms,
             seed=seed,
             safety=safety,
-            programs=programs if settings == trained.config.planner else None,
+            programs=programs,
+            note=note,
             **options,
         )
 

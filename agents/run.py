@@ -31,15 +31,17 @@ def run(config: RunConfig, status: Status = lambda line: None) -> dict[str, Any]
 
     Raises ConfigError, CheckpointError, EnvError, StorageError.
     """
-    return replayed(config) if config.replay else live(config, status)
+    return replayed(config, status) if config.replay else live(config, status)
 
 
-def replayed(config: RunConfig) -> dict[str, Any]:
+def replayed(config: RunConfig, status: Status) -> dict[str, Any]:
     """Replay a recording; "identical" and "difference" are the outcome."""
     recording = replay_run.load(config.replay)
     controller = replay_run.controller_for(recording, config.path, config.trust, config.digest)
+    _say_what_runs(config, controller, status)
     with safety_log(lambda line: None):
-        return replay_run.replay(recording, controller)
+        result = replay_run.replay(recording, controller)
+    return result | {"programs": controller.programs, "note": controller.note}
 
 
 def live(config: RunConfig, status: Status) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
         trust=config.trust,
         digest=config.digest,
     )
+    _say_what_runs(config, controller, status)
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)
     env_id = config.env or contract.env_id
@@ -89,6 +92,12 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
                 raise
     result = _result(config, controller, outcome, rate, env_id)
     return _written(config, controller, recorder, result, env_id)
+
+
+def _say_what_runs(config: RunConfig, controller: Controller, status: Status) -> None:
+    """That the programs of a bundle are not run is never left unsaid."""
+    if controller.note:
+        status(f"{config.path}: {controller.note}")
 
 
 def check_world(contract: Contract, world: EnvSpec) -> None:
@@ -138,6 +147,8 @@ def _result(
         "env_id": env_id,
         "path": config.path,
         "mode": config.mode,
+        "programs": controller.programs,
+        "note": controller.note,
         "rate_hz": rate,
         "period_ms": 1e3 * controller.contract.period,
         **outcome.to_json(),

@@ -5,12 +5,13 @@ from typing import Literal
 
 from agents.config import ConfigError, PlannerOverrides, check_seed
 from agents.safety_config import SafetyConfig
+from agents.trust_config import TrustConfig
 
 RunMode = Literal["plan", "prior", "auto"]
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(TrustConfig):
     """Settings of one run in real time."""
 
     path: str = ""
@@ -45,10 +46,6 @@ class RunConfig:
     """What the flight recorder remembers."""
     replay: str = ""
     """Replay this recording through PATH, in place of a simulator, and compare every bit."""
-    trust: bool = False
-    """Run the compiled programs of a bundle although nothing vouches for them."""
-    digest: str = ""
-    """The digest of the bundle, as export printed it: vouches for its programs, too."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
 

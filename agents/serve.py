@@ -30,8 +30,16 @@ def run_server(
     """
     token = token_of(config)
     controller = Controller.load(
-        config.path, config.mode, seed=config.seed, planner=config.planner, safety=config.safety
+        config.path,
+        config.mode,
+        seed=config.seed,
+        planner=config.planner,
+        safety=config.safety,
+        trust=config.trust,
+        digest=config.digest,
     )
+    if controller.note:
+        status(f"{config.path}: {controller.note}")
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -65,6 +73,8 @@ async def _serve(controller, config, token, status, flush, ready) -> dict[str, A
             await server.stop()
     return {
         "address": f"ws://{host}:{port}",
+        "programs": server.controller.programs,
+        "note": server.controller.note,
         "ticks": server.telemetry.total("ticks"),
         "connections": server.telemetry.total("connections"),
         "bad_frames": server.telemetry.total("bad_frames"),

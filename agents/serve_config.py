@@ -8,13 +8,14 @@ from typing import Literal
 
 from agents.config import ConfigError, PlannerOverrides, check_seed
 from agents.safety_config import SafetyConfig
+from agents.trust_config import TrustConfig
 
 TOKEN_VARIABLE = "LATENTMPC_TOKEN"
 LEAST_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(TrustConfig):
     """Settings of one controller server."""
 
     path: str = ""

@@ -24,7 +24,6 @@ from websockets.http11 import Response
 from agents.batching import Batcher, Session, example, present
 from agents.compiling import Compilations
 from agents.controller import Controller
-from agents.decision import planning, reacting
 from agents.pacing import Resident
 from agents.serve_config import ServeConfig
 from agents.telemetry import Telemetry
@@ -55,12 +54,10 @@ class ControllerServer:
         self._memory = Resident()
         period = controller.contract.period
         window = config.window_ms / 1e3 or 0.1 * period
-        net, planner = controller.net, controller.planner
-        decide = reacting(net) if controller.mode == "prior" else planning(net, planner)
         # Plans are made by the batcher; of the controller itself only the reflex is used.
         np.asarray(controller._reflex(controller._params, example(controller).obs))
         controller._warm = True
-        self._batcher = Batcher(decide, controller._params, config.clients, window)
+        self._batcher = Batcher(controller, config.clients, window)
         self._batcher.start(example(controller), lambda: present(self.sessions, period))
         self._threads = ThreadPoolExecutor(config.clients, "session")
         self._server: Server | None = None
@@ -215,6 +212,7 @@ class ControllerServer:
             "action_high": np.asarray(contract.action.high, np.float32),
             "period_s": contract.period,
             "mode": self.controller.mode,
+            "programs": self.controller.programs,
             "params_digest": contract.params_digest,
         }
 

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 import tyro
 
+from agents.bundle_files import known_digest
 from agents.config import ConfigError
 from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
+from agents.trust_config import TrustConfig
 from wm.durable import CheckpointError
 
 T = TypeVar("T")
@@ -56,6 +58,16 @@ def require_directory(path: str, wanted: str) -> None:
     """Raise CheckpointError where `path` is no directory; `wanted` says what to give instead."""
     if not os.path.isdir(path):
         raise CheckpointError(f"{path} is no directory: give {wanted}")
+
+
+def require_controller(flags: TrustConfig, path: str) -> None:
+    """Raise CheckpointError unless `path` may be a controller and the digest may be one.
+
+    What is in them is verified when it is loaded; this much can be said at once.
+    """
+    require_directory(path, "a bundle, a run or a checkpoint")
+    if flags.digest:
+        known_digest(flags.digest)
 
 
 def scan(

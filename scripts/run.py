@@ -8,7 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.run_config import RunConfig
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_controller
 
 EXIT_STOPPED, EXIT_DIFFERS, EXIT_INTERRUPTED = 5, 1, 130
 
@@ -38,7 +38,7 @@ def parse_run(argv: Sequence[str]) -> RunFlags:
     flags = parse("run", RunFlags, RunConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which bundle? latentmpc run BUNDLE --env ID --rate HZ")
-    require_directory(flags.path, "a bundle, a run or a checkpoint")
+    require_controller(flags, flags.path)
     return flags
 
 
@@ -55,7 +55,9 @@ def main(argv: Sequence[str]) -> int:
             require_task(flags.env)
         from agents.run import run
 
-        result = run(flags.config_of(), lambda line: console.print(line, markup=False))
+        result = run(
+            flags.config_of(), lambda line: console.print(line, markup=False, soft_wrap=True)
+        )
     if flags.json:
         print_json(result)
     else:

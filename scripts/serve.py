@@ -8,7 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.serve_config import ServeConfig, token_of
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_controller
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def parse_serve(argv: Sequence[str]) -> ServeFlags:
     flags = parse("serve", ServeFlags, ServeConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which bundle? latentmpc serve BUNDLE")
-    require_directory(flags.path, "a bundle, a run or a checkpoint")
+    require_controller(flags, flags.path)
     token_of(flags)
     return flags
 
@@ -50,7 +50,9 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         from agents.serve import run_server
 
-        result = run_server(flags.config_of(), lambda line: console.print(line, markup=False))
+        result = run_server(
+            flags.config_of(), lambda line: console.print(line, markup=False, soft_wrap=True)
+        )
     if flags.json:
         print_json(result)
     else:

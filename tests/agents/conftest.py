@@ -6,8 +6,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from agents import setup
+from agents import export, setup
 from agents.config import TrainConfig
+from agents.deploy import contract_for
+from agents.load import load
 from envs.registry import make_spec
 from planning.config import PlannerConfig
 from wm import checkpoint, learner
@@ -34,3 +36,10 @@ def tiny_run(tmp_path_factory) -> Path:
         spec=spec.to_json(),
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run, tmp_path_factory) -> export.Exported:
+    """That run as a bundle, with its digest."""
+    trained, out = load(str(tiny_run)), tmp_path_factory.mktemp("tiny-bundle") / "bundle"
+    return export.export(trained, out, contract_for(trained))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents import replay_run
-from agents.config import ConfigError
+from agents.config import ConfigError, PlannerOverrides
 from agents.controller import Controller
 from agents.live import Frame, LiveSimulator
 from agents.realtime import Limits, Times, drive
@@ -198,3 +198,40 @@ def test_run_and_replay_from_the_command_line(tiny_run, tmp_path, capsys):
     assert main([*words, "--env", "cheetah-run", "--seconds", "1"]) == 2
     assert "does not fit" in capsys.readouterr().err
     assert main(["run", str(tmp_path / "nothing")]) == 3
+
+
+def test_what_runs_of_a_bundle_is_said_and_recorded(tiny_bundle, tmp_path, capsys):
+    """Its programs, or the installed code and why: one line on the terminal, and in the result."""
+    words = ["run", tiny_bundle.path, "--mode", "prior", "--json", "--seconds", "0.2"]
+    words += ["--max-misses", "0", "--safety.stop-after", "1000"]
+    lacking = "its programs are not trusted (--trust, --digest)"
+    for i, (flags, note) in enumerate(
+        [([], lacking), (["--digest", tiny_bundle.digest], ""), (["--trust"], "")]
+    ):
+        out = tmp_path / str(i)
+        assert main([*words, *flags, "--record", "--out", str(out)]) == 0
+        captured = capsys.readouterr()
+        told = [line for line in captured.err.splitlines() if "programs" in line]
+        assert len(told) == bool(note)
+        assert not note or f"{note}: the installed code runs its parameters" in told[0]
+        written = json.loads((out / "result.json").read_text())
+        assert written["programs"] is (not note) and written["note"].startswith(note)
+        assert bool(written["note"]) == bool(note)
+    assert main(["run", tiny_bundle.path, "--replay", str(out / "recording"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert lacking in captured.err and lacking in json.loads(captured.out)["note"]
+
+
+def test_why_programs_are_not_run(tiny_bundle, tiny_run):
+    """Every reason in words; a run has no programs to speak of."""
+    reasons = {
+        "not trusted": {},
+        "not for mode auto": {"trust": True, "mode": "auto"},
+        "other planner settings": {"trust": True, "planner": PlannerOverrides(horizon=2)},
+    }
+    for reason, settings in reasons.items():
+        found = Controller.load(tiny_bundle.path, **settings)
+        assert reason in found.note and not found.programs
+    for path, trust in ((tiny_bundle.path, True), (str(tiny_run), False)):
+        found = Controller.load(path, trust=trust)
+        assert (found.note, found.programs) == ("", trust)

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,10 +21,13 @@ from agents import fuzz
 from agents.compiling import counted
 from agents.config import ConfigError
 from agents.controller import Controller
+from agents.run_config import RunConfig
 from agents.safety_config import SafetyConfig
+from agents.serve import run_server
 from agents.serve_config import ServeConfig, token_of
 from agents.server import ControllerServer
 from agents.wire import pack, unpack
+from scripts.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
@@ -138,6 +142,26 @@ def test_plans_are_those_of_a_controller_alone(tiny_run):
             if i % 3 == 0:
                 two.recv(timeout=30)
         np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-4)
+        assert server.compilations.count == 0 and server._batcher.sizes[2]
+
+
+@pytest.mark.exact
+def test_the_programs_of_a_known_bundle_are_served(tiny_bundle):
+    """To the last bit what `run` does with them, for two clients at once, compiled beforehand."""
+    settings = {"mode": "prior", "seed": 3, "digest": tiny_bundle.digest}
+    alone = Controller.load(tiny_bundle.path, **settings)
+    expected = np.stack([alone.act(obs) for obs in OBS])
+    template = Controller.load(tiny_bundle.path, **settings)
+    with (
+        serving(template, clients=2, seed=3, window_ms=100.0) as (server, port),
+        client(port) as one,
+        client(port) as two,
+    ):
+        assert one.metadata["programs"] is True
+        for i, obs in enumerate(OBS):
+            two.send(pack({"obs": obs}))
+            np.testing.assert_array_equal(ask(one, obs)["actions"][0], expected[i])
+            np.testing.assert_array_equal(unpack(two.recv(timeout=30))["actions"][0], expected[i])
         assert server.compilations.count == 0 and server._batcher.sizes[2]
 
 
@@ -264,6 +288,38 @@ def test_who_may_listen_to_the_world(monkeypatch, tmp_path):
     assert token_of(ServeConfig(host="0.0.0.0", token_file=str(tmp_path / "token"))) == TOKEN
     with pytest.raises(ConfigError, match="cannot be read"):
         token_of(ServeConfig(token_file=str(tmp_path / "none")))
+
+
+def test_serve_vouches_for_a_bundle_as_run_does(tiny_bundle, tiny_run, capsys):
+    """The same flags, the same refusals, in one line each, before anything listens."""
+    other, shown = "0" * 64, capsys.readouterr
+    for verb in ("run", "serve"):
+        assert main([verb, tiny_bundle.path, "--digest", other]) == 3
+        assert f"SHA-256 {tiny_bundle.digest}, expected {other}" in shown().err
+        assert main([verb, tiny_bundle.path, "--digest", "abc"]) == 3
+        assert "is no digest: give the 64 hex digits" in shown().err
+        assert main([verb, str(tiny_run), "--digest", other]) == 3
+        assert "is no bundle" in shown().err
+    for name in ("trust", "digest"):
+        ours, theirs = (vars(c)["__dataclass_fields__"][name] for c in (ServeConfig, RunConfig))
+        assert ours is theirs
+
+
+def serve_once(path, **settings):
+    """What `serve` says of itself, ended as soon as it listens."""
+    said = []
+    end = lambda host, port: signal.raise_signal(signal.SIGTERM)  # noqa: E731
+    result = run_server(ServeConfig(path, port=0, mode="prior", **settings), said.append, end)
+    return result, said
+
+
+def test_what_is_served_of_a_bundle_is_said(tiny_bundle):
+    """As in `run`: one line, and in the result."""
+    result, said = serve_once(tiny_bundle.path, trust=True)
+    assert result["programs"] is True and not [line for line in said if "programs" in line]
+    result, said = serve_once(tiny_bundle.path)
+    assert result["programs"] is False
+    assert "not trusted" in result["note"] and result["note"] in said[0]
 
 
 def documented(name):
