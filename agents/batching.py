@@ -147,14 +147,19 @@ class Session(Controller):
     """A controller whose computing is done together with others'.
 
     Takes everything that is compiled from a warm controller; guard, memory and counters are new.
+
+    Attributes:
+        client: whose it is.
+        released: an operator has re-armed it; done before the next tick.
     """
 
-    def __init__(self, template: Controller, batcher: Batcher, seed: int):
+    def __init__(self, template: Controller, batcher: Batcher, seed: int, client: str = ""):
         vars(self).update(vars(template))
         self.guard = Guard(template.contract, template.guard.config)
         self.monitor = Monitor(template.contract, template.guard.config)
         self.counters, self.last = Counter(), None
         self._batcher, self.seed = batcher, seed
+        self.client, self.released = client, False
         self.asked = -np.inf
         self.reset()
 

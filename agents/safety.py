@@ -49,6 +49,7 @@ class Guard:
         events: the last `LOG_SIZE` ticks on which something was found or done.
         detail: what was wrong with the last bad tick, in words.
         last: what is held: the last action, or none after a reset.
+        stop_reason: why it is stopped, in words; empty when it is not.
     """
 
     def __init__(self, contract: Contract, config: SafetyConfig | None = None):
@@ -66,7 +67,7 @@ class Guard:
         self._faults: list[str] = []
         self._noted: list[str] = []
         self.faults: tuple[str, ...] = ()
-        self._stop_reason = ""
+        self.stop_reason = ""
 
     def _limits(self, contract: Contract) -> None:
         limits = contract.action
@@ -88,9 +89,9 @@ class Guard:
     def rearm(self) -> None:
         """Leave a stop (or fallback): the next tick counts as the first. A person's decision."""
         if self.state == "stopped":
-            log.warning("re-armed after: %s", self._stop_reason)
+            log.warning("re-armed after: %s", self.stop_reason)
             self.counters["rearm"] += 1
-        self.state, self._bad, self._good, self._stop_reason = "ok", 0, 0, ""
+        self.state, self._bad, self._good, self.stop_reason = "ok", 0, 0, ""
         self._checks.forget()
 
     def observe(
@@ -135,7 +136,7 @@ class Guard:
     def stop(self, reason: str) -> None:
         """Stop now, until `rearm`."""
         if self.state != "stopped":
-            self.state, self._stop_reason = "stopped", reason
+            self.state, self.stop_reason = "stopped", reason
             self.counters["stops"] += 1
             log.error("stopped: %s", reason)
 
@@ -143,7 +144,7 @@ class Guard:
         """What decides the answers to come, in plain values and one array."""
         return {
             "guard_state": self.state,
-            "stop_reason": self._stop_reason,
+            "stop_reason": self.stop_reason,
             "bad": self._bad,
             "good": self._good,
             "ticks": self.counters["ticks"],
@@ -155,7 +156,7 @@ class Guard:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go back to what `get_state` gave."""
-        self.state, self._stop_reason = state["guard_state"], state["stop_reason"]
+        self.state, self.stop_reason = state["guard_state"], state["stop_reason"]
         self._bad, self._good = state["bad"], state["good"]
         self.counters["ticks"] = state["ticks"]
         self._checks.sequence, self._checks.stamp = state["sequence"], state["stamp"]

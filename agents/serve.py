@@ -56,7 +56,7 @@ async def _serve(controller, config, token, status, flush, ready) -> dict[str, A
         loop.add_signal_handler(name, stop.set)
     if config.realtime and (refused := ask_for_priority()):
         status(refused)
-    with counted() as server.compilations, quiet_memory():
+    with counted() as server.pages.compilations, quiet_memory():
         try:
             host, port = await server.start()
         except OSError as error:
@@ -80,7 +80,9 @@ async def _serve(controller, config, token, status, flush, ready) -> dict[str, A
         "bad_frames": server.telemetry.total("bad_frames"),
         "refused": server.telemetry.total("refused"),
         "errors": server.telemetry.total("errors"),
-        "compilations": server.compilations.count,
+        "compilations": server.pages.compilations.count,
+        "stops": server.telemetry.total("stops"),
+        "stopped": server.latches.all(),
     }
 
 

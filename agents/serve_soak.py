@@ -173,7 +173,7 @@ def _fuzzer(host: str, port: int, count: int, seed: int) -> subprocess.Popen:
 def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[float, int, float]:
     """Run at rate until the others are done: share of ticks in time, ticks, slowest in ms."""
     ask_for_priority()
-    with connect(f"ws://{host}:{port}", compression=None) as client:
+    with connect(f"ws://{host}:{port}/?client=good", compression=None) as client:
         about = _received(client)
         obs, period = np.zeros(about["obs"]["shape"], np.float32), about["period_s"]
         pacer = Pacer(period, time.monotonic() + 0.1)

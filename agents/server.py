@@ -3,12 +3,11 @@
 On connecting, a client gets the metadata. Each of its messages is a map with "obs" (and "reset",
 "sequence", "age_s", "rearm"); each answer a map with "actions" [1, A] and what the guard did. What
 cannot be understood is answered by a line of text, as openpi's server reports errors. A client
-has a controller and a guard of its own; its faults are nobody else's.
+has a controller and a guard of its own; its faults are nobody else's. A stop stays the client's
+until it is re-armed, however often it connects (`agents.latches`).
 """
 
 import asyncio
-import hmac
-import http
 import logging
 import time
 from collections.abc import Callable
@@ -18,13 +17,11 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request as HttpRequest
-from websockets.http11 import Response
 
 from agents.batching import Batcher, Session, example, present
-from agents.compiling import Compilations
 from agents.controller import Controller
-from agents.pacing import Resident
+from agents.latches import Latches, client_of
+from agents.pages import Pages
 from agents.serve_config import ServeConfig
 from agents.telemetry import Telemetry
 from agents.wire import Request, WireError, pack, parse_request
@@ -40,18 +37,10 @@ quiet.propagate = False
 class ControllerServer:
     """Serves one controller to several clients. Build, then `await start()`, `stop()`."""
 
-    def __init__(
-        self,
-        controller: Controller,
-        config: ServeConfig,
-        token: str = "",
-        compilations: Compilations | None = None,
-    ):
-        self.controller, self.config, self._token = controller, config, token
-        self.telemetry = Telemetry()
+    def __init__(self, controller: Controller, config: ServeConfig, token: str = ""):
+        self.controller, self.config = controller, config
+        self.telemetry, self.latches = Telemetry(), Latches()
         self.sessions: list[Session] = []
-        self.compilations = compilations or Compilations()
-        self._memory = Resident()
         period = controller.contract.period
         window = config.window_ms / 1e3 or 0.1 * period
         # Plans are made by the batcher; of the controller itself only the reflex is used.
@@ -59,6 +48,8 @@ class ControllerServer:
         controller._warm = True
         self._batcher = Batcher(controller, config.clients, window)
         self._batcher.start(example(controller), lambda: present(self.sessions, period))
+        inside = self.sessions, config.clients, token, self.telemetry, self.latches
+        self.pages = Pages(*inside, self._batcher)
         self._threads = ThreadPoolExecutor(config.clients, "session")
         self._server: Server | None = None
 
@@ -68,7 +59,7 @@ class ControllerServer:
             self._client,
             self.config.host,
             self.config.port,
-            process_request=self._greet,
+            process_request=self.pages.answer,
             origins=[None],  # a web page must not speak to a robot
             compression=None,
             max_size=self.config.max_bytes,
@@ -89,48 +80,22 @@ class ControllerServer:
             await self._server.wait_closed()
         self._batcher.close()
         self._threads.shutdown()
-        self._memory.close()
-
-    def _greet(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        """Plain HTTP pages, and who may connect."""
-        path = request.path.partition("?")[0]
-        if path == "/healthz":
-            return connection.respond(http.HTTPStatus.OK, "OK\n")
-        if not self._allowed(request.headers.get_all("Authorization")):
-            self.telemetry.count("refused", "reason", "token")
-            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "a token is needed\n")
-        if path == "/metrics":
-            return connection.respond(http.HTTPStatus.OK, self.metrics())
-        if path != "/":
-            self.telemetry.count("refused", "reason", "path")
-            return connection.respond(http.HTTPStatus.NOT_FOUND, "/, /healthz or /metrics\n")
-        if len(self.sessions) >= self.config.clients:
-            self.telemetry.count("refused", "reason", "full")
-            text = f"{self.config.clients} clients are connected, which is the most\n"
-            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, text)
-        return None
-
-    def _allowed(self, given: list[str]) -> bool:
-        """`Authorization: Api-Key TOKEN` (openpi's client) or `Bearer TOKEN` (Prometheus)."""
-        if not self._token:
-            return True
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        known = scheme.lower() in ("api-key", "bearer")
-        return (
-            hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token.encode())
-            and known
-        )
+        self.pages.close()
 
     async def _client(self, connection: ServerConnection) -> None:
         """Serve one client until it leaves."""
         if len(self.sessions) >= self.config.clients:  # another came first
             await connection.close(TRY_LATER, "no slot is free")
             return
-        session = Session(self.controller, self._batcher, self.config.seed)
+        assert connection.request is not None
+        client = client_of(connection.request.path, str((connection.remote_address or "?")[0]))
+        session = Session(self.controller, self._batcher, self.config.seed, client)
+        if reason := self._latched(client):
+            session.guard.stop(f"{client} was stopped before: {reason}")
         self.sessions.append(session)
         self.telemetry.count("connections")
         try:
-            await connection.send(pack(self.metadata()))
+            await connection.send(pack(self.metadata(session)))
             await self._converse(connection, session)
         except ConnectionClosed:
             pass
@@ -140,6 +105,7 @@ class ControllerServer:
             await connection.close(INTERNAL_ERROR, "internal error")
         finally:
             self.sessions.remove(session)
+            self._keep(session)
 
     async def _converse(self, connection: ServerConnection, session: Session) -> None:
         loop, bad = asyncio.get_running_loop(), 0
@@ -166,10 +132,31 @@ class ControllerServer:
             self.telemetry.time("request", 1e3 * (time.monotonic() - begin))
         await connection.close(POLICY_VIOLATION, f"{bad} bad messages in a row")
 
+    def _latched(self, client: str) -> str:
+        """Why a client that connects is stopped: by a latch, or by a connection it still has."""
+        others = [s.guard for s in self.sessions if s.client == client and not s.released]
+        held = next((guard.stop_reason for guard in others if guard.state == "stopped"), "")
+        return self.latches.reason(client) or held
+
+    def _keep(self, session: Session) -> None:
+        """A stop is the client's, however often it connects."""
+        if session.guard.state != "stopped" or session.released:
+            return
+        if self.latches.latch(session.client, session.guard.stop_reason):
+            self.telemetry.count("stops")
+            log.error("client %s is stopped until it is re-armed", session.client)
+
+    def _rearm(self, session: Session, asked: bool) -> None:
+        """Leave a stop because the client asked for it, or an operator did."""
+        if asked and self.latches.release(session.client):
+            self.telemetry.count("rearms", "by", "client")
+        session.rearm()
+        session.released = False
+
     def _answer(self, session: Session, request: Request) -> bytes:
         """One tick of one client, in its thread."""
-        if request.rearm:
-            session.rearm()
+        if request.rearm or session.released:
+            self._rearm(session, request.rearm)
         if request.reset:
             session.reset(self.config.seed)
         if request.obs is None:
@@ -179,6 +166,7 @@ class ControllerServer:
         tick = session.last
         assert tick is not None
         self._account(tick)
+        self._keep(session)
         return pack(
             {
                 "actions": action[None],
@@ -200,7 +188,7 @@ class ControllerServer:
             self.telemetry.count("interventions", "kind", kind)
         self.telemetry.time("compute", tick.compute_ms)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self, session: Session) -> dict[str, Any]:
         """What a client has to know, in plain values."""
         contract = self.controller.contract
         return {
@@ -210,26 +198,14 @@ class ControllerServer:
             "obs_names": [[name, size] for name, size in contract.obs.names],
             "action_low": np.asarray(contract.action.low, np.float32),
             "action_high": np.asarray(contract.action.high, np.float32),
+            "action_safe": session.guard.safe,
+            "client": session.client,
+            "state": session.guard.state,
             "period_s": contract.period,
             "mode": self.controller.mode,
             "programs": self.controller.programs,
             "params_digest": contract.params_digest,
         }
-
-    def metrics(self) -> str:
-        """The page for Prometheus."""
-        self._memory.sample(time.monotonic())
-        sizes = self._batcher.sizes
-        return self.telemetry.text(
-            {
-                "clients": len(self.sessions),
-                "compilations": self.compilations.count,
-                "batches": sum(sizes.values()),
-                "batched_ticks": sum(size * n for size, n in sizes.items()),
-                "stopped_clients": sum(s.guard.state == "stopped" for s in self.sessions),
-                "resident_megabytes": self._memory.megabytes,
-            }
-        )
 
 
 def describe(server: ControllerServer) -> str:
@@ -237,7 +213,8 @@ def describe(server: ControllerServer) -> str:
     telemetry = server.telemetry
     counts = {name: telemetry.total(name) for name in ("ticks", "bad_frames", "refused")}
     words = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
-    return f"{len(server.sessions)} clients, {words}"
+    stopped = ", ".join(server.latches.all())
+    return f"{len(server.sessions)} clients, {words}" + (stopped and f"; stopped: {stopped}")
 
 
 async def serve_until(

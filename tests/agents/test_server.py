@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from agents import fuzz
 from agents.compiling import counted
 from agents.config import ConfigError
 from agents.controller import Controller
+from agents.latches import Latches, client_of
 from agents.run_config import RunConfig
 from agents.safety_config import SafetyConfig
 from agents.serve import run_server
@@ -31,6 +33,7 @@ from scripts.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
+NUMBERS = itertools.count()
 TOKEN = "a token of some length"
 FAULTS = [["finite"], ["shape"], ["stale", "reordered"], ["dtype"], []]
 OBS = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
@@ -45,7 +48,7 @@ def serving(controller, token="", **settings):
     thread.start()
     try:
         _, port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
-        with counted() as server.compilations:
+        with counted() as server.pages.compilations:
             yield server, port
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
@@ -69,7 +72,7 @@ def expected(tiny_run):
 
 @pytest.fixture(scope="module")
 def served(controller, expected):
-    """What `expected` compiles has been compiled: `test_pages` counts what the server does."""
+    """A server for the tests that do not need one of their own."""
     settings = {"clients": 2, "seed": 3, "max_bad": 4, "max_bytes": 4096, "window_ms": 100.0}
     with serving(controller, **settings) as found:
         yield found
@@ -77,12 +80,13 @@ def served(controller, expected):
 
 
 @contextlib.contextmanager
-def client(port, **headers):
-    """A connected client, after the metadata."""
+def client(port, name="", **headers):
+    """A connected client, after the metadata; without a name it is one that was never here."""
+    name = f"?client={name or f'new-{next(NUMBERS)}'}"
     for _ in range(100):  # whoever was here before may not have left yet
         try:
             connection = connect(
-                f"ws://127.0.0.1:{port}", compression=None, additional_headers=headers
+                f"ws://127.0.0.1:{port}/{name}", compression=None, additional_headers=headers
             )
             break
         except InvalidStatus as refused:
@@ -142,7 +146,7 @@ def test_plans_are_those_of_a_controller_alone(tiny_run):
             if i % 3 == 0:
                 two.recv(timeout=30)
         np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-4)
-        assert server.compilations.count == 0 and server._batcher.sizes[2]
+        assert server.pages.compilations.count == 0 and server._batcher.sizes[2]
 
 
 @pytest.mark.exact
@@ -162,7 +166,7 @@ def test_the_programs_of_a_known_bundle_are_served(tiny_bundle):
             two.send(pack({"obs": obs}))
             np.testing.assert_array_equal(ask(one, obs)["actions"][0], expected[i])
             np.testing.assert_array_equal(unpack(two.recv(timeout=30))["actions"][0], expected[i])
-        assert server.compilations.count == 0 and server._batcher.sizes[2]
+        assert server.pages.compilations.count == 0 and server._batcher.sizes[2]
 
 
 def test_two_clients_are_planned_for_together_and_apart(served):
@@ -197,6 +201,89 @@ def test_a_clients_faults_are_its_own(served):
         assert ask(bad, OBS[1], rearm=True)["state"] == "ok"
 
 
+def stop(connection):
+    """Bad observations until it is stopped."""
+    while ask(connection, np.full(5, np.nan, np.float32))["state"] != "stopped":
+        pass
+
+
+def page(port, path="/healthz", **headers):
+    return get(port, path, **headers)[1]
+
+
+@pytest.mark.parametrize("name", ["arm", "@127.0.0.1"])
+def test_a_stop_outlives_the_connection(served, name):
+    """Named or known by its address: reconnecting and resetting re-arm nothing, others go on."""
+    _, port = served
+    connect_as = lambda: client(port, name if name == "arm" else "&")  # noqa: E731
+    with connect_as() as first:
+        assert (first.metadata["client"], first.metadata["state"]) == (name, "ok")
+        stop(first)
+        assert f"{name} stopped until re-armed: 4 bad ticks in a row" in page(port)
+        with connect_as() as second:  # while the first one is still there
+            assert ask(second, OBS[0])["state"] == "stopped"
+    with connect_as() as again:
+        assert again.metadata["state"] == "stopped"
+        for reset in (False, True):
+            answer = ask(again, OBS[0], reset=reset)
+            assert (answer["state"], answer["source"]) == ("stopped", "stop")
+            np.testing.assert_array_equal(answer["actions"][0], again.metadata["action_safe"])
+        assert "\nlatentmpc_latched_stops 1\n" in page(port, "/metrics")
+        with client(port) as other:
+            assert ask(other, OBS[0])["state"] == "ok"
+        again.send(pack({"rearm": True}))
+        assert unpack(again.recv(timeout=30))["state"] == "ok"
+        assert ask(again, OBS[0])["state"] == "ok" and page(port) == "OK\n"
+    with connect_as() as later:
+        assert ask(later, OBS[0])["state"] == "ok"
+    text = page(port, "/metrics")
+    assert "\nlatentmpc_latched_stops 0\n" in text
+    assert "latentmpc_stops_total" in text and 'rearms_total{by="client"}' in text
+
+
+def test_an_operator_rearms_with_the_token(controller):
+    """Whoever is connected at its next tick; not without the token, nor where there is none."""
+    shown = {"Authorization": f"Bearer {TOKEN}"}
+    with serving(controller, TOKEN, clients=2) as (_, port):
+        with client(port, "arm", **shown) as arm:
+            stop(arm)
+            assert page(port) == "OK\n1 stopped until re-armed\n", "names are not for everyone"
+            assert "arm stopped" in page(port, **shown)
+            assert get(port, "/rearm?client=arm")[0] == 401
+            assert get(port, "/rearm?client=leg", **shown)[0] == 404
+            assert ask(arm, OBS[0])["state"] == "stopped"
+            assert get(port, "/rearm?client=arm", **shown) == (200, "arm is re-armed\n")
+            assert ask(arm, OBS[0])["state"] == "ok"
+            stop(arm)
+        assert get(port, "/rearm?client=arm", **shown)[0] == 200  # nobody is connected
+        with client(port, "arm", **shown) as arm:
+            assert ask(arm, OBS[0])["state"] == "ok"
+        assert 'rearms_total{by="operator"} 2' in page(port, "/metrics", **shown)
+
+
+def test_nobody_rearms_by_a_web_page(served):
+    """Without a token any page could ask for this one."""
+    assert get(served[1], "/rearm?client=arm")[0] == 403
+
+
+def test_who_a_client_is(served, monkeypatch):
+    """By a plain name, or by its address; when no more stops can be kept nobody is let in."""
+    assert client_of("/?client=arm-1", "1.2.3.4") == "arm-1"
+    for path in ("/", "/?client=", "/?other=x", "/?" + "&".join("abcdefghijk")):
+        assert client_of(path, "1.2.3.4") == "@1.2.3.4"
+    for name in ("@1.2.3.4", "a b", "x" * 65, "%0a"):
+        with pytest.raises(ValueError, match="1 to 64"):
+            client_of(f"/?client={name}", "1.2.3.4")
+    with pytest.raises(InvalidStatus, match="400"):
+        connect(f"ws://127.0.0.1:{served[1]}/?client=@127.0.0.1")
+    latches = Latches()
+    assert latches.latch("a", "one\n reason") and not latches.latch("a", "another")
+    assert latches.all() == {"a": "one reason"} and not latches.full
+    monkeypatch.setattr("agents.latches.MOST", 0)
+    with pytest.raises(InvalidStatus, match="503"):
+        connect(f"ws://127.0.0.1:{served[1]}")
+
+
 def test_repeated_and_reordered_observations_are_found(served):
     """By the client's own numbers."""
     with client(served[1]) as connection:
@@ -224,7 +311,8 @@ def test_bad_messages_are_answered_and_then_not(served):
 
 def test_pages(served):
     """Health and metrics; what is not there; a third client; a web page that wants to steer."""
-    _, port = served
+    server, port = served
+    compiled = server.pages.compilations.count  # by other tests, in this process
     assert get(port, "/healthz") == (200, "OK\n")
     assert get(port, "/nothing")[0] == 404
     with client(port) as one, client(port):
@@ -232,7 +320,7 @@ def test_pages(served):
         status, text = get(port, "/metrics")
         assert status == 200
         assert "\nlatentmpc_clients 2\n" in text
-        assert "\nlatentmpc_compilations 0\n" in text
+        assert f"\nlatentmpc_compilations {compiled}\n" in text
         assert 'latentmpc_ticks_total{source="prior"}' in text
         assert 'latentmpc_compute_milliseconds_bucket{le="+Inf"}' in text
         with pytest.raises(InvalidStatus, match="503"):

@@ -1,0 +1,68 @@
+"""Stops that outlive the connection on which they came: whoever reconnects is still stopped.
+
+A client is known by the name it gives (`ws://HOST:PORT/?client=NAME`); those without a name are
+one client for each address, so that leaving the name out does not leave the stop behind.
+Imports no jax.
+"""
+
+import re
+import threading
+from urllib.parse import parse_qs, urlsplit
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MOST = 1000
+"""Stops kept; at so many no more clients are let in, as none may be forgotten."""
+
+
+def client_of(path: str, address: str) -> str:
+    """The client that asks for `path` from `address`. Raises ValueError for a bad name."""
+    name = query(path, "client")
+    if not name:
+        return f"@{address}"  # no name begins so
+    if not NAME.fullmatch(name):
+        raise ValueError("client must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return name
+
+
+def query(path: str, key: str) -> str:
+    """The value of a key in what follows the question mark; "" without one."""
+    try:
+        return parse_qs(urlsplit(path).query, max_num_fields=8).get(key, [""])[-1]
+    except ValueError:
+        return ""
+
+
+class Latches:
+    """Who is stopped until re-armed, and why. Any thread may ask and tell."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reasons: dict[str, str] = {}
+
+    def latch(self, client: str, reason: str) -> bool:
+        """Stop a client until `release`; whether it was not stopped before."""
+        with self._lock:
+            new = client not in self._reasons
+            self._reasons.setdefault(client, " ".join(reason.split())[:200])
+            return new
+
+    def release(self, client: str) -> bool:
+        """Undo it: a person's decision. Whether there was anything to undo."""
+        with self._lock:
+            return self._reasons.pop(client, None) is not None
+
+    def reason(self, client: str) -> str:
+        """Why a client is stopped; empty when it is not."""
+        with self._lock:
+            return self._reasons.get(client, "")
+
+    def all(self) -> dict[str, str]:
+        """Every client that is stopped, with the reason."""
+        with self._lock:
+            return dict(self._reasons)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for the next stop."""
+        with self._lock:
+            return len(self._reasons) >= MOST
