@@ -18,7 +18,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from agents import fuzz
+from agents import batching, fuzz
 from agents.compiling import counted
 from agents.config import ConfigError
 from agents.controller import Controller
@@ -79,6 +79,12 @@ def served(controller, expected):
     assert found[0].telemetry.total("errors") == 0
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """On however slow a machine, who asked once is waited for."""
+    monkeypatch.setattr(batching, "ABSENT_PERIODS", 1e6)
+
+
 @contextlib.contextmanager
 def client(port, name="", **headers):
     """A connected client, after the metadata; without a name it is one that was never here."""
@@ -128,7 +134,7 @@ def test_a_client_gets_the_controllers_actions(served, controller, expected):
 
 
 @pytest.mark.slow
-def test_plans_are_those_of_a_controller_alone(tiny_run):
+def test_plans_are_those_of_a_controller_alone(tiny_run, patient):
     """Warm starts and noise are each client's own, in whichever slot it is planned for."""
     alone = Controller.load(str(tiny_run), "plan", seed=3)
     expected = np.stack([alone.act(obs) for obs in OBS])
@@ -150,7 +156,7 @@ def test_plans_are_those_of_a_controller_alone(tiny_run):
 
 
 @pytest.mark.exact
-def test_the_programs_of_a_known_bundle_are_served(tiny_bundle):
+def test_the_programs_of_a_known_bundle_are_served(tiny_bundle, patient):
     """To the last bit what `run` does with them, for two clients at once, compiled beforehand."""
     settings = {"mode": "prior", "seed": 3, "digest": tiny_bundle.digest}
     alone = Controller.load(tiny_bundle.path, **settings)
@@ -169,7 +175,7 @@ def test_the_programs_of_a_known_bundle_are_served(tiny_bundle):
         assert server.pages.compilations.count == 0 and server._batcher.sizes[2]
 
 
-def test_two_clients_are_planned_for_together_and_apart(served):
+def test_two_clients_are_planned_for_together_and_apart(served, patient):
     """Each gets what it gets alone, though one call computed both."""
     server, port = served
     with client(port) as connection:
