@@ -1,8 +1,8 @@
 """Run this bundle with jax and numpy alone: python runner.py [--mode prior] [--digest SHA256].
 
 Reads an observation a line (a JSON list; `null` begins a new episode), writes its action a line.
-In Python: a copy of this file beside yours, `Runner(bundle_folder).act(obs)`. No guard: nothing is
-checked, the contract's limits are not kept. A program can do anything: run bundles you trust.
+In Python: `Runner(bundle_folder).act(obs)`. No guard: nothing is checked, no limit is kept. A
+program can do anything: run bundles you trust.
 """
 
 import argparse
@@ -20,10 +20,7 @@ import numpy as np
 
 def read(folder: Path, name: str, limit: int) -> bytes:
     """Content of a regular file; never waits for a pipe, never follows a link."""
-    try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise ValueError(f"{name}: cannot be read ({error.strerror})") from None
+    descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
@@ -32,7 +29,7 @@ def read(folder: Path, name: str, limit: int) -> bytes:
 
 
 def verified(folder: Path, digest: str = "") -> dict[str, bytes]:
-    """Every file as MANIFEST.json lists it. Raises ValueError naming the first that differs."""
+    """Every file as MANIFEST.json lists it. ValueError, OSError: names the first that differs."""
     raw, files = read(folder, "MANIFEST.json", 1 << 20), {}
     if digest not in ("", hashlib.sha256(raw).hexdigest()):
         raise ValueError(f"MANIFEST.json: SHA-256 is not {digest}")
@@ -62,14 +59,13 @@ def parameters(raw: bytes) -> dict[str, np.ndarray]:
 
 
 class Runner:
-    """A controller: one observation [O] in, one action [A] in [-1, 1] out."""
+    """A controller: observation [O] in, action [A] in [-1, 1] out. ValueError, OSError: refused."""
 
     def __init__(self, folder, mode: str = "plan", seed: int = 0, digest: str = ""):
-        """Verify and compile. Raises ValueError; a digest given must be the manifest's."""
         files = verified(Path(folder), digest)
         info, contract = (json.loads(files[f"{n}.json"]) for n in ("programs", "contract"))
         program = jax.export.deserialize(bytearray(files[info["files"][mode]]))
-        platform = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
+        platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
         self.program = jax.jit(program.call, compiler_options=info["compiler_options"][platform])
         self.params = jax.device_put(parameters(files["params.safetensors"]))
         self.start = [np.zeros(shape, dtype) for dtype, shape in info["memory"]]
@@ -93,8 +89,12 @@ class Runner:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="observations in, actions out: JSON lists")
-    for flag, default in {"--mode": "plan", "--seed": 0, "--digest": ""}.items():
-        parser.add_argument(flag, default=default, type=type(default))
-    runner = Runner(Path(__file__).parent, **vars(parser.parse_args()))
+    parser.add_argument("--mode", default="plan", choices=("plan", "prior"))
+    parser.add_argument("--digest", default="")
+    parser.add_argument("--seed", default=0, type=int)
+    try:
+        runner = Runner(Path(__file__).parent, **vars(parser.parse_args()))
+    except (ValueError, LookupError, OSError) as error:  # 3: a bundle that is refused
+        sys.exit(print("runner: error:", *str(error).split(), file=sys.stderr) or 3)
     for obs in map(json.loads, sys.stdin):
         runner.reset() if obs is None else print(json.dumps(runner.act(obs).tolist()), flush=True)

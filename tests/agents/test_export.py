@@ -83,6 +83,31 @@ def test_the_runner_alone_reacts_with_the_prior(stored, episode):
     np.testing.assert_array_equal(theirs, in_process(checkpoint, episode[:5], 0, "prior"))
 
 
+def test_the_runner_alone_refuses_in_one_line(stored, tmp_path):
+    """Another digest, damage: exit code 3 as everywhere, and nothing was run."""
+    _, folder = stored
+    damaged = tmp_path / "bundle"
+    damaged.mkdir()
+    for file in folder.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    (damaged / "params.safetensors").write_bytes(b"short")
+    cases = [
+        (
+            folder,
+            ["--digest", "0" * 64],
+            3,
+            f"runner: error: MANIFEST.json: SHA-256 is not {'0' * 64}",
+        ),
+        (damaged, [], 3, "runner: error: params.safetensors: SHA-256 is not "),
+        (folder, ["--mode", "fast"], 2, ""),
+    ]
+    for where, flags, code, told in cases:
+        run = alone(where, [[0.0] * 5], *flags)
+        assert (run.returncode, run.stdout) == (code, "")
+        assert "Traceback" not in run.stderr and run.stderr.startswith(told)
+        assert code == 2 or len(run.stderr.splitlines()) == 1
+
+
 def test_the_runner_is_short_and_imports_only_jax_and_numpy():
     source = Path(runner_template.__file__).read_text()
     assert len(source.splitlines()) <= 100
@@ -104,7 +129,10 @@ def test_the_runner_refuses_damage(stored, tmp_path):
         "MANIFEST.json"
     }
     for _ in range(100):
-        with mutations.mutated(rng, copy) as mutation, pytest.raises(ValueError) as caught:
+        with (
+            mutations.mutated(rng, copy) as mutation,
+            pytest.raises((ValueError, OSError)) as caught,
+        ):
             runner_template.verified(copy, digest)
         assert any(name in str(caught.value) for name in mutation.names)
 
