@@ -126,7 +126,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
         "seeds": range(config.eval_seed, config.eval_seed + count),
         "meanwhile": config.meanwhile,
         "action_repeat": config.train.action_repeat,
-        "planner": {k: v for k, v in vars(config.planner).items() if v is not None},
+        "planner": config.planner.given,
     }
     if agent in ("random", "zero"):
         return [eval_point(task, agent, **{**common, "planner": {}, **_repeat_of(trained)})]

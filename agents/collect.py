@@ -56,7 +56,8 @@ def collect(config: CollectConfig, told: Told = lambda what, done, total: None) 
 
 def settings_of(config: CollectConfig) -> dict[str, Any]:
     """What decides the content."""
-    return {k: v for k, v in asdict(config).items() if k not in ELSEWHERE}
+    settings = {k: v for k, v in asdict(config).items() if k not in ELSEWHERE}
+    return settings | {"planner": config.planner.given or None}  # None: as before there were any
 
 
 def _finished(config: CollectConfig, folder: Path) -> dict[str, Any]:

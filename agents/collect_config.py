@@ -1,9 +1,9 @@
 """Settings of data collection. Imports no jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from agents.config import ConfigError, check_seed
+from agents.config import ConfigError, PlannerOverrides, check_seed
 
 Policy = Literal["random", "noise", "checkpoint", "scripted"]
 
@@ -51,6 +51,7 @@ class CollectConfig:
     """Episodes simulated side by side and stored together: the most a kill can lose."""
     jobs: int = 0
     """Rendering processes; 0 takes one for each core."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
@@ -73,6 +74,11 @@ class CollectConfig:
             )
         if (self.policy == "checkpoint") != bool(self.checkpoint):
             raise ConfigError("--policy checkpoint needs --checkpoint RUN, and the others none")
+        if self.planner.given and self.policy != "checkpoint":
+            raise ConfigError(
+                f"planner.{next(iter(self.planner.given))} is given, but policy {self.policy} "
+                "plans nothing: add --policy checkpoint --checkpoint RUN, or leave it out"
+            )
         check_seed(self.seed)
 
     @property

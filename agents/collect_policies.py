@@ -109,7 +109,8 @@ def _trained(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int]) -> A
 
     trained = load(config.checkpoint)
     check_spec(trained, spec)
-    agent = make_agent(trained.net, trained.config.planner, explore=True)
+    planner = config.planner.apply(trained.config.planner)
+    agent = make_agent(trained.net, planner, explore=True)
     carry: list[Any] = [None]
     first_key = jax.random.fold_in(jax.random.key(config.seed), episodes[0])
 

@@ -110,11 +110,16 @@ class _Overrides:
     Another method brings what is customary for it. `latentmpc train --help` explains them all.
     """
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that are given, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(PlannerConfig)}
+        return {name: value for name, value in values.items() if value is not None}
+
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        given = {f.name: getattr(self, f.name) for f in fields(PlannerConfig)}
         try:
-            return planner.changed(**{k: v for k, v in given.items() if v is not None})
+            return planner.changed(**self.given)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

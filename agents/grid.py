@@ -1,38 +1,26 @@
 """Grids: texts like `planner.horizon=1,2,3` to settings that can be run. Imports no jax.
 
-Every value is checked against the settings dataclasses, every combination by making them.
+Every combination is checked by making its settings.
 """
 
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_origin
+from typing import Any
 
+from agents.axes import Axes, Value
 from agents.config import ConfigError, TrainConfig
-from agents.schema import check_finite, check_text, flat_types, unknown
-from planning.config import METHODS, OPTIONS, PlannerConfig
+from agents.schema import check_finite
+from envs.task_list import task_names
+from planning.config import METHODS, OPTIONS, USED_BY, PlannerConfig
+from planning.config import unused as unused_by_planner
+from wm.config import unused as unused_by_model
 
-Value = int | float | bool | str
-Axes = dict[str, list[Value]]
-MOST_SETTINGS = 2_000
-EXAMPLE = "as in planner.horizon=1,2,3"
-TYPES = flat_types(TrainConfig)
-REFUSED = {
-    "run_dir": "every training has a directory of its own",
-    "env_id": "a sweep compares settings on one task (bench compares over tasks)",
-    "preset": "vary model.* and learner.* instead",
-    "action_repeat": "it changes the control period that the settings are compared at",
-    "video": "it changes no result",
-    "save_every": "it changes no result",
-    "eval_every": "it changes no result",
-    "eval_episodes": "it changes no result",
-}
-"""Training settings that a grid cannot vary, and why."""
-ALLOWED = [name for name in TYPES if name not in REFUSED]
+Why = dict[str, str]
+"""Settings without effect, and why they have none."""
 AS_TRAINED = "as trained"
 
 
@@ -64,76 +52,38 @@ class Setting:
         return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def parse_grid(text: str) -> Axes:
-    """{"planner.horizon": [1, 2], ...} from tokens NAME=V1,V2. Raises ConfigError naming the key.
-
-    Values given twice count once.
-    """
-    axes: Axes = {}
-    for token in text.split():
-        given, equals, values = token.partition("=")
-        name = given.replace("-", "_")
-        if not equals or not name:
-            raise ConfigError(f"grid: {token!r} is not NAME=V1,V2 ({EXAMPLE})")
-        if name in REFUSED:
-            raise ConfigError(f"grid: {name} cannot be varied: {REFUSED[name]}")
-        if name not in ALLOWED:
-            raise unknown("setting in grid:", given, ALLOWED, "see latentmpc train --help")
-        if name in axes:
-            raise ConfigError(f"grid: {name} is given twice; write its values as {name}=V1,V2")
-        axes[name] = list(dict.fromkeys(_value(name, item) for item in values.split(",")))
-    if not axes:
-        raise ConfigError(f"grid is empty: give --grid NAME=V1,V2 ... ({EXAMPLE})")
-    count = math.prod(map(len, axes.values()))
-    if count > MOST_SETTINGS:
-        longest = max(axes, key=lambda name: len(axes[name]))
-        raise ConfigError(
-            f"grid has {count:,} combinations, at most {MOST_SETTINGS:,} can be swept: "
-            f"shorten {longest} ({len(axes[longest])} values)"
-        )
-    return axes
-
-
-def _value(name: str, text: str) -> Value:
-    """A value of the type its setting has. Raises ConfigError."""
-    kind = TYPES[name]
-    if not text:
-        raise ConfigError(f"grid: {name} has an empty value; write {name}=V1,V2")
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"grid: {name} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    check_text(f"grid: {name}", text, kind)
-    if get_origin(kind) is Literal or kind is str:
-        return text
-    value = kind(text)
-    if not math.isfinite(value) or abs(value) >= 2**63:
-        raise ConfigError(f"grid: {name} must be finite and below 2**63, got {text}")
-    return value
-
-
-def combinations(axes: Mapping[str, list[Value]], base: TrainConfig) -> list[Setting]:
+def combinations(
+    axes: Axes, base: TrainConfig, fixed: Mapping[str, Value] | None = None
+) -> list[Setting]:
     """All settings of a grid in its order, each once. Raises ConfigError naming the key.
 
-    Combinations that come to the same settings, as they do where a value had to be lowered, are
-    the first of them.
+    `fixed` are planner settings of every combination, in place of the base's; the grid's own and
+    the options of a method that the grid brings come before them. Combinations that come to the
+    same settings, as they do where a value had to be lowered or is of no effect beside the
+    others, are the first of them; a setting without effect in all of them is refused.
     """
     found: dict[str, Setting] = {}
-    bases: dict[tuple, tuple[TrainConfig, dict[str, Value]]] = {}
+    bases: dict[tuple, tuple[TrainConfig, dict[str, Value], Why]] = {}
+    why: Why = {}
+    used: set[str] = set()
     for values in itertools.product(*axes.values()):
         asked = dict(zip(axes, values, strict=True))
         trained = {k: v for k, v in asked.items() if not k.startswith("planner.")}
         key = tuple(trained.values())
         if key not in bases:
             bases[key] = _training(base, trained)
-        config, training = bases[key]
+        config, training, without = bases[key]
         wanted = {k.removeprefix("planner."): v for k, v in asked.items() if k not in trained}
-        planner, lowered = _planner(config.planner, wanted, asked)
+        planner, lowered, beside = _planner(config.planner, wanted, fixed or {}, asked)
         changed = differences(planner, config.planner)
+        why |= without | {f"planner.{name}": reason for name, reason in beside.items()}
+        used |= asked.keys() - without.keys() - {f"planner.{name}" for name in beside}
         setting = Setting(
             label(asked), asked, training, changed, replace(config, planner=planner), lowered
         )
         found.setdefault(json.dumps([training, changed], sort_keys=True), setting)
+    if idle := [name for name in axes if name not in used]:
+        raise ConfigError(f"grid: {idle[0]} has no effect: {why[idle[0]]}")
     return list(found.values())
 
 
@@ -161,9 +111,31 @@ def differences(planner: PlannerConfig, base: PlannerConfig) -> dict[str, Value]
 
 def _training(
     base: TrainConfig, changes: Mapping[str, Value]
-) -> tuple[TrainConfig, dict[str, Value]]:
-    """`base` with training settings replaced, and those that differ from it."""
-    config, differing = base, {}
+) -> tuple[TrainConfig, dict[str, Value], Why]:
+    """`base` with training settings replaced, those that differ from it, those without effect."""
+    config = _trained_with(base, changes)
+    idle = {k: why for k, why in _unused_in_training(config).items() if k in changes}
+    changes = {k: v for k, v in changes.items() if k not in idle}
+    if idle:
+        config = _trained_with(base, changes)
+    differing = {}
+    for name, value in changes.items():
+        block, _, field = name.rpartition(".")
+        if value != getattr(getattr(base, block) if block else base, field):
+            differing[name] = value
+    return config, differing, idle
+
+
+def _unused_in_training(config: TrainConfig) -> Why:
+    unused = unused_by_model(config.model)
+    if not task_names(config.env_id):
+        unused["model.task_dim"] = f"{config.env_id} is one task, not several"
+    return unused
+
+
+def _trained_with(base: TrainConfig, changes: Mapping[str, Value]) -> TrainConfig:
+    """`base` with training settings replaced. Raises ConfigError."""
+    config = base
     try:
         for block in ("model", "learner"):
             inner = _block(changes, f"{block}.")
@@ -172,11 +144,7 @@ def _training(
     except ValueError as error:
         raise _impossible(error, changes) from error
     check_finite(config)
-    for name, value in changes.items():
-        block, _, field = name.rpartition(".")
-        if value != getattr(getattr(base, block) if block else base, field):
-            differing[name] = value
-    return config, differing
+    return config
 
 
 def _block(changes: Mapping[str, Value], prefix: str) -> dict[str, Value]:
@@ -184,12 +152,36 @@ def _block(changes: Mapping[str, Value], prefix: str) -> dict[str, Value]:
 
 
 def _planner(
-    base: PlannerConfig, changes: Mapping[str, Value], asked: Mapping[str, Value]
+    base: PlannerConfig,
+    changes: Mapping[str, Value],
+    fixed: Mapping[str, Value],
+    asked: Mapping[str, Value],
+) -> tuple[PlannerConfig, tuple[str, ...], Why]:
+    """`base` with settings replaced, lowered where they exceed what the others allow.
+
+    Also what was lowered, and which of the `changes` have no effect: those are left out.
+    """
+    before = fixed.get("method", base.method)
+    method = changes.get("method", before)
+    if method in METHODS:
+        base = base.changed(method=method)
+    if method != before:  # options of the old method go
+        fixed = {k: v for k, v in fixed.items() if k not in OPTIONS}
+    foreign = {k for k in changes if method not in USED_BY.get(k, (method,))}
+    kept = {k: v for k, v in changes.items() if k not in foreign}
+    planner, lowered = _made({**asdict(base), **fixed, **kept}, asked)
+    idle = {k: why for k, why in unused_by_planner(planner).items() if k in changes}
+    if idle.keys() - foreign:
+        kept = {k: v for k, v in kept.items() if k not in idle}
+        planner, lowered = _made({**asdict(base), **fixed, **kept}, asked)
+    return planner, lowered, idle
+
+
+def _made(
+    wanted: dict[str, Any], asked: Mapping[str, Value]
 ) -> tuple[PlannerConfig, tuple[str, ...]]:
-    """`base` with settings replaced, lowered where they exceed what the others allow."""
-    if changes.get("method") in METHODS:
-        base = base.changed(method=changes["method"])
-    wanted, lowered = {**asdict(base), **changes}, []
+    """The planner with the settings `wanted`, and what was lowered to make it possible."""
+    lowered = []
     limits = (
         ("num_elites", lambda: wanted["num_samples"]),
         ("num_prior_samples", lambda: wanted["num_samples"] - 1),

@@ -1,8 +1,8 @@
 """Settings of an inspection. Imports no jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agents.config import ConfigError, check_seed
+from agents.config import ConfigError, PlannerOverrides, check_seed
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class InspectConfig:
     decoder_rows: int = 1000
     """Rows of train that the decoder is fitted to, only to look; 0 leaves it out."""
     record_episodes: int = 30
-    """Episodes recorded for a run that has no dataset."""
+    """Episodes recorded for a run that has no dataset; the planner's settings are for these."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
@@ -48,4 +49,9 @@ class InspectConfig:
             raise ConfigError(f"mass_factor must be positive, got {self.mass_factor}")
         if not 0 < self.colour_shift <= 1:
             raise ConfigError(f"colour_shift must lie in (0, 1], got {self.colour_shift}")
+        if self.data and self.planner.given:
+            raise ConfigError(
+                f"planner.{next(iter(self.planner.given))} is for recording a dataset, and data "
+                "names one: give one of the two"
+            )
         check_seed(self.seed)

@@ -114,6 +114,7 @@ def _recorded(config: InspectConfig, spec: EnvSpec, out: Path, told: Told) -> st
             pixels=False,
             validation=0.2,
             test=0.3,
+            planner=config.planner,
         ),
         told,
     )

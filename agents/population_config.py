@@ -4,8 +4,8 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+from agents.axes import parse_grid
 from agents.config import ConfigError, TrainConfig, check_seed
-from agents.grid import parse_grid
 
 MOST_MEMBERS = 256
 VARIABLE = (

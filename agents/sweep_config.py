@@ -2,14 +2,15 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.axes import Axes, parse_grid
 from agents.clock_config import Clock
-from agents.config import ConfigError, TrainConfig, check_seed
+from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
 from agents.executors.run import check
-from agents.grid import Axes, Setting, as_trained, combinations, parse_grid
+from agents.grid import Setting, as_trained, combinations
 from agents.schema import train_config_from
 from wm.durable import CheckpointError
 
@@ -43,6 +44,7 @@ class SweepConfig:
     """local, ray or slurm."""
     jobs: int = 1
     """Points at once. More than one share the cores, and their latencies say so."""
+    planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject what cannot be run. Raises ConfigError naming the setting."""
@@ -95,7 +97,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     if not config.path:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc sweep RUN")
     base, spec = read_run(config.path)
-    settings = combinations(axes, base)
+    settings = combinations(axes, base, config.planner.given)
     if all(s.training or s.planner for s in settings) and has_model(config.path):
         settings = [as_trained(base), *settings]
     budget, source = _budget(config, spec)

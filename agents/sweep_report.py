@@ -13,8 +13,8 @@ from agents.report import STYLE
 from agents.rundir import plain
 from agents.sweep_config import SweepPlan
 from agents.sweep_decide import Candidate
-from agents.sweep_summary import recommended_toml, training_toml
 from agents.sweep_tables import tables
+from agents.sweep_toml import recommended_toml, training_toml
 from wm.durable import write_atomically
 
 Row = dict[str, Any]
@@ -34,15 +34,22 @@ def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row
 
 
 def _write_recommendation(out: Path, candidates: Sequence[Candidate], summary: Row) -> None:
-    """The recommendation's files, and none of an earlier sweep."""
-    for name in ("recommended.toml", "recommended-train.toml"):
-        (out / name).unlink(missing_ok=True)
-    if (found := summary["recommendation"]) is None:
+    """The recommendation's files, in place of an earlier sweep's.
+
+    Those of an earlier sweep stay while this one has not come to its end.
+    """
+    if not summary["complete"]:
         return
-    _write(out / "recommended.toml", recommended_toml(summary))
-    if found["training"]:
+    texts, found = {}, summary["recommendation"]
+    if found is not None and found["training"]:
         config = next(c.setting.config for c in candidates if c.name == found["name"])
-        _write(out / "recommended-train.toml", training_toml(config))
+        texts["recommended-train.toml"] = training_toml(config)
+    if found is not None:
+        texts["recommended.toml"] = recommended_toml(summary)
+    for name, text in texts.items():
+        _write(out / name, text)
+    for name in {"recommended.toml", "recommended-train.toml"} - texts.keys():
+        (out / name).unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -79,6 +86,8 @@ def _counts(summary: Row) -> str:
         f"budget {number(summary['budget_ms'])} ms: {summary['budget_from']}",
         f"compiling took {number(summary['compile_s'])} s",
     ]
+    if given := summary["planner"]:
+        parts.insert(2, "for all " + " ".join(f"{k}={v}" for k, v in given.items()))
     return " · ".join(parts)
 
 
@@ -136,7 +145,7 @@ def _toml_card(summary: Mapping[str, Any]) -> str:
     if summary["recommendation"] is None:
         return ""
     text = escape(recommended_toml(summary))
-    return _card("recommended.toml", f"<pre>{text}</pre>", "For eval --config and train --config.")
+    return _card("recommended.toml", f"<pre>{text}</pre>", "For --config of every verb that plans.")
 
 
 def _card(title: str, body: str, note: str = "", kind: str = "") -> str:

@@ -1,9 +1,10 @@
-"""A sweep in figures: summary.json, and the recommendation as TOML that other verbs accept."""
+"""A sweep in figures: summary.json, and the answer in words."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from agents import stats
@@ -18,8 +19,11 @@ PERCENTILES = ("p50", "p95", "p99")
 
 
 def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) -> Row:
-    """Everything that was found, as plain JSON; without a recommendation unless complete."""
-    config, budget = plan.config, plan.budget_ms
+    """Everything that was found, as plain JSON; without a recommendation unless complete.
+
+    An interrupted sweep says which earlier one the recommendation that still stands is from.
+    """
+    config, axes, budget = plan.config, plan.axes, plan.budget_ms
     choice = recommend(candidates, budget) if complete else None
     trained = next((c for c in candidates if c.baseline and c.rows), None)
     settings = [_setting(c, trained, budget) for c in candidates]
@@ -30,7 +34,8 @@ def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) 
         "complete": complete,
         "path": config.path,
         "out": str(plan.directory),
-        "axes": plan.axes,
+        "axes": axes,
+        "planner": {k: v for k, v in config.planner.given.items() if f"planner.{k}" not in axes},
         "episodes": config.episodes,
         "seed": config.seed,
         "clock": config.clock,
@@ -48,9 +53,26 @@ def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) 
         "front": front(settings),
         "trained": trained.name if trained else None,
         "recommendation": _recommendation(choice, trained),
+        "earlier": None if complete else _earlier(plan.directory),
         "failures": [{"setting": c.name, "reason": c.note} for c in _failed(candidates)],
     }
     return plain(summary | {"verdict": verdict(summary)})
+
+
+def _earlier(out: Path) -> Row | None:
+    """What recommended.toml says and rests on, by the summary of the sweep that wrote it."""
+    try:
+        before = json.loads((out / "summary.json").read_bytes())
+        if not (out / "recommended.toml").exists() or not before["complete"]:
+            return before["earlier"] if (out / "recommended.toml").exists() else None
+        return {
+            "name": before["recommendation"]["name"],
+            "settings": len(before["settings"]),
+            "episodes_run": before["episodes_run"],
+            "budget_ms": before["budget_ms"],
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _failed(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -133,26 +155,42 @@ def verdict(summary: Mapping[str, Any]) -> str:
     """The answer in a few sentences."""
     budget = f"{summary['budget_ms']:.3g} ms ({summary['budget_from']})"
     if not summary["complete"]:
-        return "Interrupted: the same command goes on from here; no setting is recommended yet."
+        goes_on = "Interrupted: the same command goes on from here; no setting is recommended yet."
+        return goes_on + _of_earlier(summary)
     found = summary["recommendation"]
     if found is None:
         known = [s for s in summary["settings"] if s["plan_ms"]["p99"] == s["plan_ms"]["p99"]]
         fastest = min(known, key=lambda s: s["plan_ms"]["p99"], default=None)
-        hint = f"; the fastest, {fastest['name']}, takes {_ms(fastest)}" if fastest else ""
+        hint = f"; the fastest, {fastest['name']}, takes {milliseconds(fastest)}" if fastest else ""
         return f"No setting keeps the budget of {budget}{hint}."
     parts = [
-        f"Recommended under {budget}: {found['name']}, return {_within(found)}, {_ms(found)}.",
+        f"Recommended under {budget}: {found['name']}, return {within(found)}, "
+        f"{milliseconds(found)}.",
         _against_trained(found),
         _against_best(found, summary),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _ms(row: Mapping[str, Any]) -> str:
+def _of_earlier(summary: Mapping[str, Any]) -> str:
+    """What recommended.toml is, where it is not of this sweep."""
+    if (before := summary["earlier"]) is None:
+        return ""
+    return (
+        f" recommended.toml is that of an earlier sweep of {before['settings']:,} settings and "
+        f"{before['episodes_run']:,} episodes under {before['budget_ms']:.3g} ms (this one asks "
+        f"for {len(summary['settings']):,} and up to {summary['episodes_of_full_grid']:,}): "
+        f"{before['name']}."
+    )
+
+
+def milliseconds(row: Mapping[str, Any]) -> str:
+    """The time of a decision in words."""
     return f"p99 {row['plan_ms']['p99']:.3g} ms (p50 {row['plan_ms']['p50']:.3g})"
 
 
-def _within(row: Mapping[str, Any]) -> str:
+def within(row: Mapping[str, Any]) -> str:
+    """The return and its interval in words."""
     low, high = row["return_ci95"]
     return f"{row['return_mean']:.4g} [{low:.4g}, {high:.4g}]"
 
@@ -196,32 +234,3 @@ def _against_best(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
             "more --episodes would tell."
         )
     return " ".join(parts)
-
-
-def recommended_toml(summary: Mapping[str, Any]) -> str:
-    """`[planner]` of the recommendation, for `eval --config` and `train --config`."""
-    found = summary["recommendation"]
-    heading = (
-        f"# {summary['task']}: return {_within(found)} over {summary['episodes']} episodes, "
-        f"{_ms(found)}, budget {summary['budget_ms']:.3g} ms.\n"
-    )
-    return heading + _table("planner", found["planner"])
-
-
-def training_toml(config: Any) -> str:
-    """All settings of a training, for `train --config`, which gives it a run of its own."""
-    kept = asdict(config)
-    top = {k: v for k, v in kept.items() if not isinstance(v, dict) and k != "run_dir"}
-    blocks = {k: v for k, v in kept.items() if isinstance(v, dict)}
-    text = "".join(f"{name} = {_toml(value)}\n" for name, value in top.items())
-    return text + "".join("\n" + _table(name, values) for name, values in blocks.items())
-
-
-def _table(name: str, values: Mapping[str, Any]) -> str:
-    return f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value) if isinstance(value, str) else repr(value)

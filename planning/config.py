@@ -194,6 +194,36 @@ class PlannerConfig:
         return replace(self, **{**fresh, **changes})
 
 
+def unused(config: PlannerConfig) -> dict[str, str]:
+    """Settings whose value changes no plan under the others, and why: {"risk_coef": "..."}."""
+    method, once = config.method, "planner.num_iterations is 1"
+    found = {
+        name: f"it belongs to {', '.join(methods)}, and planner.method is {method}"
+        for name, methods in USED_BY.items()
+        if method not in methods
+    }
+    same_spline = config.num_knots < 3 or config.num_knots == config.horizon
+    knots = f"planner.num_knots is {config.num_knots} and planner.horizon {config.horizon}"
+    rules = {
+        "temperature": (method != "mppi", f"planner.method is {method}"),
+        "risk_coef": (config.risk == "none", "planner.risk is none"),
+        "spline": (same_spline, f"{knots}, where linear and cubic are the same"),
+        "sample_decay": (config.num_iterations == 1, once),
+        "stop_spread": (config.num_iterations == 1, once),
+        "keep_elites": (config.num_iterations == 1, once),
+        "num_samples": (method == "gradient", "gradient improves planner.num_restarts sequences"),
+        "num_elites": (method == "gradient", "gradient has no elites"),
+    }
+    if method == "mppi" and config.target_ess > 0:
+        rules["temperature"] = (
+            True,
+            f"planner.target_ess is {config.target_ess:g}, which finds it",
+        )
+    if method == "predictive_sampling" and config.sample_decay == 1:
+        rules["num_elites"] = (True, "predictive_sampling takes the best sample alone")
+    return {name: why for name, (holds, why) in rules.items() if holds} | found
+
+
 def evaluations(config: PlannerConfig) -> int:
     """Model steps of one decision, the prior's roll-outs included.
 

@@ -18,7 +18,7 @@ class CollectFlags(CollectConfig):
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ""
     """Task to record (`latentmpc tasks` lists them)."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys."""
+    """Settings from a file with these names as keys (`[planner]` as a table)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the summary, and nothing else, as JSON on standard output."""
 
@@ -27,11 +27,17 @@ class CollectFlags(CollectConfig):
         return CollectConfig(**{f.name: getattr(self, f.name) for f in fields(CollectConfig)})
 
 
-def main(argv: Sequence[str]) -> int:
-    """Collect; 0 when the dataset is complete."""
+def parse_collect(argv: Sequence[str]) -> CollectFlags:
+    """Settings from the command line. Raises ConfigError."""
     flags = parse("collect", CollectFlags, CollectConfig, argv, positional="env_id")
     if not flags.env_id:
         raise ConfigError("which task? latentmpc collect ENV --episodes 100 --out DIR")
+    return flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Collect; 0 when the dataset is complete."""
+    flags = parse_collect(argv)
 
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task

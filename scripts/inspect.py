@@ -8,6 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
+from agents.pretrain_config import is_pretrained
 from scripts.flags import parse, require_directory
 
 
@@ -18,7 +19,7 @@ class InspectFlags(InspectConfig):
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
     """Run directory or checkpoint to look into."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys."""
+    """Settings from a file with these names as keys (`[planner]` as a table)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the result, and nothing else, as JSON on standard output."""
 
@@ -27,12 +28,23 @@ class InspectFlags(InspectConfig):
         return InspectConfig(**{f.name: getattr(self, f.name) for f in fields(InspectConfig)})
 
 
-def main(argv: Sequence[str]) -> int:
-    """Inspect; 0 when the page is written."""
+def parse_inspect(argv: Sequence[str]) -> InspectFlags:
+    """Settings from the command line. Raises ConfigError."""
     flags = parse("inspect", InspectFlags, InspectConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
     require_directory(flags.path, "a run directory or a checkpoint")
+    if flags.planner.given and is_pretrained(flags.path):
+        raise ConfigError(
+            f"planner.{next(iter(flags.planner.given))}: {flags.path} has the dataset it was "
+            "pretrained on, so nothing is planned; leave planner settings out"
+        )
+    return flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Inspect; 0 when the page is written."""
+    flags = parse_inspect(argv)
 
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
 

@@ -25,7 +25,7 @@ class SweepFlags(SweepConfig):
     grid: Annotated[str, tyro.conf.arg(metavar="NAME=V1,V2 ...")] = ""
     """Settings and their values; every combination is tried. Training settings train first."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys (`grid` as one text)."""
+    """Settings from a file with these names as keys (`grid` as one text, `[planner]` a table)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the summary, and nothing else, as JSON on standard output."""
 

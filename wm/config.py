@@ -67,6 +67,25 @@ PRESETS: dict[str, ModelConfig] = {
 }
 
 
+REGULARIZER_OF = {
+    "model.simnorm_group": "simnorm",
+    "learner.consistency_coef": "simnorm",
+    "learner.sigreg_coef": "sigreg",
+    "learner.sigreg_consistency_coef": "sigreg",
+    "learner.sigreg_directions": "sigreg",
+}
+"""Settings that only one regulariser knows."""
+
+
+def unused(model: ModelConfig) -> dict[str, str]:
+    """Settings that change nothing about a model and its learning, and why."""
+    return {
+        name: f"it belongs to {owner}, and model.regularizer is {model.regularizer}"
+        for name, owner in REGULARIZER_OF.items()
+        if model.regularizer != owner
+    }
+
+
 @dataclass(frozen=True)
 class LearnerConfig:
     """How the world model learns (arXiv 2310.16828, section 3 and its hyper-parameter table)."""

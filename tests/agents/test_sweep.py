@@ -172,6 +172,43 @@ def test_interrupted_sweep_keeps_what_is_done_and_goes_on(run, model, tmp_path):
     assert len(log) == len(set(log)) == 40
 
 
+def test_an_earlier_recommendation_stays_until_there_is_a_new_one(run, tmp_path):
+    """Ctrl-C in a sweep that was extended, twice; then a failure; then to the end."""
+    out = tmp_path / "out"
+    run("planner.horizon=1,3", episodes=4, eliminate=False)
+    before = (out / "recommended.toml").read_bytes()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(worker="interrupted", eliminate=False)
+        assert (out / "recommended.toml").read_bytes() == before
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["recommendation"] is None
+        assert summary["earlier"] == {
+            "name": "horizon=3",
+            "settings": 2,
+            "episodes_run": 8,
+            "budget_ms": 20.0,
+        }
+        said = "earlier sweep of 2 settings and 8 episodes under 20 ms (this one asks for 10 and up"
+        assert said in summary["verdict"]
+        assert said in (out / "summary.md").read_text()
+    with pytest.raises(SweepError):
+        run("planner.horizon=2", eliminate=False, episodes=1, worker="everything_fails", seed=1050)
+    assert (out / "recommended.toml").read_bytes() == before
+    summary = run(eliminate=False)
+    assert summary["earlier"] is None and summary["recommendation"]["name"] != "horizon=3"
+    assert (out / "recommended.toml").read_bytes() != before
+
+
+def test_a_recommended_training_is_replaced_whole(run, tmp_path):
+    """No training settings of an earlier sweep lie beside a recommendation without any."""
+    run("seed=0,5 planner.horizon=3")
+    assert (tmp_path / "out" / "recommended-train.toml").exists()
+    run("planner.horizon=3")
+    assert (tmp_path / "out" / "recommended.toml").exists()
+    assert not (tmp_path / "out" / "recommended-train.toml").exists()
+
+
 def test_a_failing_setting_is_told_and_the_rest_goes_on(run, tmp_path):
     summary = run("planner.horizon=1,2,3", worker="short_horizons_fail")
     assert [f["setting"] for f in summary["failures"]] == ["horizon=1"]

@@ -1,14 +1,15 @@
 """Grids: every value and combination checked, what cannot be is lowered or told by name."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.axes import ALLOWED, MOST_SETTINGS, parse_grid
 from agents.config import ConfigError, PlannerOverrides, TrainConfig
-from agents.grid import ALLOWED, MOST_SETTINGS, combinations, label, parse_grid
+from agents.grid import combinations, label
 from planning.config import PlannerConfig
 
 BASE = TrainConfig()
@@ -106,6 +107,19 @@ def test_training_settings_are_apart():
         ("run_dir=a,b", ["run_dir"]),
         ("env_id=a,b", ["env_id"]),
         ("action_repeat=1,2", ["action_repeat", "control period"]),
+        ("loop=host,fused", ["loop", "changes no result"]),
+        ("planner.risk_coef=0.5,1", ["planner.risk_coef", "no effect", "planner.risk is none"]),
+        ("planner.spline=linear,cubic", ["planner.spline", "no effect", "num_knots is 0"]),
+        ("planner.spline=linear,cubic planner.num_knots=0,2", ["planner.spline", "no effect"]),
+        ("planner.keep_elites=0.3", ["planner.keep_elites", "icem", "planner.method is mppi"]),
+        ("planner.learning_rate=0.1,1", ["planner.learning_rate", "gradient"]),
+        ("planner.method=cem planner.temperature=1,2", ["planner.temperature", "is cem"]),
+        ("planner.target_ess=4 planner.temperature=1,2", ["planner.temperature", "target_ess"]),
+        ("planner.method=gradient planner.num_samples=8,64", ["planner.num_samples", "restarts"]),
+        ("planner.num_iterations=1 planner.sample_decay=1,2", ["sample_decay", "iterations is 1"]),
+        ("learner.sigreg_coef=0.1,1", ["learner.sigreg_coef", "no effect", "is simnorm"]),
+        ("model.regularizer=sigreg model.simnorm_group=4", ["model.simnorm_group", "is sigreg"]),
+        ("model.task_dim=8,32", ["model.task_dim", "cartpole-swingup is one task"]),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_the_key(grid, words):
@@ -114,6 +128,44 @@ def test_mistakes_are_told_in_one_line_with_the_key(grid, words):
     message = str(caught.value)
     assert caught.value.exit_code == 2 and "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_a_setting_without_effect_beside_some_others_is_swept_beside_the_rest():
+    found = combinations(parse_grid("planner.risk=none,std planner.risk_coef=0.5,1,2"), BASE)
+    assert [(s.config.planner.risk, s.config.planner.risk_coef) for s in found] == [
+        ("none", 0.5),
+        ("std", 0.5),
+        ("std", 1.0),
+        ("std", 2.0),
+    ]
+    methods = planners("planner.method=mppi,cem,icem planner.keep_elites=0.1,0.5")
+    assert [p.keep_elites for p in methods] == [0.3, 0.3, 0.1, 0.5]
+    assert methods[-1] == PlannerConfig.customary("icem", keep_elites=0.5)
+    trained = combinations(
+        parse_grid("model.regularizer=simnorm,sigreg learner.sigreg_coef=0.1,1"), BASE
+    )
+    assert [s.training for s in trained] == [
+        {},
+        {"model.regularizer": "sigreg", "learner.sigreg_coef": 0.1},
+        {"model.regularizer": "sigreg", "learner.sigreg_coef": 1.0},
+    ]
+
+
+def test_fixed_settings_lie_under_the_grid():
+    fixed = {"num_samples": 64, "horizon": 2, "num_knots": 4, "noise_beta": 1.0}
+    found = combinations(parse_grid("planner.horizon=5,8"), BASE, fixed)
+    assert [s.name for s in found] == ["horizon=5", "horizon=8"]
+    assert found[0].planner == {"num_samples": 64, "horizon": 5, "num_knots": 4, "noise_beta": 1.0}
+    (knots,) = combinations(parse_grid("planner.spline=cubic"), BASE, fixed | {"horizon": 8})
+    assert knots.config.planner.spline == "cubic", "the fixed settings give it an effect"
+
+
+def test_a_method_of_the_grid_brings_options_of_its_own():
+    """Also beside settings that say every option of the old method, as a recommendation does."""
+    fixed = asdict(PlannerConfig(num_samples=64, target_ess=8.0))
+    mppi, icem = combinations(parse_grid("planner.method=mppi,icem"), BASE, fixed)
+    assert mppi.config.planner == PlannerConfig(num_samples=64, target_ess=8.0)
+    assert icem.config.planner == PlannerConfig.customary("icem", num_samples=64)
 
 
 def test_grids_beyond_measure_are_refused_at_once():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planning import mppi, registry
-from planning.config import CUSTOMARY, METHODS, USED_BY, PlannerConfig, evaluations
+from planning.config import CUSTOMARY, METHODS, USED_BY, PlannerConfig, evaluations, unused
 from planning.risk import averse
 from planning.types import Model, shift
 
@@ -22,6 +22,10 @@ POINT_MASS = Model(
     step=lambda target, z, a: (z + a, -jnp.sum((z + a - target) ** 2), jnp.ones(())),
     value=lambda target, z, key: jnp.zeros(()),
     prior=lambda target, z, key: jnp.zeros(1),
+)
+RISKY = POINT_MASS._replace(
+    prior=lambda target, z, key: jnp.zeros(1) if key is None else jax.random.normal(key, (1,)) / 2,
+    values=lambda target, z, key: -jnp.stack([z.sum() ** 2, (3 * z.sum() - 1) ** 2]),
 )
 SEARCH = {
     "horizon": 4,
@@ -316,3 +320,60 @@ def test_icem_carries_its_best_sequence_on():
         values.append(float(info.best_value))
         plan = shift(plan, 0, config.init_std)
     assert (np.diff(values) >= -1e-6).all() and values[-1] > values[0]
+
+
+IDLE = [
+    ({}, {"risk_coef": 3.0}),
+    ({}, {"spline": "cubic"}),
+    ({"num_knots": 2, "horizon": 6}, {"spline": "cubic"}),
+    ({"num_knots": 6, "horizon": 6}, {"spline": "cubic"}),
+    ({"target_ess": 4.0}, {"temperature": 9.0}),
+    ({"method": "cem"}, {"temperature": 9.0}),
+    ({"method": "predictive_sampling"}, {"temperature": 9.0}),
+    ({"method": "predictive_sampling"}, {"num_elites": 3}),
+    ({"method": "gradient"}, {"temperature": 9.0}),
+    ({"method": "gradient"}, {"num_elites": 3, "num_samples": 99}),
+    ({"num_iterations": 1}, {"sample_decay": 2.0}),
+    ({"num_iterations": 1}, {"stop_spread": 0.5}),
+    ({"method": "icem", "num_iterations": 1}, {"keep_elites": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("base", "changes"), IDLE)
+def test_what_is_called_unused_changes_no_plan(base, changes):
+    config = PlannerConfig().changed(**{"num_samples": 64, **base})
+    assert changes.keys() <= unused(config).keys()
+    (plan, _), (other, _) = planned(config), planned(dataclasses.replace(config, **changes))
+    np.testing.assert_allclose(plan.mean, other.mean, rtol=1e-6, atol=1e-6)
+
+
+def test_every_rule_of_what_is_unused_is_tried():
+    """Options of other methods apart, which no configuration accepts."""
+    tried = {name for _, changes in IDLE for name in changes}
+    bases = [PlannerConfig().changed(**base) for base, _ in IDLE]
+    own = [
+        {n for n in unused(b) if b.method in USED_BY.get(n, METHODS)} - {"risk_coef", "spline"}
+        for b in bases
+    ]
+    assert set().union(*own) <= tried
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_called_unused_changes_the_plan(method):
+    """At settings that leave nothing out; each one changed alone."""
+    most = {"horizon": 6, "num_samples": 64, "num_prior_samples": 1, "risk": "std"}
+    if method != "gradient":
+        most |= {"num_knots": 4, "noise_beta": 1.0, "sample_decay": 1.5, "stop_spread": 0.02}
+    config = PlannerConfig.customary(method, **most)
+    changes = {
+        "horizon": 7, "num_samples": 80, "num_prior_samples": 3, "num_elites": 6,
+        "num_iterations": 2, "temperature": 0.1, "init_std": 0.4, "noise_beta": 0.0,
+        "num_knots": 5, "spline": "cubic", "target_ess": 2.0, "risk": "none", "risk_coef": 2.0,
+        "sample_decay": 4.0, "stop_spread": 9.0, "keep_elites": 1.0, "num_restarts": 9,
+        "learning_rate": 0.05, "projection": "tanh",
+    }  # fmt: skip
+    (plan, _) = planned(config, RISKY)
+    for name in changes.keys() - unused(config).keys():
+        other, _ = planned(dataclasses.replace(config, **{name: changes[name]}), RISKY)
+        assert not np.array_equal(plan.mean[:1], other.mean[:1]), name

@@ -5,16 +5,19 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
+from importlib import import_module
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.axes import ALLOWED
 from agents.config import ConfigError, TrainConfig
-from agents.grid import ALLOWED
-from agents.sweep_summary import recommended_toml, training_toml
+from agents.sweep_config import plan_sweep
+from agents.sweep_toml import recommended_toml, training_toml
 from planning.config import PlannerConfig
+from scripts.cli import VERBS
 from scripts.eval import parse_eval
 from scripts.sweep import gathered, main, parse_sweep
 from scripts.train import parse_train
@@ -123,19 +126,15 @@ PLANNER = PlannerConfig(
 
 def test_recommendation_is_read_by_eval_and_train(run, tmp_path):
     """The real parsers take the file, and come to the recommended planner."""
-    path = tmp_path / "recommended.toml"
-    found = {"planner": asdict(PLANNER), "plan_ms": {"p50": 1.0, "p99": 2.0}}
-    found |= {"return_mean": 800.0, "return_ci95": [790.0, 810.0]}
-    path.write_text(
-        recommended_toml(
-            {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0, "recommendation": found}
-        )
-    )
-    evaluated = parse_eval([run, "--config", str(path)]).config_of()
+    path = recommendation(tmp_path / "recommended.toml")
+    evaluated = parse_eval([run, "--config", path]).config_of()
     assert evaluated.planner.apply(PlannerConfig()) == PLANNER
-    trained = parse_train(["walker-walk", "--config", str(path)]).config_of()
+    trained = parse_train(["walker-walk", "--config", path]).config_of()
     assert trained.planner == PLANNER and trained.env_id == "walker-walk"
-    assert parse_train(["--config", str(path), "--planner.horizon", "2"]).planner.horizon == 2
+    assert (
+        parse_train(["walker-walk", "--config", path, "--planner.horizon", "2"]).planner.horizon
+        == 2
+    )
 
 
 def test_recommended_training_is_read_by_train(tmp_path):
@@ -156,3 +155,72 @@ def test_exit_codes(monkeypatch, capsys, run, failures, found, code):
     monkeypatch.setattr("agents.sweep.sweep", lambda config, say: summary)
     assert main([run, "--grid", "planner.horizon=1", "--json"]) == code
     assert json.loads(capsys.readouterr().out) == summary
+
+
+def recommendation(path):
+    """A file as a sweep writes it for PLANNER."""
+    found = {"planner": asdict(PLANNER), "plan_ms": {"p50": 1.0, "p99": 2.0}}
+    found |= {"return_mean": 800.0, "return_ci95": [790.0, 810.0]}
+    written = {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0}
+    path.write_text(recommended_toml({**written, "recommendation": found}))
+    return str(path)
+
+
+RUN = {
+    "collect": ["walker-walk", "--policy", "checkpoint", "--checkpoint", "RUN"],
+    "train": ["walker-walk"],
+    "bench": [],
+    "sweep": ["RUN", "--grid", "seed=1,2"],
+    "export": ["RUN", "--out", "bundle"],
+    **{verb: ["RUN"] for verb in ("eval", "run", "serve", "play", "inspect", "profile")},
+}
+GOALS = {"eval": "parse_goal_eval", "bench": "parse_shift"}
+PARSERS = [(v, f"parse_{v}", RUN[v]) for v in RUN] + [(v, GOALS[v], ["PRETRAINED"]) for v in GOALS]
+
+
+@pytest.mark.parametrize(("verb", "parser", "argv"), PARSERS)
+def test_every_verb_that_plans_reads_the_recommendation(run, tmp_path, verb, parser, argv):
+    """With the real parsers; what stands in its place is the recommended planner."""
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
+    paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
+    file = recommendation(tmp_path / "recommended.toml")
+    parse = getattr(import_module(VERBS[verb][0]), parser)
+    planner = parse([*[paths.get(t, t) for t in argv], "--config", file]).config_of().planner
+    made = planner if isinstance(planner, PlannerConfig) else planner.apply(PlannerConfig())
+    assert made == PLANNER
+
+
+def test_no_verb_with_planner_settings_is_left_out():
+    known = set()
+    for verb, (module, _) in VERBS.items():
+        flags = [x for x in vars(import_module(module)).values() if is_dataclass(x)]
+        own = [x for x in flags if x.__module__ == module]
+        if any(f.name == "planner" for x in own for f in fields(x)):
+            known.add(verb)
+    assert known == set(RUN)
+
+
+def test_settings_of_a_sweep_lie_under_its_grid(run, tmp_path):
+    """Those of an earlier recommendation, all of them given, and those of a flag."""
+    file = recommendation(tmp_path / "recommended.toml")
+    argv = [run, "--grid", "planner.horizon=1,2", "--config", file, "--planner.num-elites", "8"]
+    settings = plan_sweep(parse_sweep(argv).config_of()).settings
+    wanted = [replace(PLANNER, num_elites=8, horizon=h) for h in (1, 2)]
+    assert [s.config.planner for s in settings] == wanted
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["collect", "walker-walk"], ["planner.horizon", "--policy checkpoint"]),
+        (["inspect", "RUN", "--data", "x"], ["planner.horizon", "data"]),
+        (["inspect", "PRETRAINED"], ["planner.horizon", "nothing is planned"]),
+    ],
+)
+def test_planner_settings_where_nothing_plans_are_refused(run, tmp_path, argv, words):
+    (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
+    paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
+    parse = getattr(import_module(VERBS[argv[0]][0]), f"parse_{argv[0]}")
+    with pytest.raises(ConfigError) as caught:
+        parse([*[paths.get(t, t) for t in argv[1:]], "--planner.horizon", "2"])
+    assert all(word in str(caught.value) for word in words), caught.value
