@@ -22,8 +22,10 @@ class TrainFlags(TrainConfig):
     The same command resumes a run that was stopped. Priority: defaults, preset, TOML file, flags.
     """
 
-    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = "cartpole-swingup"
-    """Task to learn (`latentmpc tasks` lists them)."""
+    env_id: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV", help_behavior_hint="(required)")
+    ] = TrainConfig.env_id
+    """Task to learn (`latentmpc tasks` lists them); a file may name it, as env_id."""
     tasks: Annotated[str, tyro.conf.arg(metavar="A,B,C")] = ""
     """Learn these tasks, in place of ENV, with one model."""
     seeds: int = 1
@@ -70,15 +72,20 @@ class TrainFlags(TrainConfig):
 
 
 def parse_train(argv: Sequence[str]) -> TrainFlags:
-    """Settings from the command line. Raises ConfigError."""
-    return parse(
-        "train",
-        TrainFlags,
-        TrainConfig,
-        argv,
-        positional="env_id",
-        base=_defaults,
-    )
+    """Settings from the command line. Raises ConfigError, without a task too."""
+    given: dict[str, Any] = {}
+
+    def defaults(found: Mapping[str, Any]) -> TrainConfig:
+        given.update(found)
+        return _defaults(found)
+
+    flags = parse("train", TrainFlags, TrainConfig, argv, positional="env_id", base=defaults)
+    if not given.keys() & {"env_id", "tasks"}:
+        raise ConfigError(
+            "which task? latentmpc train ENV, as in latentmpc train cartpole-swingup "
+            "(latentmpc tasks lists them)"
+        )
+    return flags
 
 
 def _defaults(given: Mapping[str, Any]) -> TrainConfig:

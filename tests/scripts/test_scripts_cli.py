@@ -123,6 +123,11 @@ def test_train_help_is_grouped_and_shows_the_defaults(capsys):
         ),
         (["tasks", "--colour", "1"], "unknown flag --colour; see latentmpc tasks --help"),
         (["train", "--sed", "1"], "unknown flag --sed: did you mean --seed?"),
+        (
+            ["train", "--seed", "1"],
+            "which task? latentmpc train ENV, as in latentmpc train cartpole-swingup "
+            "(latentmpc tasks lists them)",
+        ),
         (["eval"], "which run? give a run directory or a checkpoint: latentmpc eval runs/ID"),
     ],
 )
@@ -199,7 +204,7 @@ def test_json_leaves_standard_output_to_the_result(train_with, capfd):
         return {"return_mean": float("nan"), "path": Path("runs/x"), "n": 3}
 
     train_with(train)
-    assert cli.main(["train", "--json"]) == 0
+    assert cli.main(["train", "walker-walk", "--json"]) == 0
     print("afterwards")
     said = capfd.readouterr()
     document, end = json.JSONDecoder().raw_decode(said.out)
@@ -213,7 +218,7 @@ def test_a_failure_under_json_prints_nothing_on_standard_output(train_with, capf
     error = RuntimeError("checkpoint 12 is damaged\nsee 11")
     error.exit_code = 3  # type: ignore[attr-defined]
     train_with(fail_with(error))
-    assert cli.main(["train", "--json"]) == 3
+    assert cli.main(["train", "walker-walk", "--json"]) == 3
     said = capfd.readouterr()
     assert one_line(said.err) == "checkpoint 12 is damaged see 11"
     assert said.out == ""
@@ -227,20 +232,20 @@ def test_an_unknown_task_is_refused_before_training(train_with, capsys):
 
 def test_an_interrupt_says_how_to_go_on(train_with, capsys):
     train_with(fail_with(KeyboardInterrupt()))
-    assert cli.main(["train"]) == 130
+    assert cli.main(["train", "walker-walk"]) == 130
     assert one_line(capsys.readouterr().err) == "interrupted; the same command resumes"
 
 
 def test_the_unexpected_is_one_line_with_a_way_to_the_traceback(train_with, capsys, monkeypatch):
     train_with(fail_with(ZeroDivisionError("by zero")))
     monkeypatch.delenv("LATENTMPC_DEBUG", raising=False)
-    assert cli.main(["train"]) == 1
+    assert cli.main(["train", "walker-walk"]) == 1
     line = one_line(capsys.readouterr().err)
     assert "ZeroDivisionError: by zero" in line
     assert "LATENTMPC_DEBUG=1" in line
     monkeypatch.setenv("LATENTMPC_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
-        cli.main(["train"])
+        cli.main(["train", "walker-walk"])
 
 
 def test_tasks_as_table_and_as_json(train_with, capsys):

@@ -27,10 +27,16 @@ def toml(tmp_path):
     return write
 
 
-def test_no_flags_give_the_defaults():
-    config = parse_train([]).config_of()
+def test_a_task_alone_gives_the_defaults():
+    config = parse_train(["cartpole-swingup"]).config_of()
     assert config == replace(TrainConfig(), run_dir="runs/cartpole-swingup-0")
     assert type(config) is TrainConfig
+
+
+@pytest.mark.parametrize("flags", [[], ["--seed", "1"], ["--run-dir", "runs/x"]])
+def test_training_needs_a_task(flags):
+    with pytest.raises(ConfigError, match=r"which task\?.*latentmpc tasks lists them"):
+        parse_train(flags)
 
 
 def test_flags_in_every_spelling():
@@ -47,7 +53,9 @@ def test_flags_in_every_spelling():
 
 def test_defaults_then_preset_then_toml_then_flags(toml):
     path = toml('preset = "1M"\nseed = 3\n[model]\nlatent_dim = 256\nmlp_width = 99\n')
-    config = parse_train(["--config", path, "--model.latent-dim", "64", "--seed", "4"]).config_of()
+    config = parse_train(
+        ["cartpole-swingup", "--config", path, "--model.latent-dim", "64", "--seed", "4"]
+    ).config_of()
     base = preset_config("1M", seed=4, run_dir="runs/cartpole-swingup-4")
     assert config == replace(base, model=replace(PRESETS["1M"], latent_dim=64, mlp_width=99))
     assert (config.learner.batch_size, config.learner.learning_rate) == (256, 3e-4)
@@ -69,7 +77,7 @@ def test_values_that_only_fit_together_are_judged_together(toml):
     path = toml("[model]\nlatent_dim = 12\n")  # no multiple of the default group of 8
     with pytest.raises(ConfigError, match=r"latent_dim \(12\) must be a multiple"):
         parse_train(["--config", path])
-    config = parse_train(["--config", path, "--model.simnorm-group", "4"]).config_of()
+    config = parse_train(["a", "--config", path, "--model.simnorm-group", "4"]).config_of()
     assert (config.model.latent_dim, config.model.simnorm_group) == (12, 4)
 
 
