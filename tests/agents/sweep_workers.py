@@ -1,6 +1,7 @@
 """Stand-ins for training and evaluation: returns and latencies that a formula gives."""
 
 import random
+import time
 from pathlib import Path
 
 LUCK = {seed: (seed * 7919) % 100 for seed in range(1000, 1100)}
@@ -69,4 +70,13 @@ def interrupted(point):
     """Ctrl-C in the second round."""
     if point["seeds"][0] > 1000 and point["planner"].get("horizon") == 5:
         raise KeyboardInterrupt
+    return play(point)
+
+
+def held(point):
+    """Plays, but for one setting, which waits as long as there is a file `hold` at the model."""
+    model = Path(point["checkpoint"])
+    if point["planner"].get("horizon") == 5 and (model / "hold").exists():
+        (model / "holding").touch()
+        time.sleep(600)
     return play(point)
