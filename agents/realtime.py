@@ -6,22 +6,25 @@ the time that is left until the next deadline.
 
 import gc
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from agents.compiling import counted
 from agents.controller import SHARE, Controller
 from agents.live import Ended, Frame
+from agents.outcome import Outcome, Times
 from agents.pacing import Pacer, Resident, quiet_memory
 from agents.recorder import Recorder
+from agents.stopping import StopSignal
 from envs.spec import EnvError
 
-PERCENTILES = (50, 95, 99)
 LEAD_S, FIRST_OBS_S = 0.1, 10.0
 STATUS_S, MEMORY_S, LEAST_SLACK_S = 5.0, 1.0, 0.004
 MOST_TICKS = 1_000_000
@@ -55,68 +58,6 @@ class Limits:
     """Missed deadlines in a row."""
 
 
-class Times:
-    """Durations in seconds, one row a tick, in memory that is there from the beginning."""
-
-    COLUMNS = ("lateness", "compute", "response", "age")
-
-    def __init__(self, ticks: int):
-        self._rows = np.zeros((max(1, ticks), len(self.COLUMNS)), np.float32)
-        self.count = 0
-
-    def add(self, *row: float) -> None:
-        """One tick: how late it began, its decision, deadline to action, age of what was seen."""
-        self._rows[self.count % len(self._rows)] = row
-        self.count += 1
-
-    def milliseconds(self, column: str) -> dict[str, float]:
-        """Percentiles and the greatest of one column."""
-        values = 1e3 * self._rows[: min(self.count, len(self._rows)), self.COLUMNS.index(column)]
-        if not len(values):
-            return {}
-        found = {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
-        return found | {"max": float(values.max())}
-
-
-@dataclass
-class Outcome:
-    """What a run was."""
-
-    times: Times
-    ended: list[Ended] = field(default_factory=list)
-    ticks: int = 0
-    skipped: int = 0
-    misses: int = 0
-    compilations: int = 0
-    seconds: float = 0.0
-    rss_mb: float = 0.0
-    rss_slope: float = 0.0
-    stopped: str = ""
-    """Why the run was ended before its time; empty when it was not."""
-    interrupted: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The result, in plain numbers."""
-        returns = [e.ret for e in self.ended]
-        return {
-            "episode_returns": returns,
-            "return_mean": float(np.mean(returns)) if returns else None,
-            "valid": sum(e.valid for e in self.ended),
-            "ticks": self.ticks,
-            "skipped": self.skipped,
-            "misses": self.misses,
-            "seconds": self.seconds,
-            "lateness_ms": self.times.milliseconds("lateness"),
-            "compute_ms": self.times.milliseconds("compute"),
-            "response_ms": self.times.milliseconds("response"),
-            "obs_age_ms": self.times.milliseconds("age"),
-            "compilations": self.compilations,
-            "rss_mb": self.rss_mb,
-            "rss_slope_mb_per_min": self.rss_slope,
-            "stopped": self.stopped,
-        }
-
-
 def drive(
     controller: Controller,
     world: World,
@@ -128,40 +69,43 @@ def drive(
     recorder: Recorder | None = None,
     status: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Run the loop until a limit, a safety stop, too many misses, or Ctrl-C.
+    """Run the loop until a limit, a safety stop, too many misses, or SIGINT or SIGTERM.
 
     The controller must be warm. Episode i of the world is decided with seed `seed + i`. Whatever
-    ends the loop, the world gets the contract's safe action last. Raises EnvError when the world
-    is gone.
+    ends the loop, the world gets the contract's safe action last; that is in the outcome and in
+    the recording. A signal waits for the end of its tick. Raises EnvError when the world is gone.
     """
     period = controller.contract.period
     room = int(limits.seconds / period) + 2 if limits.seconds else MOST_TICKS
     times = Times(min(room, MOST_TICKS))
     loop = _Loop(controller, world, limits, times, seed, recorder, status)
-    with counted() as compiled, quiet_memory():
+    with counted() as compiled, quiet_memory(), _impatience(), StopSignal() as loop.asked:
         begin = time.monotonic() + LEAD_S
         world.start(begin)
-        _first_sight(world)
         pacer = Pacer(period, begin + phase, spin=spin)
-        pacer.number = max(0, math.ceil(-pacer.slack() / period))
         try:
+            loop.look_up()
+            pacer.number = max(0, math.ceil(-pacer.slack() / period))
             while not loop.over(pacer):
                 loop.tick(pacer)
         except KeyboardInterrupt:
-            loop.outcome.interrupted = True
+            loop.outcome.interrupted = loop.asked.name or "SIGINT"
         finally:
-            with suppress(EnvError):  # of a world that is gone, the first word counts
-                world.send(controller.guard.safe)
+            loop.leave_safe()
     return loop.finished(pacer, compiled.count)
 
 
-def _first_sight(world: World) -> None:
-    """Wait for the first observation. Raises EnvError when none comes."""
-    patience = time.monotonic() + FIRST_OBS_S
-    while world.newest() is None:
-        if time.monotonic() > patience:
-            raise EnvError(f"no observation came within {FIRST_OBS_S:.0f} s")
-        time.sleep(0.001)
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """A second SIGTERM raises KeyboardInterrupt, as SIGINT does: no signal ends us at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _why(controller: Controller) -> str:
@@ -176,11 +120,30 @@ class _Loop:
     def __init__(self, controller, world, limits, times, seed, recorder, status):
         self.controller, self.world, self.limits = controller, world, limits
         self.recorder, self.seed, self.status = recorder, seed, status
-        self.outcome = Outcome(times)
+        self.outcome, self.asked = Outcome(times), StopSignal()
         self.memory = Resident()
         self.episode = -1
         self.in_a_row = 0
         self.next_status = self.next_memory = 0.0
+
+    def look_up(self) -> None:
+        """Wait for the first observation. Raises EnvError when none comes."""
+        patience = time.monotonic() + FIRST_OBS_S
+        while self.world.newest() is None and not self.asked.name:
+            if time.monotonic() > patience:
+                raise EnvError(f"no observation came within {FIRST_OBS_S:.0f} s")
+            time.sleep(0.001)
+
+    def leave_safe(self) -> None:
+        """The last command, whatever happened: the contract's safe action."""
+        safe, sent = self.controller.guard.safe, True
+        try:
+            self.world.send(safe)
+        except EnvError:  # of a world that is gone, the first word counts
+            sent = False
+        self.outcome.last_command = {"action": safe.tolist(), "sent": sent}
+        if self.recorder is not None:
+            self.recorder.last_command = self.outcome.last_command
 
     def over(self, pacer: Pacer) -> bool:
         """Whether there is a reason to stop; the first is noted."""
@@ -189,14 +152,17 @@ class _Loop:
             out.stopped = f"safety stop: {_why(self.controller)}"
         elif limits.max_misses and self.in_a_row >= limits.max_misses:
             out.stopped = f"deadline stop: {self.in_a_row} deadlines in a row were missed"
+        out.interrupted = self.asked.name
         timed_out = limits.seconds and pacer.number * pacer.period >= limits.seconds
         done = limits.episodes and len(self.world.ended) >= limits.episodes
-        return bool(out.stopped or timed_out or done)
+        return bool(out.stopped or out.interrupted or timed_out or done)
 
     def tick(self, pacer: Pacer) -> None:
         """Wait, look, decide, send; then what else there is to do."""
         skipped = pacer.skipped
         late = pacer.wait()
+        if self.asked.name:
+            return
         due = pacer.due - pacer.period
         frame = self.world.newest()
         if self.recorder is not None:

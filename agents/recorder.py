@@ -13,10 +13,10 @@ A recording is a folder:
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,34 +38,46 @@ AFTER_FAULT_S = 1.0
 MOST_ROWS = 10_000_000
 
 
+class Snapshot(NamedTuple):
+    """A recording that has not been written yet; nothing in it changes any more."""
+
+    about: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
 class Recorder:
     """Remembers the last `seconds` of one controller.
 
-    Call `before` and `after` around every `act`. Once the guard has fallen back or stopped, the
-    recorder goes on for a second and then keeps what it has: that is what one wants to see.
+    Call `before` and `after` around every `act`. A fault is that the guard falls back or stops.
+    A second after each one `keep(recorder, controller)` is told to take a `snapshot`: that is
+    what one wants to see. Recording goes on, for the next. A fault within that second is in the
+    same recording.
 
     Attributes:
-        reason: what went wrong; empty when nothing did.
+        reason: the fault whose second is not over; empty without one.
+        faults: how often the guard fell back or stopped.
+        last_command: what the world was left with, once the run is over.
     """
 
-    def __init__(self, contract: Contract, seconds: float):
+    def __init__(
+        self,
+        contract: Contract,
+        seconds: float,
+        keep: Callable[["Recorder", Controller], None] = lambda recorder, controller: None,
+    ):
         rate = 1.0 / contract.period
         self._page = max(1, math.ceil(seconds * rate / (PAGES - 1)))
         size = self._page * PAGES
         self._columns = columns(size, contract.obs.shape[0], contract.action.dim)
         self._size, self._count, self._rate = size, 0, rate
         self._states: deque[tuple[int, dict[str, Any]]] = deque(maxlen=PAGES)
-        self._left: int | None = None
-        self.reason = ""
-
-    @property
-    def frozen(self) -> bool:
-        """Whether nothing more is recorded."""
-        return self._left == 0
+        self._keep, self._left, self._before = keep, 0, STATES.index("ok")
+        self.reason, self.faults = "", 0
+        self.last_command: dict[str, Any] = {}
 
     def before(self, controller: Controller) -> None:
         """A tick begins (before the `reset` of a new episode, if there is one)."""
-        if self._count % self._page == 0 and not self.frozen:
+        if self._count % self._page == 0:
             self._states.append((self._count, controller.get_state()))
 
     def after(
@@ -81,7 +93,7 @@ class Recorder:
 
         `reset_seed` is that of the reset before it, -1 without one.
         """
-        if self.frozen or controller.last is None:
+        if controller.last is None:
             return
         at, columns_ = self._count % self._size, self._columns
         obs, stamp, sequence = seen
@@ -100,10 +112,17 @@ class Recorder:
         self._watch(controller)
 
     def _watch(self, controller: Controller) -> None:
-        """Begin to count down when the guard takes over."""
-        if self._left is not None:
+        """Notice that the guard takes over; when a second has passed since, keep what there is."""
+        state, before = STATES.index(controller.guard.state), self._before
+        self._before = state
+        new = state > before and state >= STATES.index("fallback")
+        self.faults += new
+        if self.reason:
             self._left -= 1
-        elif controller.guard.state in ("fallback", "stopped"):
+            if not self._left:
+                self._keep(self, controller)
+                self.reason = ""
+        elif new:
             tick = controller.last
             found = ", ".join(tick.faults) if tick else ""
             self.reason = f"{controller.guard.state} after {found or 'a fault'}"
@@ -112,8 +131,12 @@ class Recorder:
     def dump(self, path: Path | str, controller: Controller, where: str) -> Path:
         """Write the recording into the new folder `path`; `where` is what was run.
 
-        Raises StorageError. Nothing is left behind when it fails.
+        Raises StorageError.
         """
+        return write(Path(path), self.snapshot(controller, where))
+
+    def snapshot(self, controller: Controller, where: str) -> Snapshot:
+        """What is remembered now, apart from what comes later."""
         states = [s for s in self._states if s[0] >= self._count - self._size]
         first, state = states[0] if states else (0, controller.get_state())
         rows = np.arange(first, self._count) % self._size
@@ -129,6 +152,7 @@ class Recorder:
             "planner": planner,
             "safety": safety,
             "reason": self.reason or "asked for",
+            "last_command": self.last_command,
             "ticks": len(rows),
             "first_tick": first,
             "rate_hz": self._rate,
@@ -137,7 +161,7 @@ class Recorder:
         }
         arrays = {f"columns/{name}": column[rows] for name, column in self._columns.items()}
         arrays |= {f"state/{k}": np.asarray(v) for k, v in state.items() if _is_array(v)}
-        return _write(Path(path), about, arrays)
+        return Snapshot(about, arrays)
 
 
 def columns(rows: int, obs_dim: int, action_dim: int) -> dict[str, np.ndarray]:
@@ -180,13 +204,14 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "__array__") and not isinstance(value, float | int)
 
 
-def _write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
+def write(path: Path, snapshot: Snapshot) -> Path:
+    """Write a recording into the new folder `path`. Raises StorageError."""
     try:
         for folder in ("columns", "state"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        for name, array in arrays.items():
+        for name, array in snapshot.arrays.items():
             np.save(path / f"{name}.npy", array, allow_pickle=False)
-        text = json.dumps(plain(about), indent=1).encode()
+        text = json.dumps(plain(snapshot.about), indent=1).encode()
         write_synced(path / "recording.json", text)
         manifest.write(path, 0)
     except (OSError, CheckpointError) as error:

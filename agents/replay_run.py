@@ -113,7 +113,20 @@ def replay(recording: Recording, controller: Controller) -> dict[str, Any]:
             then, here = rows[name][row], np.asarray(value, rows[name].dtype)
             if then.tobytes() != here.tobytes():
                 return _result(recording, ticks, _difference(recording, row, name, here))
-    return _result(recording, ticks, None)
+    return _result(recording, ticks, _last_command(recording, ticks, controller))
+
+
+def _last_command(recording: Recording, ticks: int, controller: Controller) -> dict | None:
+    """How the command that ended the run differs from what would end it now; None if it does not.
+
+    A recording of a fault in the middle of a run has none.
+    """
+    then, here = recording.about.get("last_command") or {}, controller.guard.safe.tolist()
+    if not then or then.get("action") == here:
+        return None
+    tick = recording.about["first_tick"] + ticks
+    recorded = then.get("action")
+    return {"tick": tick, "what": "last_command", "recorded": recorded, "replayed": here}
 
 
 def _seen(rows: dict[str, np.ndarray], row: int) -> tuple[Any, float | None, int | None]:

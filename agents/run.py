@@ -13,9 +13,11 @@ from agents import replay_run
 from agents.config import ConfigError
 from agents.contract import Contract
 from agents.controller import Controller
+from agents.fault_recordings import FaultRecordings
 from agents.live import LiveSimulator
+from agents.outcome import Outcome
 from agents.pacing import ask_for_priority
-from agents.realtime import Limits, Outcome, drive
+from agents.realtime import Limits, drive
 from agents.recorder import Recorder
 from agents.run_config import RunConfig, check_rate
 from agents.rundir import RunDir
@@ -60,9 +62,12 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)
     env_id = config.env or contract.env_id
-    recorder = Recorder(contract, config.record_seconds)
+    out = _out(config, env_id)
+    faults = FaultRecordings(out.path, config.path, config.record_faults)
+    recorder = Recorder(contract, config.record_seconds, faults.keep)
     limits = Limits(config.seconds, config.episode_limit, config.max_misses)
-    with LiveSimulator(env_id, contract.action_repeat, config.seed, config.realtime) as world:
+    world = LiveSimulator(env_id, contract.action_repeat, config.seed, config.realtime)
+    with world, faults:
         controller.warmup()
         check_world(contract, world.ready())
         if config.realtime and (refused := ask_for_priority()):
@@ -87,11 +92,14 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
                 )
             except Exception as error:  # a world that died is what one wants a recording of
                 recorder.reason = recorder.reason or str(error)
-                folder = _dumped(config, controller, recorder, _out(config, env_id))
-                status(f"recording: {folder}")
+                status(f"recording: {_dumped(config, controller, recorder, out)}")
                 raise
     result = _result(config, controller, outcome, rate, env_id)
-    return _written(config, controller, recorder, result, env_id)
+    result |= {"guard_faults": recorder.faults, "recordings_dropped": faults.dropped}
+    result["fault_recordings"] = dict(faults.kept)
+    if faults.problem:
+        status(f"{faults.dropped} recordings could not be written: {faults.problem}")
+    return _written(config, controller, recorder, result, out)
 
 
 def _say_what_runs(config: RunConfig, controller: Controller, status: Status) -> None:
@@ -152,7 +160,6 @@ def _result(
         "rate_hz": rate,
         "period_ms": 1e3 * controller.contract.period,
         **outcome.to_json(),
-        "interrupted": outcome.interrupted,
         "sources": dict(controller.counters),
         "faults": {k.removeprefix("fault/"): n for k, n in counters.items() if "fault/" in k},
         "interventions": {k: counters[k] for k in ("hold", "fallback", "stop", "clip", "rate")},
@@ -167,25 +174,27 @@ def _written(
     controller: Controller,
     recorder: Recorder,
     result: dict[str, Any],
-    env_id: str,
+    out: RunDir,
 ) -> dict[str, Any]:
-    """Write what was asked for, and a recording of what went wrong."""
-    wanted = config.record or recorder.reason or result["stopped"]
-    result["recording"] = ""
-    if not wanted and not config.out:
-        return result
-    out = _out(config, env_id)
-    if wanted:
-        recorder.reason = recorder.reason or result["stopped"]
+    """Write what was asked for, and a recording of how it ended if that was not as planned."""
+    ended = result["stopped"] or (result["interrupted"] and f"interrupted by {result['signal']}")
+    result["recording"] = next(reversed(result["fault_recordings"]), "")
+    if config.record or recorder.reason or ended:
+        recorder.reason = recorder.reason or ended
         result["recording"] = _dumped(config, controller, recorder, out)
-    out.write_json("result.json", result)
+    if result["recording"] or config.out:
+        _made(out).write_json("result.json", result)
     return result
 
 
 def _out(config: RunConfig, env_id: str) -> RunDir:
-    """The directory of this run's files, made. Raises StorageError."""
+    """The directory of this run's files. It is made when there are some."""
     name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    out = RunDir(config.out or Path("runs", name))
+    return RunDir(config.out or Path("runs", name))
+
+
+def _made(out: RunDir) -> RunDir:
+    """The directory, which exists now. Raises StorageError."""
     try:
         out.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -195,7 +204,7 @@ def _out(config: RunConfig, env_id: str) -> RunDir:
 
 def _dumped(config: RunConfig, controller: Controller, recorder: Recorder, out: RunDir) -> str:
     """Write the recording; where it is."""
-    return str(recorder.dump(unused(out.path, "recording"), controller, config.path))
+    return str(recorder.dump(unused(_made(out).path, "recording"), controller, config.path))
 
 
 def unused(parent: Path, name: str) -> Path:

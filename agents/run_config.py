@@ -44,6 +44,8 @@ class RunConfig(TrustConfig):
     """Keep the flight recording when nothing went wrong, too."""
     record_seconds: float = 30.0
     """What the flight recorder remembers."""
+    record_faults: int = 10
+    """Recordings of faults that are kept, the last ones; each ends a second after its fault."""
     replay: str = ""
     """Replay this recording through PATH, in place of a simulator, and compare every bit."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
@@ -54,6 +56,8 @@ class RunConfig(TrustConfig):
         for name in ("rate", "deadline_ms", "seconds", "phase_ms", "spin_ms"):
             if not 0 <= getattr(self, name) < 1e6:
                 raise ConfigError(f"{name} must lie in [0, 1e6), got {getattr(self, name)}")
+        if self.record_faults < 1:
+            raise ConfigError(f"record_faults must be at least 1, got {self.record_faults}")
         for name in ("episodes", "max_misses"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")

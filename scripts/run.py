@@ -65,11 +65,14 @@ def main(argv: Sequence[str]) -> int:
     if flags.replay:
         return _told(console, result)
     if result["recording"]:
-        console.print(f"recording: {result['recording']}", markup=False)
+        console.print(f"recording: {result['recording']}", markup=False, soft_wrap=True)
     if result["stopped"]:
         console.print(f"stopped: {result['stopped']}", markup=False)
         return EXIT_STOPPED
-    return EXIT_INTERRUPTED if result["interrupted"] else 0
+    if result["interrupted"]:
+        console.print(f"interrupted by {result['signal']}: the safe action was sent last")
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def _told(console, result: dict) -> int:

@@ -1,7 +1,12 @@
 """The real-time loop: what it counts, when it stops, and what it leaves the world with."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +15,16 @@ from agents import replay_run
 from agents.config import ConfigError, PlannerOverrides
 from agents.controller import Controller
 from agents.live import Frame, LiveSimulator
-from agents.realtime import Limits, Times, drive
+from agents.outcome import Times
+from agents.realtime import Limits, drive
 from agents.recorder import Recorder
 from agents.run import run
 from agents.run_config import RunConfig, check_rate
 from agents.safety_config import SafetyConfig
 from envs.spec import EnvError
 from scripts.cli import main
+
+ROOT = Path(__file__).parents[2]
 
 
 class World:
@@ -87,6 +95,88 @@ def test_the_guard_stops_the_run_and_the_recording_replays(load, tmp_path, tiny_
     assert recording.about["reason"] == "fallback after finite"
     again = replay_run.replay(recording, replay_run.controller_for(recording, str(tiny_run)))
     assert again["identical"] and again["ticks"] == outcome.ticks
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_leaves_the_world_with_the_safe_action(load, tmp_path, tiny_run, name, times):
+    """As the last command, in the outcome and in a recording that replays; twice is no worse."""
+    contract = load().contract
+    contract = replace(contract, action=replace(contract.action, safe=(0.25,)))
+
+    def obs(look):
+        if look == 12:
+            for _ in range(times):
+                signal.raise_signal(getattr(signal, name))
+        return steady(look)
+
+    controller, world = load(contract=contract), World(obs)
+    recorder, before = Recorder(contract, 1.0), signal.getsignal(signal.SIGTERM)
+    outcome = drive(controller, world, Limits(seconds=20), recorder=recorder, seed=3)
+    assert (outcome.interrupted, outcome.seconds < 5) == (name, True)
+    assert world.sent[-1].tolist() == [0.25] and world.sent[-2].tolist() != [0.25]
+    assert outcome.to_json()["last_command"] == {"action": [0.25], "sent": True}
+    assert signal.getsignal(signal.SIGTERM) is before
+    recording = replay_run.load(recorder.dump(tmp_path / "r", controller, str(tiny_run)))
+    assert recording.about["last_command"] == {"action": [0.25], "sent": True}
+    again = Controller.load(str(tiny_run), "prior", contract=contract).warmup()
+    again.set_state(recording.state)
+    result = replay_run.replay(recording, again)
+    assert result["identical"] and result["ticks"] == len(world.sent) - 1
+
+
+def test_a_run_that_is_terminated_says_what_it_did_last(tiny_run, tmp_path):
+    """The whole program: exit code 130, result.json, a recording, the safe action last."""
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "scripts.cli", "run", str(tiny_run), "--mode", "prior"]
+    words += ["--seconds", "100", "--max-misses", "0", "--out", str(out), "--json"]
+    words += ["--safety.stop-after", "1000"]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    for line in process.stderr:
+        if "the clock runs" in line:
+            break
+    time.sleep(1.0)
+    process.terminate()
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted by SIGTERM" in told
+    result = json.loads(said)
+    assert (result["signal"], result["interrupted"]) == ("SIGTERM", True)
+    assert result["last_command"] == {"action": [0.0], "sent": True}
+    assert json.loads((out / "result.json").read_text())["last_command"] == result["last_command"]
+    recording = replay_run.load(result["recording"])
+    assert recording.about["last_command"] == result["last_command"]
+    assert recording.about["reason"] == "interrupted by SIGTERM"
+
+
+def test_faults_of_a_long_run_are_all_recorded(tiny_run, tmp_path, monkeypatch):
+    """Each that the guard recovered from, in a folder that `--replay` takes, and in the result."""
+    newest = LiveSimulator.newest
+
+    def flickering(self):
+        frame = newest(self)
+        if frame is None or not 0.5 < frame.stamp % 2.0 < 0.7:
+            return frame
+        return frame._replace(obs=np.full(5, np.nan))
+
+    monkeypatch.setattr(LiveSimulator, "newest", flickering)
+    config = RunConfig(
+        str(tiny_run),
+        mode="prior",
+        seconds=6.5,
+        max_misses=0,
+        out=str(tmp_path),
+        record_seconds=2.0,
+        safety=SafetyConfig(stop_after=1000, tolerate="stale,duplicated"),
+    )
+    result = run(config)
+    assert result["guard_faults"] >= 3 and result["recordings_dropped"] == 0
+    recordings = result["fault_recordings"]
+    assert len(recordings) >= 2 and set(recordings.values()) == {"fallback after finite"}
+    for path in recordings:
+        assert run(RunConfig(str(tiny_run), replay=path))["identical"]
+    assert json.loads((tmp_path / "result.json").read_text())["fault_recordings"] == recordings
 
 
 def test_a_world_that_dies_leaves_its_recording(tiny_run, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """A recording replays to the last bit, whatever happened; what was changed since is told."""
 
 import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,15 @@ import pytest
 from agents import replay_run
 from agents.config import ConfigError
 from agents.controller import Controller
-from agents.recorder import Recorder
+from agents.fault_recordings import FaultRecordings
+from agents.recorder import SOURCES, Recorder
 from agents.replay_run import RecordingError
 from agents.safety_config import SafetyConfig
 
 PERIOD = 0.02
 
 
-def fly(controller, recorder, ticks, faults=(), begin=0):
+def fly(controller, recorder, ticks, faults=(), begin=0, deadlines=(None,)):
     """Ticks with made-up observations; those in `faults` see something useless."""
     rng = np.random.default_rng(begin)
     for tick in range(begin, begin + ticks):
@@ -27,8 +30,18 @@ def fly(controller, recorder, ticks, faults=(), begin=0):
         if seed >= 0:
             controller.reset(seed)
         now, stamp = 1.0 + tick * PERIOD, 1.0 + tick * PERIOD - 0.001
-        action = controller.act(obs, stamp, tick, now=now)
+        budget = deadlines[tick % len(deadlines)]
+        action = controller.act(obs, stamp, tick, now=now, deadline_ms=budget)
         recorder.after(controller, now, (obs, stamp, tick), seed, action, 0.0005)
+
+
+def wait_for(condition):
+    """Until another thread is that far."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came")
 
 
 def recorded(run, path, ticks, *, seconds=2.0, faults=(), mode="plan", safety=None):
@@ -59,6 +72,50 @@ def test_replays_to_the_last_bit(tiny_run, tmp_path, mode):
     assert len(sources) >= 3, "the recording holds more than regular ticks"
 
 
+class Timer:
+    """Time passes only in programs: 4 ms the first iteration, 3 the second, 1 the prior."""
+
+    def __init__(self, controller):
+        self.now, cost = 0.0, {"first": 0.004, "more/12": 0.003, "watch": 0.001}
+        programs = controller.anytime.programs
+
+        def timed(name):
+            def run(*arguments):
+                self.now += cost[name]
+                return programs[name](*arguments)
+
+            return run
+
+        controller.anytime.programs = {name: timed(name) for name in programs}
+        controller._timer = controller.anytime._timer = lambda: self.now
+
+
+@pytest.mark.exact
+def test_how_far_mode_auto_came_is_in_the_recording(tiny_run, tmp_path):
+    """Deadlines that hold two iterations, one, the prior, nothing: replayed with all the time in
+    the world, and with none, it decides as it did."""
+    controller = Controller.load(tiny_run, mode="auto", seed=7)
+    Timer(controller)
+    controller.warmup()
+    controller.anytime.pace.expected["rest"] = 0.0
+    recorder, deadlines = Recorder(controller.contract, 4.0), (9, 4.5, 2, 0.1, 2, 2, 9, 0.1, 9)
+    fly(controller, recorder, 90, {20, 21, *range(30, 36)}, deadlines=deadlines)
+    path = recorder.dump(tmp_path / "auto", controller, str(tiny_run))
+    recording = replay_run.load(path)
+    assert set(recording.columns["work"].tolist()) == {-1, 0, 1, 2}
+    sources = {SOURCES[i] for i in set(recording.columns["source"].tolist())}
+    assert sources == {"plan", "shifted", "prior", "hold", "fallback"}
+    for deadline_ms in (1e5, 1e-6):
+        recording.about["deadline_ms"] = deadline_ms
+        fresh = replay_run.controller_for(recording, str(tiny_run))
+        result = replay_run.replay(recording, fresh)
+        assert (result["difference"], result["ticks"]) == (None, 90)
+    assert recording.columns["work"][9] == 2
+    recording.columns["work"][9] = 1
+    fresh = replay_run.controller_for(recording, str(tiny_run))
+    assert replay_run.replay(recording, fresh)["difference"]["tick"] == 9
+
+
 def test_the_ring_keeps_the_last_seconds(tiny_run, tmp_path):
     """What is older goes; the rest starts in the middle of an episode and still replays."""
     recorder, path = recorded(tiny_run, tmp_path / "r", 310, seconds=1.0)
@@ -71,14 +128,55 @@ def test_the_ring_keeps_the_last_seconds(tiny_run, tmp_path):
     assert recorder.reason == "" and recording.about["reason"] == "asked for"
 
 
-def test_a_fault_freezes_the_recording_a_second_later(tiny_run, tmp_path):
-    """The stop stays in it however long the robot stands still afterwards."""
-    recorder, path = recorded(tiny_run, tmp_path / "r", 400, faults=range(200, 212))
-    assert recorder.frozen
-    recording, result = again(tiny_run, path)
-    assert result["identical"]
-    assert recording.columns["sequence"][-1] == 202 + 50
-    assert recording.about["reason"] == recorder.reason == "fallback after shape"
+@pytest.mark.exact
+def test_every_fault_has_its_recording(tiny_run, tmp_path):
+    """A second after each; recording goes on, the last ones stay, each replays; none is lost."""
+    runs = [range(20, 24), range(120, 124), range(130, 133), range(300, 303), range(380, 395)]
+    controller = Controller.load(tiny_run, "prior", seed=7).warmup()
+    (tmp_path / "fault-0002").mkdir()  # another run's
+    with FaultRecordings(tmp_path, str(tiny_run), 2) as faults:
+        recorder = Recorder(controller.contract, 2.0, faults.keep)
+        for begin in range(0, 400, 100):
+            fly(controller, recorder, 100, {t for run in runs for t in run}, begin)
+            wait_for(lambda: faults._queue.empty())
+        assert recorder.reason == "fallback after shape", "its second is not over"
+    assert recorder.faults == 6, "five times the fallback, once the stop"
+    assert [Path(path).name for path, _ in faults.kept] == ["fault-0003", "fault-0004"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "fault-0002",
+        "fault-0003",
+        "fault-0004",
+    ]
+    for (path, reason), last in zip(faults.kept, (122 + 50, 302 + 50), strict=True):
+        recording, result = again(tiny_run, path)
+        assert result["identical"] and recording.about["reason"] == reason
+        assert recording.columns["sequence"][-1] == last
+        assert result["ticks"] >= 100
+    recording, result = again(tiny_run, recorder.dump(tmp_path / "end", controller, "here"))
+    assert result["identical"] and recording.columns["sequence"][-1] == 399
+
+
+def test_a_disk_that_fails_costs_recordings_and_no_ticks(tiny_run, tmp_path):
+    """It is counted, told, and nothing half written stays."""
+    (tmp_path / "file").write_text("in the way")
+    controller = Controller.load(tiny_run, "prior", seed=7).warmup()
+    with FaultRecordings(tmp_path / "file", str(tiny_run), 2) as faults:
+        recorder = Recorder(controller.contract, 2.0, faults.keep)
+        fly(controller, recorder, 100, range(20, 24))
+    assert (faults.kept, faults.dropped) == ([], 1) and "file" in faults.problem
+
+
+def test_the_last_command_is_in_the_recording(tiny_run, tmp_path):
+    """And compared, as the rest is."""
+    recorder, _ = recorded(tiny_run, tmp_path / "r", 5)
+    controller = Controller.load(tiny_run, seed=7).warmup()
+    recorder.last_command = {"action": [0.0], "sent": True}
+    recording, result = again(tiny_run, recorder.dump(tmp_path / "s", controller, "here"))
+    assert recording.about["last_command"]["sent"] and result["identical"]
+    recording.about["last_command"]["action"] = [0.5]
+    found = replay_run.replay(recording, replay_run.controller_for(recording, str(tiny_run)))
+    difference = {"tick": 5, "what": "last_command", "recorded": [0.5], "replayed": [0.0]}
+    assert found["difference"] == difference
 
 
 def test_the_first_difference_is_told(tiny_run, tmp_path):
