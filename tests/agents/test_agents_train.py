@@ -26,21 +26,21 @@ from wm.config import LearnerConfig, ModelConfig
 SMALL = {
     "env_id": "cartpole-swingup",
     "action_repeat": 20,  # episodes of 50 decisions
-    "env_steps": 400,
+    "env_steps": 240,
     "seed_steps": 80,
     "num_envs": 4,
-    "eval_every": 200,
+    "eval_every": 120,
     "eval_episodes": 2,
     "save_every": 100,
-    "replay_capacity": 300,  # so that the ring wraps around
+    "replay_capacity": 180,  # so that the ring wraps around
     "video": False,
     "model": ModelConfig(encoder_width=16, mlp_width=16, latent_dim=16, num_bins=21),
     "learner": LearnerConfig(batch_size=8),
     "planner": PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2),
 }
 FLAGS = (
-    "--action-repeat 20 --env-steps 400 --seed-steps 80 --num-envs 4 --eval-every 200 "
-    "--eval-episodes 2 --save-every 100 --replay-capacity 300 --no-video "
+    "--action-repeat 20 --env-steps 240 --seed-steps 80 --num-envs 4 --eval-every 120 "
+    "--eval-episodes 2 --save-every 100 --replay-capacity 180 --no-video "
     "--model.encoder-width 16 --model.mlp-width 16 --model.latent-dim 16 --model.num-bins 21 "
     "--learner.batch-size 8 --planner.num-samples 16 --planner.num-prior-samples 4 "
     "--planner.num-elites 4 --planner.num-iterations 2"
@@ -99,9 +99,9 @@ def test_result_and_run_directory_are_complete(finished):
     ).split()
     assert set(promised) <= result.keys()
     assert result["plan_ms"].keys() == {"p50", "p95", "p99"}
-    assert result["env_steps"] == 400
-    assert result["frames"] == 8000
-    assert result["updates"] == 396  # the last decisions of the four simulators teach no more
+    assert result["env_steps"] == 240
+    assert result["frames"] == 4800
+    assert result["updates"] == 236  # the last decisions of the four simulators teach no more
     assert result["episodes_valid"] == result["episodes_asked"] == 2
     assert json.loads((run_dir / "result.json").read_text())["env_id"] == "cartpole-swingup"
     assert (run_dir / "report.html").stat().st_size > 10_000
@@ -119,7 +119,7 @@ def test_finished_run_is_evaluated_again_to_the_same_numbers(finished):
 @pytest.mark.exact
 def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
     """In pieces, through checkpoints on disk: bit-identical to one piece."""
-    for steps in (170, 400):
+    for steps in (150, 240):
         train(config(tmp_path / "pieces", env_steps=steps), json_mode=True)
     _, whole = arrays(finished[0])
     _, pieces = arrays(tmp_path / "pieces")
@@ -129,11 +129,11 @@ def test_stopped_and_resumed_equals_undisturbed(finished, tmp_path):
 @pytest.mark.exact
 def test_a_ring_that_wrapped_many_times_resumes_from_either_checkpoint(tmp_path):
     """Rows that the ring has overwritten are in no checkpoint; those both need stay on disk."""
-    small = {"replay_capacity": 60, "save_every": 40, "eval_every": 0, "env_steps": 480}
+    small = {"replay_capacity": 60, "save_every": 40, "eval_every": 0, "env_steps": 240}
     run_dir = tmp_path / "whole"
     train(config(run_dir, **small), json_mode=True)
     _, whole = arrays(run_dir)
-    train(config(tmp_path / "newest", **{**small, "env_steps": 400}), json_mode=True)
+    train(config(tmp_path / "newest", **{**small, "env_steps": 200}), json_mode=True)
     shutil.copytree(tmp_path / "newest", tmp_path / "older")
     shutil.rmtree(checkpoint.latest(RunDir(tmp_path / "older").checkpoints))
     for name in ("newest", "older"):
@@ -240,7 +240,7 @@ def test_adapted_simulators_resume_too(tmp_path):
     """Simulators whose saved arrays differ in shape before and after their first step."""
     small = {"env_id": "Pendulum-v1", "action_repeat": 4, "eval_every": 0, "eval_episodes": 1}
     train(config(tmp_path / "whole", **small), json_mode=True)
-    for steps in (200, 400):
+    for steps in (120, 240):
         train(config(tmp_path / "pieces", **small, env_steps=steps), json_mode=True)
     jax.tree.map(
         np.testing.assert_array_equal,

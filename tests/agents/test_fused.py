@@ -26,20 +26,20 @@ from wm.config import LearnerConfig, ModelConfig
 SMALL = {
     "env_id": "cartpole-swingup",
     "action_repeat": 20,  # episodes of 50 decisions
-    "env_steps": 400,
+    "env_steps": 240,
     "seed_steps": 80,
-    "eval_every": 200,
+    "eval_every": 120,
     "eval_episodes": 2,
     "save_every": 100,
-    "replay_capacity": 300,  # so that the ring wraps around
+    "replay_capacity": 180,  # so that the ring wraps around
     "video": False,
     "model": ModelConfig(encoder_width=16, mlp_width=16, latent_dim=16, num_bins=21),
     "learner": LearnerConfig(batch_size=8),
     "planner": PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2),
 }
 FLAGS = (
-    "--action-repeat 20 --env-steps 400 --seed-steps 80 --eval-every 200 --eval-episodes 2 "
-    "--save-every 100 --replay-capacity 300 --no-video "
+    "--action-repeat 20 --env-steps 240 --seed-steps 80 --eval-every 120 --eval-episodes 2 "
+    "--save-every 100 --replay-capacity 180 --no-video "
     "--model.encoder-width 16 --model.mlp-width 16 --model.latent-dim 16 --model.num-bins 21 "
     "--learner.batch-size 8 --planner.num-samples 16 --planner.num-prior-samples 4 "
     "--planner.num-elites 4 --planner.num-iterations 2"
@@ -75,7 +75,7 @@ def pair(tmp_path_factory):
     (An untrained one gives all sequences the same value but for rounding, which then decides.)
     """
     host = Trainer(config("", **PAIR))
-    while host.counters.updates < 400:
+    while host.counters.updates < 240:
         host.cycle()
     run = RunDir.create(tmp_path_factory.mktemp("runs") / "pair")
     saver = Saver(run)
@@ -152,21 +152,21 @@ def test_broken_simulators_are_reported_as_by_the_host_loop(pair, monkeypatch):
 
 def test_a_fused_run_is_complete_and_either_loop_goes_on(tmp_path):
     run_dir = tmp_path / "run"
-    train(config(run_dir, loop="fused", env_steps=300), json_mode=True)
+    train(config(run_dir, loop="fused", env_steps=180), json_mode=True)
     train(config(run_dir, loop="host"), json_mode=True)
     kinds = {row["kind"] for row in rows(run_dir)}
     assert kinds >= {"episode", "eval"}
     steps = [row["env_steps"] for row in rows(run_dir) if row["kind"] == "episode"]
     assert steps == sorted(steps) and len(steps) >= 4
     result = json.loads((run_dir / "result.json").read_text())
-    assert result["env_steps"] == 400 and result["updates"] == 396
+    assert result["env_steps"] == 240 and result["updates"] == 236
 
 
 @pytest.mark.slow
 def test_fused_runs_in_pieces_and_killed_equal_undisturbed_ones(tmp_path):
     whole, pieces, killed = tmp_path / "whole", tmp_path / "pieces", tmp_path / "killed"
     train(config(whole, loop="fused"), json_mode=True)
-    for steps in (150, 270, 400):
+    for steps in (110, 170, 240):
         train(config(pieces, loop="fused", env_steps=steps), json_mode=True)
     jax.tree.map(np.testing.assert_array_equal, newest(whole), newest(pieces))
     code = "import sys; from scripts.cli import main; sys.exit(main())"

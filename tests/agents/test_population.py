@@ -18,13 +18,13 @@ from wm.config import LearnerConfig, ModelConfig
 
 SMALL = TrainConfig(
     env_id="cartpole-balance",
-    env_steps=160,
+    env_steps=100,
     num_envs=2,
     action_repeat=8,
-    seed_steps=80,
+    seed_steps=40,
     eval_every=0,
     eval_episodes=1,
-    save_every=80,
+    save_every=40,
     replay_capacity=2_000,
     video=False,
     model=ModelConfig(latent_dim=16, encoder_width=16, mlp_width=16),
@@ -46,14 +46,14 @@ def run_to(trainers: list[Trainer], limits: list[int]) -> Population:
 def test_every_member_learns_what_it_learns_alone():
     """Other seeds and other learning rates in one program, against one run each."""
     configs = [SMALL, replace(SMALL, seed=1, learner=LearnerConfig(batch_size=8, td_lambda=0.5))]
-    pop = run_to([Trainer(c) for c in configs], [120, 120])
+    pop = run_to([Trainer(c) for c in configs], [80, 80])
     for m, config in enumerate(configs):
         alone = Trainer(config)
-        while alone.counters.env_steps < 120:
+        while alone.counters.env_steps < 80:
             alone.cycle()
         together = pop.member(m)
         assert together.counters == alone.counters
-        assert together.counters.updates > 100
+        assert together.counters.updates > 60
         np.testing.assert_allclose(together.replay.rows, alone.replay.rows, atol=2e-3)
         pairs = zip(
             jax.tree.leaves(together.state.params), jax.tree.leaves(alone.state.params), strict=True
@@ -67,32 +67,32 @@ def test_every_member_learns_what_it_learns_alone():
 
 @pytest.mark.exact
 def test_a_member_that_is_done_stays_as_it_is():
-    pop = run_to([Trainer(SMALL), Trainer(replace(SMALL, seed=1))], [90, 90])
+    pop = run_to([Trainer(SMALL), Trainer(replace(SMALL, seed=1))], [50, 50])
     before = jax.tree.map(np.asarray, pop.member(0).state)
     for _ in range(4):
         pop.cycle(np.array([False, True]))
     after = pop.member(0)
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, after.state))
-    assert after.counters.env_steps == 90
-    assert pop.member(1).counters.env_steps > 90
+    assert after.counters.env_steps == 50
+    assert pop.member(1).counters.env_steps > 50
 
 
 @pytest.mark.exact
 def test_members_are_ordinary_runs_and_the_same_command_resumes(tmp_path):
     config = replace(SMALL, run_dir=str(tmp_path / "pop"))
-    half = [replace(c, env_steps=100) for c in members(config, 2, "")]
+    half = [replace(c, env_steps=60) for c in members(config, 2, "")]
     train_population(half, json_mode=True)
     result = train_population(members(config, 2, ""), json_mode=True)
     assert result["member_seeds"] == [0, 1]
-    assert result["env_steps"] == [160, 160]
+    assert result["env_steps"] == [100, 100]
     stored = json.loads((tmp_path / "pop" / "population.json").read_text())
     assert stored["member_returns"] == result["member_returns"]
     whole = train_population(
         members(replace(config, run_dir=str(tmp_path / "whole")), 2, ""), json_mode=True
     )
     assert whole["member_returns"] == result["member_returns"]
-    longer = replace(members(config, 2, "")[1], env_steps=180)
-    assert train(longer, json_mode=True)["env_steps"] == 180  # one of them goes on alone
+    longer = replace(members(config, 2, "")[1], env_steps=110)
+    assert train(longer, json_mode=True)["env_steps"] == 110  # one of them goes on alone
 
 
 def test_settings_that_vary_make_a_member_each(tmp_path):
