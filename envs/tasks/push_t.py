@@ -33,6 +33,7 @@ _BORDER = 0.01  # only to be seen
 _SPEED = 0.5
 _DECISION = 0.1  # seconds for which the script plans an action
 _MAX_SHIFT, _MAX_TURN = 0.15, math.radians(60)  # from start to goal
+_GIVE_UP = 0.1  # chance a push that a wandering script turns to another pose
 _BLOCK_RGBA = "0.1 0.45 0.75 1"
 _HEIGHT = 2 * _RADIUS
 
@@ -132,11 +133,11 @@ class PushT(GoalTask):
         goal: np.ndarray | None,
         memory: Any,
     ) -> tuple[np.ndarray, Any]:
-        """Pushes towards a pose, one after another; memory is the push under way."""
+        """Pushes towards a pose, one push after another; memory is the push under way."""
         pusher, block = qpos[:2], qpos[2:5]
         push = None if memory is None else advance(memory, pusher, block)
         if push is None:
-            pose = goal[2:5] if goal is not None else self._nearby(rng, block)
+            pose = goal[2:5] if goal is not None else self._errand(rng, block, memory)
             push = plan(rng, block, pose, _AROUND + 0.02)
             reach = np.clip(push.origin, -_PUSHER_REACH, _PUSHER_REACH)
             push = push._replace(origin=reach)
@@ -145,6 +146,13 @@ class PushT(GoalTask):
         target = heading(push, pusher, block, _AROUND)
         noise = 0.05 if goal is not None else 0.2
         return steer(rng, target - pusher, qvel[:2], 1 / (_SPEED * _DECISION), 0.0, noise), push
+
+    def _errand(self, rng: np.random.Generator, block: np.ndarray, memory: Any) -> np.ndarray:
+        """The pose under way, until it is reached or given up; then another nearby."""
+        done = memory is None or self.success(np, block, memory.pose)
+        if done or rng.random() < _GIVE_UP:
+            return self._nearby(rng, block)
+        return memory.pose
 
     def _nearby(self, rng: np.random.Generator, block: np.ndarray) -> np.ndarray:
         """A pose that a few pushes may reach."""
