@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import importlib
 import itertools
 import json
 import os
@@ -11,18 +12,21 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.sync.server import serve
 
 from agents import batching, fuzz
 from agents.compiling import counted
 from agents.config import ConfigError
 from agents.controller import Controller
 from agents.latches import Latches, client_of
+from agents.live import Frame
 from agents.run_config import RunConfig
 from agents.safety_config import SafetyConfig
 from agents.serve import run_server
@@ -33,6 +37,7 @@ from scripts.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
+CLIENT = ROOT / "docs" / "client.py"
 NUMBERS = itertools.count()
 TOKEN = "a token of some length"
 FAULTS = [["finite"], ["shape"], ["stale", "reordered"], ["dtype"], []]
@@ -424,11 +429,84 @@ def documented(name):
     return found
 
 
+@contextlib.contextmanager
+def dying(answers, drop=False):
+    """A server that greets, answers so often, and is then silent or gone; where it listens."""
+    about = {"period_s": 0.02, "action_safe": np.full(1, 0.25, np.float32)}
+
+    def serve_one(connection):
+        connection.send(pack(about))
+        for _ in range(answers):
+            connection.recv()
+            connection.send(pack({"actions": np.zeros((1, 1), np.float32), "state": "ok"}))
+        connection.recv()
+        if not drop:
+            over.wait(30)
+
+    over = threading.Event()
+    with serve(serve_one, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """client.py and robot.py as documented, importable."""
+    (tmp_path / "client.py").write_text(CLIENT.read_text())
+    (tmp_path / "robot.py").write_text(documented("robot.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("client", "robot")
+    yield [importlib.import_module(name) for name in names]
+    for name in names:
+        sys.modules.pop(name)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_dead_server_hangs_no_client(example, drop):
+    """An error within the time that was given, of one line; nothing late is taken for an answer."""
+    module, _ = example
+    with dying(2, drop) as url:
+        robot = module.Client(url, timeout=0.3)
+        for _ in range(2):
+            assert robot.act(OBS[0])["state"] == "ok"
+        begin = time.monotonic()
+        with pytest.raises(ConnectionClosed if drop else TimeoutError) as caught:
+            robot.act(OBS[0])
+        assert time.monotonic() - begin < 3 and "\n" not in str(caught.value)
+        assert drop or "no answer within 0.3 s: is the server alive?" in str(caught.value)
+        with pytest.raises(ConnectionClosed):
+            robot.act(OBS[0])
+
+
+def test_a_dead_server_leaves_the_robot_safe(example, monkeypatch):
+    """The worked example sends the contract's safe action before its error ends it."""
+    sent = []
+
+    class Robot:
+        ended = ()
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+        ready = lambda self: None  # noqa: E731
+        start = lambda self, begin: None  # noqa: E731
+        send = lambda self, action: sent.append(action.tolist())  # noqa: E731
+        newest = lambda self: Frame(len(sent), 0, 0, time.monotonic(), OBS[0])  # noqa: E731
+
+    _, module = example
+    monkeypatch.setattr(module, "LiveSimulator", lambda *args, **settings: Robot())
+    with dying(3) as url, pytest.raises(TimeoutError, match="is the server alive"):
+        module.control(url)
+    assert sent == [[0.0]] * 3 + [[0.25]]
+
+
 def test_the_documented_client_is_short_and_the_worked_example_runs(served, tmp_path):
     """client.py in 40 lines, and robot.py with hardware in a process of its own, as shown."""
-    assert len(documented("client.py").splitlines()) <= 40
-    for name in ("client.py", "robot.py"):
-        (tmp_path / name).write_text(documented(name))
+    assert len(CLIENT.read_text().splitlines()) <= 40 >= len(documented("client.py").splitlines())
+    (tmp_path / "client.py").write_text(CLIENT.read_text())
+    (tmp_path / "robot.py").write_text(documented("robot.py"))
     code = f"import robot; a, e = robot.control('ws://127.0.0.1:{served[1]}', seconds=1.0); "
     code += "print(a['state'], len(a['actions']), a['tick'])"
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
