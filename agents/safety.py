@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from agents import observing
-from agents.contract import Contract, ContractError
-from agents.observing import Checks, bounds
+from agents.contract import Contract
+from agents.limiter import Limiter
+from agents.observing import Checks
 from agents.safety_config import SafetyConfig
 
 State = Literal["ok", "hold", "fallback", "stopped"]
@@ -48,6 +49,8 @@ class Guard:
         counters: ticks, bad ticks, faults by kind ("fault/stale"), interventions by kind.
         events: the last `LOG_SIZE` ticks on which something was found or done.
         detail: what was wrong with the last bad tick, in words.
+        zero: no action [A], as far as the limits allow.
+        safe: the contract's safe action [A].
         last: what is held: the last action, or none after a reset.
         stop_reason: why it is stopped, in words; empty when it is not.
     """
@@ -61,25 +64,14 @@ class Guard:
         self.detail = ""
         max_age = self.config.max_obs_age_ms / 1e3 or contract.max_obs_age
         self._checks = Checks(contract, max_age)
-        self._limits(contract)
+        self._limiter = Limiter(contract, self.config.action_rate)
+        self.zero, self.safe = self._limiter.zero, self._limiter.safe
         self._given = self.last = self.zero
         self._bad = self._good = 0
         self._faults: list[str] = []
         self._noted: list[str] = []
         self.faults: tuple[str, ...] = ()
         self.stop_reason = ""
-
-    def _limits(self, contract: Contract) -> None:
-        limits = contract.action
-        self.low, self.high = _inward(limits.low, limits.high)
-        self.zero = np.clip(np.zeros(limits.dim, np.float32), self.low, self.high)
-        safe = np.asarray(limits.safe or self.zero, np.float32)
-        self.safe = np.clip(safe, self.low, self.high)
-        rate = bounds(limits.rate, limits.dim, np.inf)
-        if self.config.action_rate:
-            rate = np.minimum(rate, self.config.action_rate)
-        self._step = np.minimum(rate * contract.period, 3e38).astype(np.float32)
-        self._limits_rate = bool(np.isfinite(rate).any())
 
     def reset(self) -> None:
         """A new episode: no observation and no action came before. A stop stays a stop."""
@@ -175,11 +167,11 @@ class Guard:
         else:
             chosen = self._instead(fallback)
             done.append({"stopped": "stop"}.get(self.state, self.state))
-        bounded = np.minimum(np.maximum(chosen, self.low), self.high)
+        bounded = self._limiter.clip(chosen)
         if self.state == "ok" and (bounded != chosen).any():
             done.append("clip")
-        if self._limits_rate:
-            bounded, chosen = self._limit_rate(bounded), bounded
+        if self._limiter.limits_rate:
+            bounded, chosen = self._limiter.slow(bounded, self._given), bounded
             if (bounded != chosen).any():
                 done.append("rate")
         bounded.flags.writeable = False  # it is remembered, and handed out
@@ -189,23 +181,11 @@ class Guard:
 
     def _usable(self, action: Any) -> np.ndarray | None:
         """The action as float32, or None (a fault) when it is none."""
-        array = None if action is None else self._as_action(action)
+        array = None if action is None else self._limiter.usable(action)
         if array is None:
             none = "the controller gave none"
             self.report("action", none if action is None else "not finite, or not of its shape")
         return array
-
-    def _as_action(self, value: Any) -> np.ndarray | None:
-        """Anything as a finite float32 array [A], or None where it is no such thing."""
-        try:
-            array = np.asarray(value)
-        except Exception:  # the array function of a stranger may raise anything
-            return None
-        if array.dtype.kind not in "fiu" or array.shape != self.low.shape:
-            return None
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32, copy=False)
-        return array if np.isfinite(array).all() else None
 
     def _advance(self, bad: bool) -> None:
         """The next state, from whether this tick was bad."""
@@ -231,15 +211,8 @@ class Guard:
             return self.last
         if self.config.fallback == "safe":
             return self.safe
-        array = self._as_action(fallback) if self.config.fallback == "prior" else None
+        array = self._limiter.usable(fallback) if self.config.fallback == "prior" else None
         return self.zero if array is None else array
-
-    def _limit_rate(self, action: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            change = action - self._given
-        moved = self._given + np.clip(change, -self._step, self._step)
-        moved = np.where(np.abs(change) <= self._step, action, moved)
-        return np.minimum(np.maximum(moved, self.low), self.high)
 
     def _record(self, done: list[str]) -> None:
         for kind in done:
@@ -249,15 +222,3 @@ class Guard:
             tick = self.counters["ticks"]
             self.events.append(Event(tick, self.state, self.faults, tuple(done), self.detail))
         self._faults, self._noted = [], []
-
-
-def _inward(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Limits in float32 that rounding has not moved outwards. Raises ContractError."""
-    with np.errstate(over="ignore"):
-        low32, high32 = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    up, down = np.float32(np.inf), np.float32(-np.inf)
-    low32 = np.where(low32.astype(float) < np.asarray(low), np.nextafter(low32, up), low32)
-    high32 = np.where(high32.astype(float) > np.asarray(high), np.nextafter(high32, down), high32)
-    if (low32 > high32).any():
-        raise ContractError("action.low and action.high have no float32 number between them")
-    return low32, high32
