@@ -1,7 +1,7 @@
 """`python -m scripts.soak NAME`: long trials of promises, each with its count and seed.
 
-To add one: a function (count, seed, path) -> dict in `agents`, whose "violations" is empty when
-all is well, and a line in SOAKS.
+To add one: a function (count, seed, path) -> dict whose "violations" is empty when all is well, and
+a line in SOAKS.
 """
 
 import argparse
@@ -19,6 +19,7 @@ SOAKS = {
     "mutations": ("agents.mutations", "soak", 1_000, "mutations of a checkpoint and of a bundle"),
     "frames": ("agents.serve_soak", "frames", 100_000, "bad frames beside a good client"),
     "realtime": ("agents.serve_soak", "realtime", 600, "seconds in real time under load"),
+    "configs": ("scripts.config_soak", "soak", 10_000, "command lines, grids and files"),
     "transport": ("agents.serve_soak", "transport", 5_000, "round trips on loopback"),
 }
 """Name: module, function, count by default, what is counted."""
