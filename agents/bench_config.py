@@ -46,6 +46,14 @@ SUITES = {
 }
 
 
+NOT_TRAINED_WITH = {
+    "env_id": "name the tasks, as in latentmpc bench walker-walk",
+    "seed": "give --seeds",
+    "run_dir": "trainings live in --out",
+}
+"""Training settings that a bench sets itself, and where they come from."""
+
+
 @dataclass(frozen=True)
 class BenchConfig:
     """Settings of one bench."""
@@ -75,7 +83,8 @@ class BenchConfig:
     executor: str = "local"
     """local, ray or slurm."""
     jobs: int = 1
-    """Points at once. More than one share the cores, and their latencies say so."""
+    """Points at once; more than one share the cores, and their latencies say so. 0: one by one
+    in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     train: TrainConfig = field(default_factory=lambda: SUITES["quick"].train)
 
@@ -86,6 +95,9 @@ class BenchConfig:
 
         _known("suite", [self.suite_name], SUITES)
         _known("agent", self.agent_list, AGENTS)
+        for name, instead in NOT_TRAINED_WITH.items():
+            if getattr(self.train, name) != getattr(TrainConfig, name):
+                raise ConfigError(f"train.{name} is not used by a bench: {instead}")
         for name in ("episodes", "oracle_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")

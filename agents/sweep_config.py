@@ -12,7 +12,7 @@ from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
 from agents.executors.run import check
 from agents.grid import Setting, as_trained, combinations
 from agents.schema import train_config_from
-from wm.durable import CheckpointError
+from wm.durable import CheckpointError, require_directory
 
 LOOKS: tuple[int, ...] = (2, 4, 7, 10)
 """Episodes after which settings are compared; then after every half as many again."""
@@ -43,7 +43,8 @@ class SweepConfig:
     executor: str = "local"
     """local, ray or slurm."""
     jobs: int = 1
-    """Points at once. More than one share the cores, and their latencies say so."""
+    """Points at once; more than one share the cores, and their latencies say so. 0: one by one
+    in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
@@ -109,8 +110,7 @@ def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:
 
     Raises CheckpointError if it is neither, or they are not of this version.
     """
-    if not os.path.isdir(path):
-        raise CheckpointError(f"{path} is no directory: give a run directory or a checkpoint")
+    require_directory(path, "a run directory or a checkpoint")
     where = Path(path, "config.json")
     try:
         stored = json.loads(where.read_bytes())

@@ -1,7 +1,7 @@
 """`latentmpc bench`: agents on a suite of tasks, with intervals, latency and an oracle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
@@ -11,12 +11,15 @@ from agents.config import ConfigError
 from agents.goal_config import goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.shift_config import ShiftConfig
-from scripts.flags import parse
+from scripts.flags import parse, settings_of
 
 
 @dataclass(frozen=True)
 class BenchFlags(BenchConfig):
-    """How good is a controller, and how much of it is model and how much planner?"""
+    """How good is a controller, and how much of it is model and how much planner?
+
+    With --shift: a pretrained model in shifted worlds (latentmpc bench --shift --help).
+    """
 
     tasks: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TASK,TASK...]")] = ""
     """Task ids, comma-separated; default: those of the suite, or of the runs."""
@@ -27,7 +30,7 @@ class BenchFlags(BenchConfig):
 
     def config_of(self) -> BenchConfig:
         """The settings alone."""
-        return BenchConfig(**{f.name: getattr(self, f.name) for f in fields(BenchConfig)})
+        return settings_of(BenchConfig, self)
 
 
 def parse_bench(argv: Sequence[str]) -> BenchFlags:
@@ -48,7 +51,7 @@ class ShiftFlags(ShiftConfig):
 
     def config_of(self) -> ShiftConfig:
         """The settings alone."""
-        return ShiftConfig(**{f.name: getattr(self, f.name) for f in fields(ShiftConfig)})
+        return settings_of(ShiftConfig, self)
 
 
 def parse_shift(argv: Sequence[str]) -> ShiftFlags:

@@ -1,14 +1,14 @@
 """`latentmpc collect ENV`: record episodes of a task into a dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from agents.collect_config import CollectConfig
 from agents.config import ConfigError
-from scripts.flags import parse
+from scripts.flags import parse, settings_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CollectFlags(CollectConfig):
 
     def config_of(self) -> CollectConfig:
         """The settings alone."""
-        return CollectConfig(**{f.name: getattr(self, f.name) for f in fields(CollectConfig)})
+        return settings_of(CollectConfig, self)
 
 
 def parse_collect(argv: Sequence[str]) -> CollectFlags:

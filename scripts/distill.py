@@ -1,7 +1,7 @@
 """`latentmpc distill RUN`: a critic and a policy for goals, learned offline on its latents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
@@ -9,7 +9,7 @@ import tyro
 from agents.config import ConfigError
 from agents.goal_config import DistillConfig
 from agents.pretrain_config import is_pretrained
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class DistillFlags(DistillConfig):
 
     def config_of(self) -> DistillConfig:
         """The settings alone."""
-        names = [field.name for field in fields(DistillConfig)]
-        return DistillConfig(**{name: getattr(self, name) for name in names})
+        return settings_of(DistillConfig, self)
 
 
 def parse_distill(argv: Sequence[str]) -> DistillFlags:

@@ -12,7 +12,7 @@ from agents.config import ConfigError, EvalConfig
 from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_directory, settings_of
 from wm.durable import CheckpointError
 
 
@@ -29,7 +29,7 @@ class EvalFlags(EvalConfig):
 
     def config_of(self) -> EvalConfig:
         """The settings alone."""
-        return EvalConfig(**{field.name: getattr(self, field.name) for field in fields(EvalConfig)})
+        return settings_of(EvalConfig, self)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class GoalEvalFlags(GoalEvalConfig):
 
     def config_of(self) -> GoalEvalConfig:
         """The settings alone."""
-        names = [field.name for field in fields(GoalEvalConfig)]
-        return GoalEvalConfig(**{name: getattr(self, name) for name in names})
+        return settings_of(GoalEvalConfig, self)
 
 
 def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:

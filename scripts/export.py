@@ -1,14 +1,14 @@
 """`latentmpc export RUN --out BUNDLE`: a trained model as a folder that runs without latentmpc."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tyro
 
 from agents.config import ConfigError
 from agents.export_config import ExportConfig
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ExportFlags(ExportConfig):
 
     def config_of(self) -> ExportConfig:
         """The settings alone."""
-        return ExportConfig(**{f.name: getattr(self, f.name) for f in fields(ExportConfig)})
+        return settings_of(ExportConfig, self)
 
 
 def parse_export(argv: Sequence[str]) -> ExportFlags:

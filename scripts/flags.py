@@ -6,7 +6,6 @@ Mistakes are found before it, so that flags and files are told wrong in the same
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -18,7 +17,7 @@ from agents.bundle_files import known_digest
 from agents.config import ConfigError
 from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
 from agents.trust_config import TrustConfig
-from wm.durable import CheckpointError
+from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
 OWN = ("config", "json")
@@ -52,12 +51,6 @@ def parse(
     settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
     check_finite(settings)
     return settings
-
-
-def require_directory(path: str, wanted: str) -> None:
-    """Raise CheckpointError where `path` is no directory; `wanted` says what to give instead."""
-    if not os.path.isdir(path):
-        raise CheckpointError(f"{path} is no directory: give {wanted}")
 
 
 def require_controller(flags: TrustConfig, path: str) -> None:
@@ -107,6 +100,11 @@ def _opposite(name: str) -> str:
     block, dot, last = name.rpartition(".")
     last = last.removeprefix("no_") if last.startswith("no_") else f"no_{last}"
     return f"--{block}{dot}{last}".replace("_", "-")
+
+
+def settings_of(cls: type[T], flags: Any) -> T:
+    """The settings of class `cls` alone, of flags that have more."""
+    return cls(**{field.name: getattr(flags, field.name) for field in fields(cls)})  # type: ignore[arg-type]
 
 
 def _text(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """`latentmpc inspect RUN`: what the latents of a trained model know, and where they fail."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -9,7 +9,7 @@ import tyro
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
 from agents.pretrain_config import is_pretrained
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class InspectFlags(InspectConfig):
 
     def config_of(self) -> InspectConfig:
         """The settings alone."""
-        return InspectConfig(**{f.name: getattr(self, f.name) for f in fields(InspectConfig)})
+        return settings_of(InspectConfig, self)
 
 
 def parse_inspect(argv: Sequence[str]) -> InspectFlags:

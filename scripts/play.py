@@ -4,14 +4,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from agents.config import ConfigError
 from agents.play_config import PlayConfig
-from scripts.flags import parse, require_directory
+from scripts.flags import parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PlayFlags(PlayConfig):
 
     def config_of(self) -> PlayConfig:
         """The settings alone."""
-        return PlayConfig(**{f.name: getattr(self, f.name) for f in fields(PlayConfig)})
+        return settings_of(PlayConfig, self)
 
 
 def parse_play(argv: Sequence[str]) -> PlayFlags:

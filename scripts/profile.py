@@ -1,7 +1,7 @@
 """`latentmpc profile RUN|ENV`: where the time of a training goes, and how far that is from peak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ import tyro
 
 from agents.config import ConfigError, preset_config
 from agents.profile_config import ProfileConfig
-from scripts.flags import parse
+from scripts.flags import parse, settings_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ProfileFlags(ProfileConfig):
 
     def config_of(self) -> ProfileConfig:
         """The settings alone."""
-        return ProfileConfig(**{f.name: getattr(self, f.name) for f in fields(ProfileConfig)})
+        return settings_of(ProfileConfig, self)
 
 
 def parse_profile(argv: Sequence[str]) -> ProfileFlags:

@@ -1,14 +1,14 @@
 """`latentmpc serve BUNDLE`: a controller for clients on a network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from agents.config import ConfigError
 from agents.serve_config import ServeConfig, token_of
-from scripts.flags import parse, require_controller
+from scripts.flags import parse, require_controller, settings_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ServeFlags(ServeConfig):
 
     def config_of(self) -> ServeConfig:
         """The settings alone."""
-        return ServeConfig(**{f.name: getattr(self, f.name) for f in fields(ServeConfig)})
+        return settings_of(ServeConfig, self)
 
 
 def parse_serve(argv: Sequence[str]) -> ServeFlags:

@@ -1,14 +1,14 @@
 """`latentmpc sweep RUN --grid NAME=V1,V2 ...`: which planner settings to run on this machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from agents.config import ConfigError
 from agents.sweep_config import SweepConfig, plan_sweep
-from scripts.flags import parse
+from scripts.flags import parse, settings_of
 
 EXIT_NO_SETTING = 5
 
@@ -17,6 +17,7 @@ EXIT_NO_SETTING = 5
 class SweepFlags(SweepConfig):
     """Which planner (or training) settings are worth running under a latency budget?
 
+    Planner settings given below hold for all combinations, where the grid does not vary them.
     Example: latentmpc sweep runs/cartpole --grid planner.horizon=1,3,5 planner.num_samples=32,128
     """
 
@@ -31,7 +32,7 @@ class SweepFlags(SweepConfig):
 
     def config_of(self) -> SweepConfig:
         """The settings alone."""
-        return SweepConfig(**{f.name: getattr(self, f.name) for f in fields(SweepConfig)})
+        return settings_of(SweepConfig, self)
 
 
 def parse_sweep(argv: Sequence[str]) -> SweepFlags:

@@ -26,6 +26,12 @@ class StorageError(RuntimeError):
     exit_code = 4
 
 
+def require_directory(path: Path | str, wanted: str) -> None:
+    """Raise CheckpointError where `path` is no directory; `wanted` says what to give instead."""
+    if not os.path.isdir(path):
+        raise CheckpointError(f"{path} is no directory: give {wanted}")
+
+
 def storage_error(path: Path, error: Exception, note: str = "") -> StorageError:
     """One line for a failed write or read at `path`: the cause, the free space and the way out."""
     cause = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
