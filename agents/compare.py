@@ -76,6 +76,11 @@ def verdict(pair: Row) -> str:
     """Whether a difference is resolved, and what would resolve it."""
     if pair["resolved"]:
         return f"resolved, {'A' if pair['difference'] > 0 else 'B'} is higher"
+    if pair.get("pairs") == 1 and pair.get("seeds_only_a") and pair.get("seeds_only_b"):
+        return (
+            "not resolved: one common start of many, as a bench counts its starts otherwise than "
+            "an evaluation or a training: compare two benches, or two of the others"
+        )
     if pair["ci95"][0] is None:
         return "not resolved: an interval takes two common episodes on every task"
     if pair["needed"] is None:

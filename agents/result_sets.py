@@ -79,6 +79,13 @@ def _bench_rows(path: Path) -> list[Row]:
                 break
             raise _unreadable(f"{path} line {number}", error) from error
         rows.append({**row, "seed": (row["seed"], 0)})
+    settings = {row.get("setting") for row in rows}
+    if len(settings) > 1:
+        raise CompareError(
+            f"cannot compare {path.parent}: it is a sweep of {len(settings)} settings, which are "
+            f"compared in {path.parent / 'summary.md'}; for one of them beside others: "
+            f"latentmpc bench --runs RUN --config {path.parent / 'recommended.toml'} --out NEW"
+        )
     return rows
 
 

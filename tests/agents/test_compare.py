@@ -78,6 +78,23 @@ def test_pairs_agree_with_scipy(tmp_path):
     assert overall["mean_a"] - overall["mean_b"] == pytest.approx(mean, **CLOSE)
 
 
+def test_a_bench_and_an_evaluation_have_one_start_in_common_and_it_is_said(tmp_path):
+    """(500, 0): a bench goes on with (501, 0), an evaluation with (500, 1)."""
+    a = bench(tmp_path / "a", [row("walker-walk", "plan", i, float(i)) for i in range(5)])
+    b = run(tmp_path / "b", [3.0, 4.0, 5.0], mode="plan", seed=500)
+    found = compare(a, b)
+    assert [p["pairs"] for p in found["pairs"]] == [1]
+    assert "one common start of many" in "\n".join(lines(found))
+
+
+def test_a_sweep_is_no_result_set(tmp_path):
+    """Its settings would be averaged."""
+    rows = [{**row("walker-walk", "plan", i, 1.0), "setting": f"horizon={i % 2}"} for i in range(4)]
+    sweep = bench(tmp_path / "sweep", rows)
+    with pytest.raises(CompareError, match=r"a sweep of 2 settings.*summary.md.*recommended.toml"):
+        compare(sweep, sweep)
+
+
 def test_what_is_not_resolved_says_how_many_episodes_would(tmp_path):
     a = bench(tmp_path / "a", [row("walker-walk", "plan", i, v) for i, v in enumerate([5, 9, 4])])
     b = bench(tmp_path / "b", [row("walker-walk", "plan", i, v) for i, v in enumerate([4, 4, 6])])
