@@ -8,7 +8,6 @@ A decision costs horizon x (2 P + I (N - P)) model steps: P = num_prior_samples,
 I = num_iterations; fewer with `sample_decay` or `stop_spread`.
 """
 
-import jax
 import jax.numpy as jnp
 
 from planning import search
@@ -33,10 +32,7 @@ def searching(
     led: search.Scored | None = None,
 ) -> search.Search:
     """The search that refines `plan` for `latent`; `led` where that is known already."""
-    key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
-    scored = search.scorer(config, model, params, latent, key_value)
-    if led is None:
-        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    scored, led, key_noise, key_pick = search.opening(config, model, params, latent, key, led)
 
     def iterate(state: search.State, key: Array, count: int) -> search.State:
         actions, clipped = search.around(config, state, key, count)

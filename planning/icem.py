@@ -20,7 +20,6 @@ N_i = max((N - P) / sample_decay^i, 2 num_elites) in iteration i of num_iteratio
 
 import math
 
-import jax
 import jax.numpy as jnp
 
 from planning import search
@@ -40,10 +39,7 @@ def searching(
     led: search.Scored | None = None,
 ) -> search.Search:
     """The search that refines `plan` for `latent`; `led` where that is known already."""
-    key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
-    scored = search.scorer(config, model, params, latent, key_value)
-    if led is None:
-        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    scored, led, key_noise, key_pick = search.opening(config, model, params, latent, key, led)
     num_kept = math.ceil(config.keep_elites * config.num_elites)
 
     def iterate(state: search.State, key: Array, count: int) -> search.State:

@@ -63,10 +63,7 @@ def searching(
     led: search.Scored | None = None,
 ) -> search.Search:
     """The search that refines `plan` for `latent`; `led` where that is known already."""
-    key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
-    scored = search.scorer(config, model, params, latent, key_value)
-    if led is None:
-        led = scored(search.led_by_prior(config, model, params, latent, key_prior))
+    scored, led, key_noise, key_pick = search.opening(config, model, params, latent, key, led)
 
     def weights_of(values: Array) -> tuple[Array, Array]:
         if config.target_ess > 0:

@@ -107,10 +107,19 @@ def scorer(
     return scored
 
 
-def led_by_prior(config: PlannerConfig, model: Model, params: Params, latent, key: Array) -> Array:
-    """Sequences [P, H, A] of the prior: the same in every iteration, so they are scored once."""
-    keys = jax.random.split(key, config.num_prior_samples)
-    return prior_sequences(model, params, latent, keys, config.horizon)
+def opening(
+    config: PlannerConfig, model: Model, params: Params, latent, key: Array, led: Scored | None
+) -> tuple[Callable[[Array], Scored], Scored, Array, Array]:
+    """What a search begins with: its scorer, the prior's sequences, keys of noise and of a draw.
+
+    The sequences are the same in every iteration, so they are scored once, or were before (`led`).
+    """
+    key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
+    scored = scorer(config, model, params, latent, key_value)
+    if led is None:
+        keys = jax.random.split(key_prior, config.num_prior_samples)
+        led = scored(prior_sequences(model, params, latent, keys, config.horizon))
+    return scored, led, key_noise, key_pick
 
 
 def around(
