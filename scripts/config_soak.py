@@ -127,7 +127,14 @@ def _command(
     (verb,) = rng.choices([*SHARES], [*SHARES.values()])
     types = {k: v for k, v in flat_types(FLAGS[verb]).items() if k not in NOT_GIVEN}
     argv = {"sweep": [rng.choice(runs)], "eval": [rng.choice(runs)]}.get(verb, ["cartpole-swingup"])
-    words = [*(name.removeprefix("train.") for name in types), "grid", "flag", "key", "argument"]
+    words = [
+        *(name.removeprefix("train.") for name in types),
+        "grid",
+        "flag",
+        "key",
+        "argument",
+        "agent",
+    ]
     given = {name: _value(rng, types.get(name, str)) for name in _names(rng, [*types], 3)}
     words += given
     if rng.random() < 0.3:
