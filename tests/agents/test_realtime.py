@@ -134,6 +134,7 @@ def test_a_run_that_is_terminated_says_what_it_did_last(tiny_run, tmp_path):
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
+    assert process.stderr is not None
     for line in process.stderr:
         if "the clock runs" in line:
             break
@@ -307,7 +308,8 @@ def test_what_runs_of_a_bundle_is_said_and_recorded(tiny_bundle, tmp_path, capsy
         written = json.loads((out / "result.json").read_text())
         assert written["programs"] is (not note) and written["note"].startswith(note)
         assert bool(written["note"]) == bool(note)
-    assert main(["run", tiny_bundle.path, "--replay", str(out / "recording"), "--json"]) == 0
+    recording = str(tmp_path / "0" / "recording")
+    assert main(["run", tiny_bundle.path, "--replay", recording, "--json"]) == 0
     captured = capsys.readouterr()
     assert lacking in captured.err and lacking in json.loads(captured.out)["note"]
 

@@ -1,19 +1,27 @@
 """The surprise monitor: quiet where the model was learned, loud where the world is another one."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from agents.config import ConfigError
+from agents import setup
+from agents.config import ConfigError, TrainConfig
 from agents.contract import Surprise
 from agents.controller import Controller
 from agents.deploy import contract_for
-from agents.load import load
+from agents.load import Trained, load
 from agents.safety_config import SafetyConfig
 from agents.safety_soak import contract
 from agents.surprise import CALIBRATION_SEED, Monitor, calibrate, ranges, surprises
 from envs.registry import make_vec
+from planning.config import PlannerConfig
+from wm import learner
+from wm.config import ModelConfig
 
 KNOWN = replace(contract(1, None), surprise=Surprise(0.5, 0.999, 1.5, 1, 0, 0.1))
 
@@ -89,6 +97,80 @@ def test_the_surprise_of_a_log_is_that_of_a_controller(calibrated):
     }
     assert ticks[0] == 0 and min(ticks[1:]) > 0
     np.testing.assert_allclose(surprises(trained, log), ticks[1:], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A small pendulum model, decisions of 0.1 s, whose predictions were learned from actions at
+    random (its encoder is any, and it has learned nothing else), and its calibration."""
+    planner = PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=1)
+    model = ModelConfig(latent_dim=16, encoder_width=32, mlp_width=64, num_bins=11)
+    config = TrainConfig(env_id="pendulum-swingup", action_repeat=5, model=model, planner=planner)
+    env, rng = make_vec(config.env_id, 64, action_repeat=5), np.random.default_rng(0)
+    net, (obs, _) = setup.build_networks(config, env.env_spec), env.reset(seed=0)
+    seen, done, action = [obs], [], np.zeros((64, 1))
+    for _ in range(env.env_spec.episode_steps - 1):
+        other = np.sign(rng.normal(size=(64, 1))) * rng.uniform(size=(64, 1)) ** 0.5
+        action = np.where(rng.uniform(size=(64, 1)) < 0.3, other, action)
+        obs, *_ = env.step(action)
+        seen.append(obs)
+        done.append(action)
+    params = learner.init(net, jax.random.key(0)).params
+    latents = net.encode(params, np.array(seen, np.float32))
+    before, after = (x.reshape(-1, 16) for x in (latents[:-1], latents[1:]))
+    actions, optimiser = jnp.array(done, jnp.float32).reshape(-1, 1), optax.adam(3e-3)
+
+    def error(dynamics, rows):
+        expected = net.predict({**params, "dynamics": dynamics}, before[rows], actions[rows])
+        return jnp.mean((expected - after[rows]) ** 2)
+
+    def step(carry, key):
+        dynamics, state = carry
+        rows = jax.random.randint(key, (256,), 0, len(before))
+        steps, state = optimiser.update(jax.grad(error)(dynamics, rows), state)
+        return (optax.apply_updates(dynamics, steps), state), None
+
+    begin = params["dynamics"], optimiser.init(params["dynamics"])
+    keys = jax.random.split(jax.random.key(1), 3000)
+    (dynamics, _), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, keys))(begin)
+    trained = Trained(Path("learned"), config, env.env_spec, net, {**params, "dynamics": dynamics})
+    return trained, calibrate(trained, 8)
+
+
+def watched(learned, shift, reaction, episodes=2):
+    """A controller through episodes of a world; what the monitor found of each tick."""
+    trained, found = learned
+    controller = Controller(
+        found.apply(contract_for(trained)),
+        trained.net,
+        trained.params,
+        trained.config.planner,
+        mode="prior",
+        safety=SafetyConfig(surprise=reaction, tolerate="range"),
+    )
+    env, above = make_vec("pendulum-swingup", 1, action_repeat=5, shift=shift), []
+    for episode in range(episodes):
+        obs, _ = env.reset(seed=40_000 + episode)
+        controller.reset(episode)
+        for _ in range(env.env_spec.episode_steps - 1):
+            obs, *_ = env.step(controller.act(obs[0])[None])
+            above.append(controller.last.surprise > found.surprise.threshold)
+    return controller, float(np.mean(above))
+
+
+@pytest.mark.slow
+def test_other_worlds_are_noticed_and_the_usual_one_is_not(learned):
+    """Held-out episodes stay below the false alarms that the threshold allows; more weight, a
+    stronger motor and a lighter pole are told as another world, and stop it if so configured."""
+    controller, share = watched(learned, None, "stop", episodes=10)
+    assert share <= 1 - learned[1].surprise.quantile
+    assert controller.monitor.alarms == 0 and controller.guard.state == "ok"
+    for shift in ("gravity=2", "gain=3", "mass=0.3"):
+        controller, share = watched(learned, shift, "report")
+        assert share > 0.05 and controller.monitor.alarms >= 1, shift
+        assert controller.guard.counters["fault/surprise"] and controller.guard.state == "ok"
+        controller, _ = watched(learned, shift, "stop")
+        assert controller.guard.state == "stopped" and "surprise" in controller.guard.stop_reason
 
 
 @pytest.mark.parametrize("bad", [{"episodes": 0}, {"quantile": 0.0}, {"margin": 0.5}])
