@@ -20,15 +20,13 @@ from agents import decision
 from agents.compiling import cpu_options
 from agents.config import ConfigError, PlannerOverrides, check_seed
 from agents.contract import Contract
-from agents.deadline import NO_REPORT, NOTHING, PRIOR, AnytimePlanner, Budget, Made
+from agents.deadline import PRIOR, AnytimePlanner, Budget, Made
 from agents.decision import Decide, Memory
-from agents.deploy import contract_for as contract_for
-from agents.deploy import params_digest as params_digest
-from agents.load import load
+from agents.deployed import open_path
 from agents.safety import Guard
 from agents.safety_config import SafetyConfig
 from agents.surprise import Monitor
-from agents.ticks import CompileCounter, Tick
+from agents.ticks import CompileCounter, Tick, tick_of
 from planning.config import PlannerConfig
 from wm.tdmpc import Networks
 
@@ -118,30 +116,18 @@ class Controller:
         parameters, and `note` says why. `contract` replaces the one that comes with it (to
         calibrate a run, see `agents.surprise`). Raises ConfigError, CheckpointError.
         """
-        from agents import bundle, bundle_files
-
-        if bundle_files.is_bundle(path):
-            found = bundle.load(path, trust, digest)
-            trained, own, programs = found.trained, found.contract, found.programs
-            note = found.note or f"its programs are not for mode {mode}: {bundle.INSTEAD}"
-        elif digest:
-            raise bundle_files.BundleError(f"{path} is no bundle, the digest cannot be its own")
-        else:
-            trained, own, programs, note = load(str(path)), None, None, ""
-        settings = (planner or PlannerOverrides()).apply(trained.config.planner)
-        if programs and settings != trained.config.planner:
-            programs, note = None, f"its programs have other planner settings: {bundle.INSTEAD}"
+        found = open_path(str(path), mode, planner, trust, digest)
         return cls(
-            contract or own or contract_for(trained),
-            trained.net,
-            trained.params,
-            settings,
+            contract or found.contract,
+            found.trained.net,
+            found.trained.params,
+            found.planner,
             mode=mode,
             deadline_ms=deadline_ms,
             seed=seed,
             safety=safety,
-            programs=programs,
-            note=note,
+            programs=found.programs,
+            note=found.note,
             **options,
         )
 
@@ -204,19 +190,14 @@ class Controller:
 
     def get_state(self) -> dict[str, Any]:
         """Everything that decides the actions to come, in plain values and arrays."""
-        leaves = {f"memory{i:02d}": x for i, x in enumerate(jax.tree.leaves(self._memory))}
+        leaves = decision.leaves_of(self._memory)
         good = {} if self._good is None else {"obs": self._good}
         own = {"elapsed": self._elapsed, "seed": self.seed, "above": self.monitor.above}
         return leaves | good | own | self.guard.get_state()
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go back to what `get_state` gave. Raises KeyError, ValueError for another's."""
-        leaves, shape = jax.tree.flatten(self._memory)
-        found = [np.asarray(state[f"memory{i:02d}"]) for i in range(len(leaves))]
-        for mine, given in zip(leaves, found, strict=True):
-            if (mine.shape, mine.dtype) != (given.shape, given.dtype):
-                raise ValueError(f"memory of {given.dtype}{given.shape} is of another controller")
-        self._memory: Memory = jax.device_put(jax.tree.unflatten(shape, found))
+        self._memory: Memory = jax.device_put(decision.memory_of(self._memory, state))
         self._elapsed, self.seed, self._good = state["elapsed"], state["seed"], state.get("obs")
         self.monitor.above = state["above"]
         self.guard.set_state(state)
@@ -229,11 +210,14 @@ class Controller:
             self._good = np.array(obs, np.float32)
             made = self._compute(self._good, Budget(budget, work))
             self._memory, self._elapsed = made.memory, 0
-            self._watch(float(made.report[0]))
+            self.monitor.watch(float(made.report[0]), guard)
         computed = self._timer()
         answer, done = guard.filter(made and made.action, self._fallback(made))
         self._elapsed += bool(self._elapsed or made)
-        self._record(begin, budget, done, made)
+        end = self._timer()
+        self.last = tick_of(guard, made, done, 1e3 * (end - begin), end > budget)
+        self.counters[self.last.source] += 1
+        self.counters["late"] += self.last.late
         if self.anytime is not None and work is None:
             self.anytime.pace.learn("rest", self._timer() - computed)
         return answer
@@ -255,19 +239,6 @@ class Controller:
         work = PRIOR if self.mode == "prior" else int(report[-1])
         return Made(np.asarray(made.action), report, memory, self.mode, work)
 
-    def _watch(self, surprise: float) -> None:
-        """React to a world that is not as predicted."""
-        if not self.monitor.update(surprise):
-            return
-        reaction = self.guard.config.surprise
-        detail = f"surprise {surprise:.3g}, nominal up to {self.monitor.threshold:.3g}"
-        if reaction == "report":
-            self.guard.note("surprise", detail)
-        else:
-            self.guard.report("surprise", detail)
-        if reaction == "stop":
-            self.guard.stop(detail)
-
     def _fallback(self, made: Made | None) -> np.ndarray | None:
         """What the prior does at the last good observation, where that may be asked for."""
         guard = self.guard
@@ -277,22 +248,3 @@ class Controller:
         if fine and guard.state == "ok":
             return None
         return np.asarray(self._reflex(self._params, self._good))
-
-    def _record(self, begin: float, budget: float, done: list[str], made: Made | None) -> None:
-        source = next((kind for kind in done if kind in ("hold", "fallback", "stop")), None)
-        source = source or (made.source if made else "hold")
-        end = self._timer()
-        self.counters[source] += 1
-        self.counters["late"] += end > budget
-        self.last = Tick(
-            number=self.guard.counters["ticks"],
-            source=source,
-            state=self.guard.state,
-            faults=self.guard.faults,
-            interventions=tuple(done),
-            surprise=float(made.report[0]) if made else 0.0,
-            compute_ms=1e3 * (end - begin),
-            late=end > budget,
-            work=made.work if made else NOTHING,
-            report=(made.report if made else NO_REPORT)[1:],
-        )

@@ -7,7 +7,7 @@ ticks since the last decision: 1 in regular operation, more after a gap, 0 to st
 seed s and without gaps the decisions are those of the evaluation of one simulator with seed s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +57,21 @@ def init_memory(net: Networks, config: PlannerConfig, seed: int) -> Memory:
     latent = np.zeros(net.latent_size, np.float32)
     numbers = (np.int32(0), np.uint32(seed), np.uint32(0))
     return Memory(plan, latent, *numbers)  # pyright: ignore[reportArgumentType]
+
+
+def leaves_of(memory: Memory) -> dict[str, Any]:
+    """A memory as plain arrays by name, to be stored."""
+    return {f"memory{i:02d}": x for i, x in enumerate(jax.tree.leaves(memory))}
+
+
+def memory_of(like: Memory, stored: Mapping[str, Any]) -> Memory:
+    """What `leaves_of` gave. Raises KeyError, ValueError when `like` has other sizes."""
+    leaves, shape = jax.tree.flatten(like)
+    found = [np.asarray(stored[name]) for name in leaves_of(like)]
+    for mine, given in zip(leaves, found, strict=True):
+        if (mine.shape, mine.dtype) != (given.shape, given.dtype):
+            raise ValueError(f"memory of {given.dtype}{given.shape} is of another controller")
+    return jax.tree.unflatten(shape, found)
 
 
 def surprise(net: Networks, params: Any, memory: Memory, latent: Array, action, elapsed) -> Array:

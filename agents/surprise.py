@@ -19,6 +19,7 @@ from agents.contract import Contract, Surprise
 from agents.evaluate import evaluate
 from agents.load import Trained, check_spec
 from agents.mpc import agent_for
+from agents.safety import Guard
 from agents.safety_config import SafetyConfig
 from envs.registry import make_vec
 from wm.tdmpc import Networks
@@ -67,6 +68,19 @@ class Monitor:
             self.alarms += 1
             log.warning("surprise %.3g above %.3g: unlike its model", surprise, self.threshold)
         return self.alarm
+
+    def watch(self, surprise: float, guard: Guard) -> None:
+        """Take one tick's surprise, and have the guard react as it is configured to."""
+        if not self.update(surprise):
+            return
+        reaction = guard.config.surprise
+        detail = f"surprise {surprise:.3g}, nominal up to {self.threshold:.3g}"
+        if reaction == "report":
+            guard.note("surprise", detail)
+        else:
+            guard.report("surprise", detail)
+        if reaction == "stop":
+            guard.stop(detail)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """What a controller says of its ticks, and how it notices that one of them compiled."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
 from agents.compiling import COMPILE_EVENT
+from agents.deadline import NO_REPORT, NOTHING, Made
+from agents.safety import Guard
 from planning.types import PlanInfo
 
 
@@ -40,6 +43,25 @@ class Tick:
     def iterations(self) -> int:
         """Refinements of the plan."""
         return int(self.report[-1])
+
+
+def tick_of(
+    guard: Guard, made: Made | None, done: Sequence[str], compute_ms: float, late: bool
+) -> Tick:
+    """The account of a tick: what was computed (None: nothing), and what the guard did to it."""
+    source = next((kind for kind in done if kind in ("hold", "fallback", "stop")), None)
+    return Tick(
+        number=guard.counters["ticks"],
+        source=source or (made.source if made else "hold"),
+        state=guard.state,
+        faults=guard.faults,
+        interventions=tuple(done),
+        surprise=float(made.report[0]) if made else 0.0,
+        compute_ms=compute_ms,
+        late=late,
+        work=made.work if made else NOTHING,
+        report=(made.report if made else NO_REPORT)[1:],
+    )
 
 
 class CompileCounter:
