@@ -28,7 +28,7 @@ TESTS ?= tests
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup setup-dev demo test test-slow soak check format bench lock build clean
+.PHONY: help setup setup-dev demo test test-slow soak check format bench bench-cycle lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ format: setup-dev ## Fix what the linter and the formatter can fix
 
 bench: setup ## Time simulators, planner and learner; print the ratios
 	@$(BIN)/python -m scripts.bench_quick
+
+bench-cycle: setup ## Time fused loop, many simulators in a call and populations; print the ratios
+	@$(BIN)/python -m scripts.bench_cycle
 
 lock: setup-dev ## Resolve into the two lock files again (LOCK_FLAGS=--upgrade)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)

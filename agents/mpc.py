@@ -76,19 +76,33 @@ def _prior_once(net: Networks, explore: bool, params, carry: Carry, obs, is_firs
     return action, carry, PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
 
 
+SIDE_BY_SIDE = 16
+"""Simulators that a CPU plans for at once: what their sequences compute stays in its caches."""
+
+
 def make_agent(
-    net: Networks, config: PlannerConfig, *, mode: Mode = "plan", explore: bool = False
+    net: Networks,
+    config: PlannerConfig,
+    *,
+    mode: Mode = "plan",
+    explore: bool = False,
+    sharded: bool = False,
 ) -> Agent:
-    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted."""
+    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted.
+
+    Where the simulators are to be `sharded` over devices, all of a device's are computed at once.
+    """
     if mode == "prior":
         one = partial(_prior_once, net, explore)
     else:
         one = partial(act_once, net.encode, planner_model(net), config, explore)
-    return vectorised(one, config, net.spec.action_dim)
+    return vectorised(one, config, net.spec.action_dim, None if sharded else SIDE_BY_SIDE)
 
 
-def vectorised(one: Callable[..., tuple], config: PlannerConfig, action_dim: int) -> Agent:
-    """An agent over many simulators from what it does in one, jitted.
+def vectorised(
+    one: Callable[..., tuple], config: PlannerConfig, action_dim: int, most: int | None
+) -> Agent:
+    """An agent over many simulators, `most` of them at once, from what it does in one; jitted.
 
     Simulator i draws its noise from fold_in(key, i): its actions do not depend on how many
     other simulators there are.
@@ -96,13 +110,22 @@ def vectorised(one: Callable[..., tuple], config: PlannerConfig, action_dim: int
 
     def act(params, carry, obs, is_first, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(is_first.shape[0]))
-        return jax.vmap(one, (None, 0, 0, 0, 0))(params, carry, obs, is_first, keys)
+        rows = (carry, obs, is_first, keys)
+        return over_rows(partial(one, params), rows, most)
 
     def init_carry(num_envs: int) -> Carry:
         carry = Carry(planners.init(config, action_dim))
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
     return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))
+
+
+def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:
+    """`one(*row)` for every row of `rows` [E, ...]; on a CPU `most` of them at a time."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    if most is None or count <= most or jax.default_backend() != "cpu":
+        return jax.vmap(one)(*rows)
+    return jax.lax.map(lambda row: one(*row), rows, batch_size=most)
 
 
 def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:

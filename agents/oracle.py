@@ -45,7 +45,7 @@ def make_oracle(spec: EnvSpec, config: PlannerConfig, net: Networks | None = Non
     if config.method == "gradient":
         raise ConfigError("the oracle cannot be differentiated: use another planner.method")
     one = partial(act_once, lambda params, moment: moment, _model(spec, net), config, False)
-    return vectorised(one, config, spec.action_dim)._replace(observe=moments_of)
+    return vectorised(one, config, spec.action_dim, None)._replace(observe=moments_of)
 
 
 def moments_of(env: NativeVectorEnv, obs: np.ndarray) -> Moment:

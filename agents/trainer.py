@@ -59,7 +59,8 @@ class Trainer:
         self.net = setup.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
         self.mesh = sharding.make_mesh(config)
-        agent = make_agent(self.net, config.planner, explore=True)
+        sharded = self.mesh is not None
+        agent = make_agent(self.net, config.planner, explore=True, sharded=sharded)
         self.agent = sharding.over_devices(agent, self.mesh)
         self.eval_agents = {
             "plan": make_agent(self.net, config.planner),

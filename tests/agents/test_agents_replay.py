@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import replay as replay_lib
-from agents.mpc import agent_for, make_agent
+from agents.mpc import SIDE_BY_SIDE, agent_for, make_agent, over_rows
 from planning.config import PlannerConfig
 from wm import tdmpc
 from wm.config import LearnerConfig, ModelConfig
@@ -96,6 +96,18 @@ def test_actions_do_not_depend_on_how_many_simulators_there_are(model, agent):
     assert float(jnp.abs(four).max()) <= 1
 
 
+def test_more_simulators_than_are_planned_for_at_once_act_as_they_would_alone(model, agent):
+    """Also those of the last, smaller part."""
+    count, key = 2 * SIDE_BY_SIDE + 1, jax.random.key(3)
+    many, carry, info = agent.act(model[1], agent.init_carry(count), *inputs(count), key)
+    few, _, _ = agent.act(model[1], agent.init_carry(2), *inputs(2), key)
+    assert many.shape[0] == carry.plan.mean.shape[0] == info.best_value.shape[0] == count
+    np.testing.assert_allclose(many[:2], few, atol=1e-5)
+    assert len({tuple(map(float, a)) for a in many}) == count
+    numbers = jnp.arange(float(count))
+    np.testing.assert_array_equal(over_rows(lambda x: 2 * x, (numbers,), 5), 2 * numbers)
+
+
 def test_a_reset_is_data(model, agent):
     """is_first makes the carry of that simulator irrelevant, inside the compiled function."""
     obs, _ = inputs(4)
@@ -107,7 +119,7 @@ def test_a_reset_is_data(model, agent):
     from_fresh, _, _ = agent.act(model[1], carry, obs, jnp.ones(4, bool), key)
     np.testing.assert_array_equal(from_used[::2], from_fresh[::2])
     assert not np.array_equal(from_used[1::2], from_fresh[1::2])
-    assert agent.act._cache_size() <= 2  # one program a number of simulators
+    assert agent.act._cache_size() <= 3  # one program a number of simulators
 
 
 def test_a_broken_observation_gives_a_bounded_action(model, agent):
