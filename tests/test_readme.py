@@ -85,6 +85,9 @@ def test_shown_command_exists(document, line, monkeypatch, capsys):
             module = args[1].replace(".", "/")
             ours = (ROOT / f"{module}.py").is_file() or (ROOT / module).is_dir()
             assert ours or args[1] in ("pytest", "venv", "pip"), f"no module {args[1]}"
+        elif name == "curl":
+            page = re.search(r"://[^/]+(/\w+)", args[-1])
+            assert page and f'"{page[1]}"' in (ROOT / "agents/pages.py").read_text("utf-8")
         else:
             assert name in ("source", "cd", "git", "pip"), f"unknown command in {document}: {line}"
 
