@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
@@ -79,7 +80,7 @@ class BenchConfig:
     meanwhile: Literal["hold", "plan"] = "hold"
     """While the planner thinks: hold the last action, or play the rest of the last plan."""
     out: str = ""
-    """Output directory; the same command resumes it. Default: runs/bench-SUITE."""
+    """Output directory; the same command resumes it. Default: runs/bench-RUN, -TASK or -SUITE."""
     executor: str = "local"
     """local, ray or slurm."""
     jobs: int = 1
@@ -150,8 +151,12 @@ class BenchConfig:
 
     @property
     def directory(self) -> str:
-        """`out`, or runs/bench-SUITE where it was not given."""
-        return self.out or f"runs/bench-{self.suite_name}"
+        """`out`; where it was not given, runs/bench- and what is benched: runs, tasks or suite."""
+        if self.out:
+            return self.out
+        runs = [Path(run).resolve().name for run in self.run_list]
+        tasks = [task.replace("/", "-") for task in _items(self.tasks)]
+        return "runs/bench-" + ("+".join(runs or tasks) or self.suite_name)
 
     def training(self, task: str, seed: int) -> TrainConfig:
         """Settings of the training of one task and seed, which lives inside the bench."""

@@ -179,3 +179,14 @@ def test_suites_bring_their_training_settings():
     assert suite_base({"suite": "gym-v5"}).task_list == SUITES["gym-v5"].tasks
     assert BenchConfig(seeds="0, 2").seed_list == (0, 2)
     assert BenchConfig(clock="measured,free").clock_list == ("free", "measured")
+
+
+def test_a_bench_is_named_after_what_it_benches():
+    """So that the next one does not take its place."""
+    assert BenchConfig().directory == "runs/bench-quick"
+    assert BenchConfig(suite="gym-v5").directory == "runs/bench-gym-v5"
+    assert BenchConfig(tasks="cheetah-run,Pendulum-v1").directory == (
+        "runs/bench-cheetah-run+Pendulum-v1"
+    )
+    assert BenchConfig(tasks="a", runs="some/a,some/b").directory == "runs/bench-a+b"
+    assert BenchConfig(runs="a", out="here").directory == "here"
