@@ -83,8 +83,8 @@ def steps_of(agent: Agent, learning: Learning, backend: Backend, utd: float) -> 
     return Steps(act, learn, backend.step, backend.record, learning.updates, utd)
 
 
-def cycle(steps: Steps, key: Array, loop: Loop) -> tuple[Loop, Any]:
-    """One decision of every simulator and the updates it earns; and the back-end's record.
+def cycle(steps: Steps, key: Array, loop: Loop) -> tuple[Loop, Array, Any]:
+    """One decision of every simulator and the updates it earns; its rows; the back-end's record.
 
     Plans with the parameters, and learns from the replay, as they were before the cycle.
     """
@@ -96,7 +96,7 @@ def cycle(steps: Steps, key: Array, loop: Loop) -> tuple[Loop, Any]:
     inner, moved, record = steps.simulate(loop.inner, loop.obs, actions)
     after = Loop(
         train=train,
-        replay=replay_lib.add(loop.replay, moved.rows),
+        replay=loop.replay,
         carry=carry,
         obs=moved.obs,
         is_first=moved.is_first,
@@ -108,7 +108,7 @@ def cycle(steps: Steps, key: Array, loop: Loop) -> tuple[Loop, Any]:
         plan_info=info,
         failed=moved.failed,
     )
-    return after, record
+    return after, moved.rows, record
 
 
 def _learn(steps: Steps, key: Array, loop: Loop) -> tuple[TrainState, Array, dict[str, Array]]:
@@ -147,17 +147,23 @@ def make_fused(steps: Steps, most: int) -> Callable[..., tuple[Loop, Any, Array]
         records = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), steps.record)
 
         def going_on(carry: tuple) -> Array:
-            loop, _, count = carry
+            loop, _, _, count = carry
             return (loop.env_steps < limit) & (count < cycles) & ~loop.failed
 
-        def once(carry: tuple) -> tuple:
-            loop, records, count = carry
-            loop, record = cycle(steps, key, loop)
-            records = jax.tree.map(lambda all_, x: all_.at[count].set(x), records, record)
-            return loop, records, count + 1
+        def stored(loop: Loop, rows: Array, count: Array) -> Loop:
+            return loop._replace(replay=replay_lib.add_if(loop.replay, rows, count > 0))
 
-        start = (loop, records, jnp.zeros((), jnp.int32))
-        return jax.lax.while_loop(going_on, once, start)
+        def once(carry: tuple) -> tuple:
+            # The rows of a cycle are added when the next begins, before anything reads: in place.
+            # Added after learning has read it, the whole replay would be copied every cycle.
+            loop, rows, records, count = carry
+            loop, rows, record = cycle(steps, key, stored(loop, rows, count))
+            records = jax.tree.map(lambda all_, x: all_.at[count].set(x), records, record)
+            return loop, rows, records, count + 1
+
+        start = (loop, jnp.zeros_like(loop.replay.rows[0]), records, jnp.zeros((), jnp.int32))
+        loop, rows, records, count = jax.lax.while_loop(going_on, once, start)
+        return stored(loop, rows, count), records, count
 
     return jax.jit(run, donate_argnums=1, compiler_options=cpu_options(many_reductions=True))
 

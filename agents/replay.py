@@ -46,6 +46,13 @@ def add(replay: Replay, rows: Array) -> Replay:
     return Replay(updated, replay.count + 1)
 
 
+def add_if(replay: Replay, rows: Array, wanted: Array) -> Replay:
+    """`add` where `wanted` [], else the replay as it is; either way in place inside a loop."""
+    index = replay.count % replay.rows.shape[0]
+    held = jax.lax.dynamic_index_in_dim(replay.rows, index, 0, keepdims=False)
+    return Replay(add(replay, jnp.where(wanted, rows, held)).rows, replay.count + wanted)
+
+
 def sample(replay: Replay, key: Array, batch_size: int, horizon: int, obs_dim: int) -> Batch:
     """Uniform slices of `horizon` transitions; the mask ends them where the episode ends.
 
