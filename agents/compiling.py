@@ -1,8 +1,7 @@
 """How our programs are compiled, and what compiling costs."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
@@ -33,18 +32,6 @@ def counted() -> Iterator[Compilations]:
         yield totals
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def cpus_as_devices(most: int) -> None:
-    """Make each CPU core a device of its own, up to `most`, for programs that share nothing.
-
-    Without effect once jax has begun, and where XLA_FLAGS says how many there are.
-    """
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(1, min(most, cores or 1)))
 
 
 def cpu_options(*, many_reductions: bool = False) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import compiling, speed
+from agents import speed
 from agents.config import TrainConfig
 from agents.mpc import make_agent
 from agents.population import Population
@@ -110,8 +110,7 @@ def population_over_runs(rounds: int, count: int = 20, **changes: Any) -> dict[s
 
 
 def measure(rounds: int = 7) -> dict[str, dict[str, float]]:
-    """All ratios by name; to be called before jax begins, as populations use a device a core."""
-    compiling.cpus_as_devices(SEEDS)
+    """All ratios by name."""
     return {
         "host loop / fused loop, tiny preset": fused_over_host(rounds),
         "host loop / fused loop, miniature": fused_over_host(rounds, 200, **MINIATURE),

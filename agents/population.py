@@ -1,21 +1,17 @@
 """Several trainings of one task in one program: other seeds, other settings of the learner.
 
 Every member is an ordinary `Trainer` with simulators, counters and random streams of its own; what
-is computed is stacked along a leading axis M, which is split over the devices there are. A device
-vmaps its members; a CPU, for which batched products are no faster, takes one after the other, so
-that the gain is in its cores: each is a device and none waits for another's threads. A member
-learns what it would learn alone, to rounding.
+is computed on the device is stacked along a leading axis M and vmapped. A member learns what it
+would learn alone, to the rounding of batched products.
 """
 
 import copy
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import replay as replay_lib
 from agents import setup
@@ -23,13 +19,11 @@ from agents.compiling import cpu_options
 from agents.driver import Cycle
 from agents.fused import ACT, LEARN, stream
 from agents.learning import make_learning
-from agents.mpc import over_rows
 from agents.population_config import VARIABLE
 from agents.trainer import Trainer
 from wm.tdmpc import Networks
 
 Array = jax.Array
-AXIS = "members"
 
 
 def with_learner(net: Networks, values: dict[str, Array]) -> Networks:
@@ -52,11 +46,10 @@ class Population:
         self.updates = lead.learning.updates
         self.values = _varied(trainers)
         self._keys = jnp.stack([t.key for t in trainers])
-        self.mesh = Mesh(np.array(jax.devices()[: shared_by(len(trainers))]), (AXIS,))
         self._compile(lead)
-        self.state = self._stack([t.state for t in trainers])
-        self.carry = self._stack([t.carry for t in trainers])
-        self.replay = self._stack([t.replay for t in trainers])
+        self.state = _stack([t.state for t in trainers])
+        self.carry = _stack([t.carry for t in trainers])
+        self.replay = _stack([t.replay for t in trainers])
         for m in range(len(trainers)):
             self.release(m)
         self.metrics: list[Any] = [t.metrics for t in trainers]
@@ -65,38 +58,24 @@ class Population:
     def _compile(self, lead: Trainer) -> None:
         act, net, count = inspect.unwrap(lead.agent.act), lead.net, self.updates
 
-        def act_one(params, carry, obs, is_first, key, cycle, acting):
-            action, moved, info = act(params, carry, obs, is_first, stream(key, ACT, cycle))
-            return action, _where(acting, moved, carry), info
+        def act_all(params, carry, obs, is_first, keys, cycles, acting):
+            drawn = jax.vmap(lambda key, n: stream(key, ACT, n))(keys, cycles)
+            actions, moved, info = jax.vmap(act)(params, carry, obs, is_first, drawn)
+            return actions, _where(acting, moved, carry), info
 
-        def learn_one(values, state, replay, key, done, ready):
+        def learn_one(values, state, replay, key):
             learning = make_learning(with_learner(net, values), count)
-            learned, metrics = inspect.unwrap(learning.learn)(
-                state, replay, stream(key, LEARN, done)
-            )
+            return inspect.unwrap(learning.learn)(state, replay, key)
+
+        def learn_all(values, state, replay, keys, done, ready):
+            drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
+            learned, metrics = jax.vmap(learn_one)(values, state, replay, drawn)
             return _where(ready, learned, state), metrics
 
-        self._act = self._for_all(act_one, cpu_options())
-        self._learn = self._for_all(learn_one, cpu_options(many_reductions=True))
+        self._act = jax.jit(act_all, compiler_options=cpu_options())
+        self._learn = jax.jit(learn_all, compiler_options=cpu_options(many_reductions=True))
         self._add = jax.jit(jax.vmap(replay_lib.add), donate_argnums=0)
         self._take = jax.jit(lambda tree, m: jax.tree.map(lambda x: x[m], tree))
-
-    def _for_all(self, one: Callable[..., Any], options: dict[str, str] | None) -> Any:
-        """`one` member's function for all of them: arguments and results [M, ...]; jitted."""
-        spread = PartitionSpec(AXIS)
-
-        def each(*rows: Any) -> Any:
-            return over_rows(one, rows, 1)
-
-        return jax.jit(
-            jax.shard_map(each, mesh=self.mesh, in_specs=spread, out_specs=spread, check_vma=False),
-            compiler_options=options,
-        )
-
-    def _stack(self, trees: list[Any]) -> Any:
-        """Trees of the members as one [M, ...], each member on its device."""
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-        return jax.device_put(stacked, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
     def cycle(self, live: np.ndarray) -> list[Cycle | None]:
         """One cycle of the members that are `live` [M]; None for the others, which stay as is."""
@@ -160,7 +139,7 @@ class Population:
         """Trainer `m` with the state it has now, to save, evaluate or report."""
         trainer = self.trainers[m]
         stacked = (self.state, self.carry, self.replay, self.metrics[m], self.plan_info)
-        taken = jax.device_put(self._take(stacked, m), jax.devices()[0])
+        taken = self._take(stacked, m)
         trainer.state, trainer.carry, trainer.replay, trainer.metrics, trainer.plan_info = taken
         return trainer
 
@@ -170,14 +149,17 @@ class Population:
         self.trainers[m].replay = replay._replace(rows=replay.rows[:0])
 
 
-def shared_by(members: int) -> int:
-    """How many of the devices share the members evenly: as many as can."""
-    return max(n for n in range(1, len(jax.devices()) + 1) if members % n == 0)
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _where(chosen: Array, new: Any, old: Any) -> Any:
-    """`new` where `chosen` [], else `old`."""
-    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), new, old)
+    """Leaves [M, ...] of `new` for the members `chosen` [M], else of `old`."""
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(jnp.reshape(chosen, (-1, *[1] * (a.ndim - 1))), a, b)
+
+    return jax.tree.map(pick, new, old)
 
 
 def _varied(trainers: list[Trainer]) -> dict[str, Array]:

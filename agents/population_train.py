@@ -39,7 +39,6 @@ def train_population(
     """
     began = time.perf_counter() if began is None else began
     root = RunDir(Path(members[0].run_dir).parent)
-    compiling.cpus_as_devices(len(members))
     with ExitStack() as stack:
         runs = [stack.enter_context(RunDir.create(c.run_dir)) for c in members]
         compiled = stack.enter_context(compiling.counted())

@@ -20,7 +20,7 @@ from agents.axes import ALLOWED, REFUSED
 from agents.config import TrainConfig, preset_config
 from agents.population_config import members
 from agents.schema import flat_types
-from planning.config import METHODS, PlannerConfig
+from planning.config import Method, PlannerConfig
 from scripts.bench import BenchFlags, parse_bench
 from scripts.eval import EvalFlags, parse_eval
 from scripts.sweep import SweepFlags, parse_sweep
@@ -109,7 +109,9 @@ PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
 def _runs(folder: Path) -> list[str]:
     """Run directories as far as command lines look into them."""
     sigreg = TrainConfig(model=ModelConfig(regularizer="sigreg"))
-    customary = [TrainConfig(planner=PlannerConfig.customary(method)) for method in METHODS]
+    customary = [
+        TrainConfig(planner=PlannerConfig.customary(method)) for method in get_args(Method)
+    ]
     made = []
     for i, config in enumerate([*customary, sigreg, preset_config("5M")]):
         run = folder / f"run{i}"

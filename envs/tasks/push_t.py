@@ -149,8 +149,7 @@ class PushT(GoalTask):
 
     def _errand(self, rng: np.random.Generator, block: np.ndarray, memory: Any) -> np.ndarray:
         """The pose under way, until it is reached or given up; then another nearby."""
-        done = memory is None or self.success(np, block, memory.pose)
-        if done or rng.random() < _GIVE_UP:
+        if memory is None or self.success(np, block, memory.pose) or rng.random() < _GIVE_UP:
             return self._nearby(rng, block)
         return memory.pose
 
