@@ -77,6 +77,11 @@ class Batcher:
             self._changed.notify()
         return answer.result()
 
+    def at_once(self, inputs: Inputs) -> Made:
+        """A decision for one that comes alone, computed in the caller's thread."""
+        self.sizes[1] += 1
+        return self._compute([inputs])[0]
+
     def close(self) -> None:
         """Finish what is under way and end the thread."""
         with self._changed:
@@ -151,6 +156,7 @@ class Session(Controller):
     Attributes:
         client: whose it is.
         released: an operator has re-armed it; done before the next tick.
+        direct: it computes in the thread that serves it; there is nobody to wait for.
     """
 
     def __init__(self, template: Controller, batcher: Batcher, seed: int, client: str = ""):
@@ -159,14 +165,15 @@ class Session(Controller):
         self.monitor = Monitor(template.contract, template.guard.config)
         self.counters, self.last = Counter(), None
         self._batcher, self.seed = batcher, seed
-        self.client, self.released = client, False
+        self.client, self.released, self.direct = client, False, False
         self.asked = -np.inf
         self.reset()
 
     def _compute(self, obs: np.ndarray, budget: Budget) -> Made:
         self.asked = time.monotonic()
         inputs = Inputs(self._memory, obs, self.guard.last, self._elapsed)
-        return self._batcher.submit(inputs)._replace(source=self.mode)
+        decide = self._batcher.at_once if self.direct else self._batcher.submit
+        return decide(inputs)._replace(source=self.mode)
 
 
 def present(sessions: list[Session], period: float) -> int:

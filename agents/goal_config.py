@@ -165,6 +165,9 @@ class GuideConfig:
     """Chance per decision that such a goal comes no later: mean lead 1 / nearness."""
     noise: float = 0.05
     """Noise on embeddings, as a share of their spread: predicted ones are never quite right."""
+    turns: int = 0
+    """Learn from each episode turned by so many random angles, in tasks that look the same from
+    all sides; 0: as it was recorded."""
     advantage: float = 3.0
     """How much more the policy imitates actions that brought the goal nearer than expected."""
     imagined: int = 3
@@ -187,8 +190,9 @@ class GuideConfig:
         for name in ("target_rate", "same_episode"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"guide.{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.imagined < 0:
-            raise ConfigError(f"guide.imagined must not be negative, got {self.imagined}")
+        for name in ("imagined", "turns"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"guide.{name} must not be negative, got {getattr(self, name)}")
         for name in ("learning_rate", "noise", "advantage", "imitation", "path", "reach"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"guide.{name} must be finite, not negative")

@@ -29,7 +29,7 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     if trained.spec and (found := trained.spec.difference(data.spec)):
         raise ConfigError(f"{path} does not fit {config.path}, it differs in {'; '.join(found)}")
     began = time.perf_counter()
-    table = table_of(trained, data)
+    table = table_of(trained, data, turns=config.guide.turns)
     embedded = time.perf_counter()
     guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console), trained)
     judged = judge(guides, table_of(trained, data, "validation"))

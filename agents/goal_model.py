@@ -21,7 +21,7 @@ from agents.goal_config import GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, make_table
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
-from envs.registry import make_vec
+from agents.turned import task_of, turn_of, turned_rows
 from planning.objective import Weights
 from wm import checkpoint
 from wm.jepa import JepaNetworks
@@ -103,25 +103,40 @@ def embed_goals(model: GoalModel, params: Any, frames: np.ndarray) -> jax.Array:
     return jax.jit(jax.vmap(one))(jnp.asarray(frames))
 
 
-def table_of(trained: JepaTrained, data: Any, split: str = "train") -> Table:
-    """The embedded episodes of one split of a dataset."""
+def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int = 0) -> Table:
+    """The embedded episodes of one split of a dataset, or each turned by `turns` random angles.
+
+    Raises ConfigError where episodes cannot be turned.
+    """
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
-    frames = data.arrays["pixels" if pixels else "obs"]
-    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
+    if turns and pixels:
+        raise ConfigError("pictures cannot be turned: leave out --guide.turns")
+    frames, actions = data.arrays["pixels" if pixels else "obs"], data.arrays["action"]
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
+    if turns:
+        frames, actions = _turned(data, chosen, turns)
+        lengths = np.tile(lengths, turns)
+        starts = np.cumsum(lengths) - lengths
+    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
     model = goal_model(trained.net)
-    actions = data.arrays["action"]
     return make_table(model, trained.params, frames, actions, starts, lengths, goals)
+
+
+def _turned(data: Any, chosen: list[Any], turns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and actions of episodes, all of them `turns` times over, from other sides."""
+    turn, lengths = turn_of(data.spec), [e.length + 1 for e in chosen]
+    obs, action = (
+        np.concatenate([data.arrays[name][e.rows] for e in chosen]) for name in ("obs", "action")
+    )
+    copies = [turned_rows(turn, obs, action, lengths, seed) for seed in range(turns)]
+    return np.concatenate([c[0] for c in copies]), np.concatenate([c[1] for c in copies])
 
 
 def left_open(env_id: str) -> tuple[str, ...]:
     """The parts of an observation that goals of a task leave open."""
-    env = make_vec(env_id, 1)
-    task = getattr(getattr(env, "simulators", None), "task", None)
-    env.close()
-    return getattr(task, "open_parts", ())
+    return getattr(task_of(env_id), "open_parts", ())
 
 
 def learn_guides(

@@ -145,9 +145,11 @@ def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]
     if not config.data:
         raise ConfigError("which data? give the folder that `latentmpc collect ENV` made")
     from agents.dataset import Dataset
+    from agents.turned import Turned
 
     data = Dataset.open(config.data)
-    return data, data.spec.to_json(), {"path": str(config.data)}
+    seen = Turned(data) if config.turned else data
+    return seen, data.spec.to_json(), {"path": str(config.data)}
 
 
 def _run_to_end(session: _Session) -> None:

@@ -48,6 +48,8 @@ class PretrainConfig:
     """Updates between rows of metrics and looks at the validation episodes."""
     updates_per_call: int = 10
     """Updates in one compiled call."""
+    turned: bool = False
+    """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)
 

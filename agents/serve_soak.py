@@ -43,7 +43,7 @@ def frames(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     A tick of the good client is in time when its action is there within 1.1 periods of its
     deadline and nothing was held against it.
     """
-    with _run_directory(path) as run, _server(run) as (host, port, process):
+    with run_directory(path) as run, server(run) as (host, port, process):
         fuzzers = [_fuzzer(host, port, count // 2 + i * (count % 2), seed + i) for i in range(2)]
         share, ticks, slowest = _good_client(host, port, fuzzers)
         sent = [json.loads(fuzzer.communicate()[0] or b"{}") for fuzzer in fuzzers]
@@ -73,7 +73,7 @@ def realtime(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     """`count` seconds at the model's rate, with another process that loads a core half the time."""
     from agents.run import run
 
-    with _run_directory(path) as folder, _busy(2.0, 2.0):
+    with run_directory(path) as folder, _busy(2.0, 2.0):
         config = RunConfig(
             path=str(folder), seconds=float(count), seed=seed, max_misses=0, realtime=True
         )
@@ -91,31 +91,8 @@ def realtime(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     return {**result, "violations": [what for what, bad in broken.items() if bad]}
 
 
-def transport(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
-    """`count` round trips of one client: what the wire adds to the computing, in milliseconds."""
-    rng = np.random.default_rng(seed)
-    with _run_directory(path) as run, _server(run, "--mode", "prior") as (host, port, process):
-        ask_for_priority()
-        with connect(f"ws://{host}:{port}", compression=None) as client:
-            size = _received(client)["obs"]["shape"][0]
-            added = np.zeros(count)
-            for tick in range(count + 20):
-                request = pack({"obs": rng.uniform(-1, 1, size).astype(np.float32)})
-                begin = time.perf_counter()
-                client.send(request)
-                answer = _received(client)
-                took = 1e3 * (time.perf_counter() - begin)
-                if tick >= 20:
-                    added[tick - 20] = took - answer["server_timing"]["infer_ms"]
-                time.sleep(0.002)
-        process.terminate()
-        process.communicate(timeout=60)
-    p50, p99 = np.percentile(added, [50, 99])
-    return {"p50_ms": p50, "p99_ms": p99, "violations": ["p99 of 1 ms or more"] * bool(p99 >= 1)}
-
-
 @contextlib.contextmanager
-def _run_directory(path: str) -> Iterator[Path]:
+def run_directory(path: str) -> Iterator[Path]:
     """The given run, or an untrained one on disk."""
     if path:
         yield Path(path)
@@ -133,7 +110,7 @@ def _run_directory(path: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _server(run: Path, *flags: str) -> Iterator[tuple[str, int, subprocess.Popen]]:
+def server(run: Path, *flags: str) -> Iterator[tuple[str, int, subprocess.Popen]]:
     """`latentmpc serve` in a process of its own; where it listens."""
     words = [sys.executable, "-m", "scripts.cli", "serve", str(run), "--port", "0", "--json"]
     here = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
@@ -176,7 +153,7 @@ def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[
     """Run at rate until the others are done: share of ticks in time, ticks, slowest in ms."""
     ask_for_priority()
     with connect(f"ws://{host}:{port}/?client=good", compression=None) as client:
-        about = _received(client)
+        about = received(client)
         obs, period = np.zeros(about["obs"]["shape"], np.float32), about["period_s"]
         pacer = Pacer(period, time.monotonic() + 0.1)
         took, good, end = [], 0, time.monotonic() + START_S * 6
@@ -184,14 +161,14 @@ def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[
             pacer.wait()
             due = pacer.due - period
             client.send(pack({"obs": obs, "sequence": pacer.number}))
-            answer = _received(client)
+            answer = received(client)
             took.append(time.monotonic() - due)
             good += took[-1] <= TOLERANCE * period and answer["state"] == "ok"
     ticks = len(took) + pacer.skipped
     return good / max(1, ticks), ticks, 1e3 * max(took, default=0.0)
 
 
-def _received(client: Connection) -> dict:
+def received(client: Connection) -> dict:
     """An answer. Raises RuntimeError with the server's words when it is none."""
     data = client.recv(timeout=10)
     if isinstance(data, str):

@@ -20,7 +20,7 @@ SOAKS = {
     "frames": ("agents.serve_soak", "frames", 100_000, "bad frames beside a good client"),
     "realtime": ("agents.serve_soak", "realtime", 600, "seconds in real time under load"),
     "configs": ("scripts.config_soak", "soak", 10_000, "command lines, grids and files"),
-    "transport": ("agents.serve_soak", "transport", 5_000, "round trips on loopback"),
+    "transport": ("agents.transport_soak", "transport", 5_000, "round trips on loopback"),
 }
 """Name: module, function, count by default, what is counted."""
 

@@ -43,6 +43,15 @@ class StateEncoder(nn.Module):
         return MLP((self.width,) * self.layers, out=self.out)(frames.reshape(-1))
 
 
+class Identity(nn.Module):
+    """No encoder: latents are normalised observation vectors, so nothing can collapse."""
+
+    @nn.compact
+    def __call__(self, frames: Array) -> Array:
+        """[K, O] -> [K O]."""
+        return frames.reshape(-1)
+
+
 class PatchMerge(nn.Module):
     """Convolution whose stride is its kernel: one matrix product over patches.
 
@@ -112,6 +121,8 @@ def make_encoder(config: JepaConfig) -> nn.Module:
     out, width = config.latent_dim, config.encoder_width
     if config.encoder == "mlp":
         return StateEncoder(width, config.encoder_layers, out)
+    if config.encoder == "identity":
+        return Identity()
     if config.encoder == "cnn":
         return ConvEncoder(config.cnn_channels, width, out, config.frame_differences)
     return ViTEncoder(

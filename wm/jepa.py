@@ -93,7 +93,7 @@ class JepaNetworks(NamedTuple):
         """Normalised frames [K, ...] (K = 1 for a transformer) -> vector [D]."""
         if isinstance(self.encoder, Frozen):
             return self._frozen(params, frames)
-        return self.objective.activation(_apply(self.encoder, params["encoder"], frames))
+        return self.objective.activation(_apply(self.encoder, params.get("encoder", {}), frames))
 
     def step(self, params: Params, latent: Latent, action: Array) -> Latent:
         """The latent after an action block [A]."""
@@ -141,7 +141,11 @@ def build(
     """Networks for data of these sizes; parameters come from `init`. Raises ValueError."""
     _check(config, spec, objective, frozen)
     frames = 1 if config.windowed else config.history
-    latent = config.latent_dim if frozen is None else frames * frozen.features
+    latent = config.latent_dim
+    if config.encoder == "identity":
+        latent = frames * spec.frame_shape[0]
+    elif frozen is not None:
+        latent = frames * frozen.features
     sizes = (latent, config.action_block * spec.action_dim, (frames, *spec.frame_shape))
     return JepaNetworks(
         encoder=frozen or make_encoder(config),
@@ -156,10 +160,10 @@ def build(
 
 def _check(config: JepaConfig, spec: JepaSpec, objective: str, frozen: Frozen | None) -> None:
     """Raise ValueError for settings that do not fit each other or the data."""
-    if (objective == "frozen") != (config.encoder == "frozen"):
+    if (objective == "frozen") != (config.encoder in ("frozen", "identity")):
         raise ValueError(
-            "objective frozen goes with model.encoder frozen and with no other, got objective "
-            f"{objective} and encoder {config.encoder}"
+            "objective frozen goes with model.encoder frozen or identity and with no other, got "
+            f"objective {objective} and encoder {config.encoder}"
         )
     if config.encoder == "frozen" and frozen is None:
         raise ValueError("model.frozen_file must name the safetensors file of the encoder")
@@ -185,7 +189,8 @@ def init(net: JepaNetworks, key: Array) -> dict[str, Params]:
         params["normalizer"] = {"mean": jnp.zeros(size), "std": jnp.ones(size)}
     else:
         frames = jnp.zeros((1 if config.windowed else config.history, *shape))
-        params["encoder"] = net.encoder.init(keys[0], frames)["params"]
+        if learned := net.encoder.init(keys[0], frames).get("params"):
+            params["encoder"] = learned
         if not config.pixels:
             params["normalizer"] = {"mean": jnp.zeros(shape), "std": jnp.ones(shape)}
     inputs = (jnp.zeros(net.latent_dim), jnp.zeros(net.action_size))

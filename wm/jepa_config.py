@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-Encoder = Literal["mlp", "cnn", "vit", "frozen"]
+Encoder = Literal["mlp", "cnn", "vit", "identity", "frozen"]
 Predictor = Literal["mlp", "gru", "transformer"]
 Objective = Literal["lewm", "vicreg", "consistency", "ema", "frozen", "reconstruction", "none"]
 
@@ -13,7 +13,8 @@ class JepaConfig:
     """Encoder and predictor."""
 
     encoder: Encoder = "mlp"
-    """mlp reads the observation vector; cnn, vit and frozen read pixels."""
+    """mlp and identity (the normalised vector itself is the latent, objective frozen) read the
+    observation vector; cnn, vit and frozen read pixels."""
     predictor: Predictor = "mlp"
     """mlp and gru step one latent; transformer steps a window of the last `history` latents."""
     latent_dim: int = 64
@@ -65,7 +66,7 @@ class JepaConfig:
     @property
     def pixels(self) -> bool:
         """Whether the encoder reads pixels."""
-        return self.encoder != "mlp"
+        return self.encoder not in ("mlp", "identity")
 
     @property
     def windowed(self) -> bool:

@@ -46,6 +46,14 @@ class GoalTask(Task):
     def free_start(self, rng: np.random.Generator) -> Start:
         """Draw a first state, without a goal."""
 
+    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
+        """The same moment in a world turned by `angle` [...], where that is as good a world.
+
+        Observations [..., O] and actions [..., A], before and after; None: it would differ.
+        """
+        del xp, obs, action, angle
+        return None
+
     @abstractmethod
     def scripted(
         self,

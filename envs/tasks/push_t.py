@@ -99,6 +99,18 @@ class PushT(GoalTask):
         turn = xp.abs(angle_difference(xp, achieved[..., 2], goal[..., 2]))
         return near & (turn <= ANGLE_TOLERANCE)
 
+    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
+        """Everything turned about the middle of the table; only the border stays."""
+        cos, sin = xp.cos(angle)[..., None], xp.sin(angle)[..., None]
+
+        def turn(pair: Any) -> Any:
+            x, y = pair[..., :1], pair[..., 1:]
+            return xp.concatenate([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+        # Pusher, block, (cosine, sine) of its angle, and velocities of the first two.
+        pairs = [turn(obs[..., i : i + 2]) for i in (0, 2, 4, 6, 8)]
+        return xp.concatenate([*pairs, obs[..., 10:]], axis=-1), turn(action)
+
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """Out of tolerance by half as much again, and not further than a few pushes."""
         del rng
