@@ -1,5 +1,7 @@
 """How our programs are compiled, and what compiling costs."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,14 @@ def counted() -> Iterator[Compilations]:
         yield totals
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def cores_as_devices(most: int) -> None:
+    """Let each core of a CPU, up to `most`, be a device; too late once jax has begun to compute."""
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", max(1, min(most, os.cpu_count() or 1)))
 
 
 def cpu_options(*, many_reductions: bool = False) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import speed
+from agents import compiling, speed
 from agents.config import TrainConfig
 from agents.mpc import make_agent
 from agents.population import Population
@@ -96,6 +96,7 @@ def together_over_alone(rounds: int) -> dict[str, float]:
 
 def population_over_runs(rounds: int, count: int = 20, **changes: Any) -> dict[str, float]:
     """Time of SEEDS seeds in one program over that of as many runs one after another."""
+    compiling.cores_as_devices(SEEDS)
     alone = [warm(Trainer(config(seed=seed, **changes))) for seed in range(SEEDS)]
     pop = Population([warm(Trainer(config(seed=seed, **changes))) for seed in range(SEEDS)])
     live = np.ones(SEEDS, bool)

@@ -14,6 +14,7 @@ from agents.compiling import cpu_options
 from agents.replay import Replay
 from wm import learner
 from wm.learner import TrainState
+from wm.losses.tdmpc import Batch
 from wm.tdmpc import Networks
 
 Array = jax.Array
@@ -31,21 +32,25 @@ class Learning(NamedTuple):
     updates: int
 
 
+def draw(net: Networks, replay: Replay, key: Array) -> tuple[Batch, Array]:
+    """A fresh sample to update on, and the key of the update."""
+    cfg = net.learner
+    key_sample, key_update = jax.random.split(key)
+    batch = replay_lib.sample(replay, key_sample, cfg.batch_size, cfg.horizon, net.spec.obs_dim)
+    return batch, key_update
+
+
 def make_learning(net: Networks, updates: int, mesh: Mesh | None = None) -> Learning:
     """Functions that do `updates` updates a call, each on a fresh sample.
 
     `learn` leaves its inputs alone: the agent may plan on the old parameters meanwhile. On a mesh
     every device has its share of the batch.
     """
-    cfg = net.learner
 
     def learn(state: TrainState, replay: Replay, key: Array):
         def once(state: TrainState, key: Array):
-            key_sample, key_update = jax.random.split(key)
-            batch = replay_lib.sample(
-                replay, key_sample, cfg.batch_size, cfg.horizon, net.spec.obs_dim
-            )
-            return learner.update(net, state, sharding.split(mesh, batch), key_update)
+            batch, key = draw(net, replay, key)
+            return learner.update(net, state, sharding.split(mesh, batch), key)
 
         state, metrics = jax.lax.scan(once, state, jax.random.split(key, updates))
         return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)

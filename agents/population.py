@@ -1,29 +1,35 @@
 """Several trainings of one task in one program: other seeds, other settings of the learner.
 
 Every member is an ordinary `Trainer` with simulators, counters and random streams of its own; what
-is computed on the device is stacked along a leading axis M and vmapped. A member learns what it
-would learn alone, to the rounding of batched products.
+is computed on devices is stacked along a leading axis M, split over as many devices as divide it, and
+vmapped on each. A member learns what it would learn alone, to the rounding of batched products.
 """
 
 import copy
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import replay as replay_lib
-from agents import setup
+from agents import setup, sharding
 from agents.compiling import cpu_options
 from agents.driver import Cycle
 from agents.fused import ACT, LEARN, stream
-from agents.learning import make_learning
+from agents.learning import draw
+from agents.mpc import over_rows
 from agents.population_config import VARIABLE
 from agents.trainer import Trainer
+from wm import learner
 from wm.tdmpc import Networks
 
 Array = jax.Array
+MEMBERS = "members"
 
 
 def with_learner(net: Networks, values: dict[str, Array]) -> Networks:
@@ -44,12 +50,13 @@ class Population:
         for other in trainers[1:]:  # one compilation serves every member's evaluation
             other.eval_agents = lead.eval_agents
         self.updates = lead.learning.updates
+        self._mesh = _mesh(len(trainers))
         self.values = _varied(trainers)
-        self._keys = jnp.stack([t.key for t in trainers])
         self._compile(lead)
-        self.state = _stack([t.state for t in trainers])
-        self.carry = _stack([t.carry for t in trainers])
-        self.replay = _stack([t.replay for t in trainers])
+        self._keys = self._stacked([t.key for t in trainers])
+        self.state = self._stacked([t.state for t in trainers])
+        self.carry = self._stacked([t.carry for t in trainers])
+        self.replay = self._stacked([t.replay for t in trainers])
         for m in range(len(trainers)):
             self.release(m)
         self.metrics: list[Any] = [t.metrics for t in trainers]
@@ -63,19 +70,43 @@ class Population:
             actions, moved, info = jax.vmap(act)(params, carry, obs, is_first, drawn)
             return actions, _where(acting, moved, carry), info
 
-        def learn_one(values, state, replay, key):
-            learning = make_learning(with_learner(net, values), count)
-            return inspect.unwrap(learning.learn)(state, replay, key)
-
         def learn_all(values, state, replay, keys, done, ready):
             drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
-            learned, metrics = jax.vmap(learn_one)(values, state, replay, drawn)
+            of_updates = jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(drawn)
+            # Members that share a core take turns: an update's own arrays then fit its caches.
+            most = None if self._mesh is None else 1
+
+            def update_one(values, state, batch, key):
+                return learner.update(with_learner(net, values), state, batch, key)
+
+            def once(state, keys):
+                batches, keys = jax.vmap(partial(draw, net))(replay, keys)
+                return over_rows(update_one, (values, state, batches, keys), most)
+
+            learned, metrics = jax.lax.scan(once, state, of_updates)
+            metrics = jax.tree.map(partial(jnp.mean, axis=0), metrics)
             return _where(ready, learned, state), metrics
 
-        self._act = jax.jit(act_all, compiler_options=cpu_options())
-        self._learn = jax.jit(learn_all, compiler_options=cpu_options(many_reductions=True))
-        self._add = jax.jit(jax.vmap(replay_lib.add), donate_argnums=0)
+        reductions = cpu_options(many_reductions=True)
+        self._act = jax.jit(self._split(act_all), compiler_options=cpu_options())
+        self._learn = jax.jit(self._split(learn_all), compiler_options=reductions)
+        self._add = jax.jit(self._split(jax.vmap(replay_lib.add)), donate_argnums=0)
         self._take = jax.jit(lambda tree, m: jax.tree.map(lambda x: x[m], tree))
+
+    def _split(self, one_device: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of stacked members, computed for a share of them on each device."""
+        if self._mesh is None:
+            return one_device
+        spec = PartitionSpec(MEMBERS)
+        # Scans that begin from constants are as varying as what they become; nothing to check.
+        options = {"in_specs": spec, "out_specs": spec, "check_vma": False}
+        return jax.shard_map(one_device, mesh=self._mesh, **options)
+
+    def _stacked(self, trees: list[Any]) -> Any:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        if self._mesh is None:
+            return stacked
+        return jax.device_put(stacked, NamedSharding(self._mesh, PartitionSpec(MEMBERS)))
 
     def cycle(self, live: np.ndarray) -> list[Cycle | None]:
         """One cycle of the members that are `live` [M]; None for the others, which stay as is."""
@@ -139,7 +170,7 @@ class Population:
         """Trainer `m` with the state it has now, to save, evaluate or report."""
         trainer = self.trainers[m]
         stacked = (self.state, self.carry, self.replay, self.metrics[m], self.plan_info)
-        taken = self._take(stacked, m)
+        taken = sharding.on_one(self._mesh, self._take(stacked, m))
         trainer.state, trainer.carry, trainer.replay, trainer.metrics, trainer.plan_info = taken
         return trainer
 
@@ -149,8 +180,11 @@ class Population:
         self.trainers[m].replay = replay._replace(rows=replay.rows[:0])
 
 
-def _stack(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+def _mesh(members: int) -> Mesh | None:
+    """As many devices as share the members evenly; None for one."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
+    return Mesh(np.array(devices[:count]), (MEMBERS,)) if count > 1 else None
 
 
 def _where(chosen: Array, new: Any, old: Any) -> Any:

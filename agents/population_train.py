@@ -38,6 +38,7 @@ def train_population(
     Raises what `agents.train.train` raises.
     """
     began = time.perf_counter() if began is None else began
+    compiling.cores_as_devices(len(members))
     root = RunDir(Path(members[0].run_dir).parent)
     with ExitStack() as stack:
         runs = [stack.enter_context(RunDir.create(c.run_dir)) for c in members]

@@ -1,6 +1,9 @@
 """A population: members learn what they would learn alone, and are ordinary runs afterwards."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -42,11 +45,12 @@ def run_to(trainers: list[Trainer], limits: list[int]) -> Population:
     return pop
 
 
-@pytest.mark.exact
-def test_every_member_learns_what_it_learns_alone():
+def compare_with_runs(devices: int) -> None:
     """Other seeds and other learning rates in one program, against one run each."""
+    assert jax.device_count() == devices
     configs = [SMALL, replace(SMALL, seed=1, learner=LearnerConfig(batch_size=8, td_lambda=0.5))]
     pop = run_to([Trainer(c) for c in configs], [64, 64])
+    assert len(jax.tree.leaves(pop.state.params)[0].devices()) == devices
     for m, config in enumerate(configs):
         alone = Trainer(config)
         while alone.counters.env_steps < 64:
@@ -63,6 +67,20 @@ def test_every_member_learns_what_it_learns_alone():
     lambdas = {float(v) for v in pop.values["td_lambda"]}
     assert len(lambdas) == 2
     assert set(pop.values) == {"td_lambda"}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_every_member_learns_what_it_learns_alone(devices):
+    """All members on one device, or half of them on each of two."""
+    if devices == 1:
+        compare_with_runs(1)
+        return
+    code = f"import runpy; runpy.run_path({__file__!r})['compare_with_runs']({devices})"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    env["XLA_FLAGS"] = f"{env['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.exact
