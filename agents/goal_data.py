@@ -129,6 +129,13 @@ def make_table(
     return Table(*(jnp.asarray(x) for x in arrays))
 
 
+def joined(tables: Sequence[Table]) -> Table:
+    """One table of the episodes of all."""
+    begins = np.cumsum([0, *(len(table.last) for table in tables[:-1])])
+    moved = [t._replace(last=t.last + int(begin)) for t, begin in zip(tables, begins, strict=True)]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *moved)
+
+
 def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
     """A batch of rows with goals, some from later in the same episode and some from anywhere."""
     keys = jax.random.split(key, 5)

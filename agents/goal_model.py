@@ -18,7 +18,7 @@ from agents import distill, goal_critic
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel, Guidance, embed_goal
 from agents.goal_config import GuideConfig, ObjectiveConfig
-from agents.goal_data import Table, at_rest, make_table
+from agents.goal_data import Table, at_rest, joined, make_table
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
 from agents.turned import task_of, turn_of, turned_rows
@@ -110,28 +110,22 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
     """
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
-    if turns and pixels:
-        raise ConfigError("pictures cannot be turned: leave out --guide.turns")
     frames, actions = data.arrays["pixels" if pixels else "obs"], data.arrays["action"]
+    if not turns:
+        return _table(trained, data, chosen, frames, actions)
+    turn = turn_of(data.spec)
+    seen = (turned_rows(turn, data, number, pixels) for number in range(turns))
+    return joined([_table(trained, data, chosen, *rows) for rows in seen])
+
+
+def _table(trained: JepaTrained, data: Any, chosen: list[Any], frames: Any, actions: Any) -> Table:
+    """The table of the chosen episodes of a dataset with these rows."""
+    pixels = trained.net.config.pixels
+    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
-    if turns:
-        frames, actions = _turned(data, chosen, turns)
-        lengths = np.tile(lengths, turns)
-        starts = np.cumsum(lengths) - lengths
-    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
     model = goal_model(trained.net)
     return make_table(model, trained.params, frames, actions, starts, lengths, goals)
-
-
-def _turned(data: Any, chosen: list[Any], turns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Observations and actions of episodes, all of them `turns` times over, from other sides."""
-    turn, lengths = turn_of(data.spec), [e.length + 1 for e in chosen]
-    obs, action = (
-        np.concatenate([data.arrays[name][e.rows] for e in chosen]) for name in ("obs", "action")
-    )
-    copies = [turned_rows(turn, obs, action, lengths, seed) for seed in range(turns)]
-    return np.concatenate([c[0] for c in copies]), np.concatenate([c[1] for c in copies])
 
 
 def left_open(env_id: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Several trainings of one task in one program: other seeds, other settings of the learner.
 
 Every member is an ordinary `Trainer` with simulators, counters and random streams of its own; what
-is computed on devices is stacked along a leading axis M, split over as many devices as divide it, and
-vmapped on each. A member learns what it would learn alone, to the rounding of batched products.
+is computed on devices is stacked along a leading axis M, which is split over devices and vmapped on
+each. A member learns what it would learn alone, to the rounding of batched products.
 """
 
 import copy

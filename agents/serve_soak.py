@@ -10,17 +10,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from websockets.sync.client import connect
-from websockets.sync.connection import Connection
 
 from agents.controller_soak import untrained
 from agents.pacing import Pacer, ask_for_priority
 from agents.run_config import RunConfig
 from agents.wire import pack, unpack
 from wm import checkpoint
+
+
+class Line(Protocol):
+    """What answers come from."""
+
+    def recv(self, timeout: float) -> bytes | str:
+        """The next message. Raises TimeoutError."""
+        ...
+
 
 TOLERANCE, LEAST_SHARE = 1.1, 0.99
 MOST_LATE_MS, MOST_SLOPE_MB = 5.0, 1.0
@@ -168,7 +176,7 @@ def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[
     return good / max(1, ticks), ticks, 1e3 * max(took, default=0.0)
 
 
-def received(client: Connection) -> dict:
+def received(client: Line) -> dict:
     """An answer. Raises RuntimeError with the server's words when it is none."""
     data = client.recv(timeout=10)
     if isinstance(data, str):

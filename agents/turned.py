@@ -1,12 +1,12 @@
 """Recorded episodes turned by random angles: a world without a north is learned from all sides.
 
 Where a task looks the same however the scene is turned, each recorded moment stands for a circle of
-them. Pictures are not turned.
+them. Pictures, seen from above, are turned by quarters.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from agents.dataset import Dataset, Split
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 
+SIDES = (-3, -2)
+"""Axes of a picture: rows and columns."""
+TURNS = 0x7E
 Turn = Callable[..., Any]
 """(observations [..., O], actions [..., A], angles [...]) -> both, turned."""
 
@@ -42,7 +45,7 @@ def _nothing(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Turned:
-    """A dataset whose stretches are each seen from a random side.
+    """A dataset whose stretches are each seen from a random side; pictures from one of four.
 
     Raises ConfigError where the task differs from side to side.
     """
@@ -59,19 +62,41 @@ class Turned:
         pixels: bool = False,
         fields: Sequence[str] = ("obs", "action"),
     ) -> dict[str, np.ndarray]:
-        """As those of the dataset; of observations and actions. Raises ConfigError for pixels."""
-        if pixels:
-            raise ConfigError("pictures cannot be turned: leave out --turned")
-        drawn = self._data.slices(rng, split, batch, length, False, ("obs", "action"))
+        """As those of the dataset; of observations, actions and pictures."""
+        drawn = self._data.slices(rng, split, batch, length, pixels, ("obs", "action"))
         angle = rng.uniform(-np.pi, np.pi, (batch, 1)).astype(np.float32)
-        obs, action = self._turn(drawn["obs"], drawn["action"], angle)
-        found = {"obs": obs, "action": action}
-        return {name: found[name] for name in fields}
+        if pixels:
+            quarters = rng.integers(0, 4, batch)
+            angle = np.float32(np.pi / 2) * quarters[:, None].astype(np.float32)
+            for picture, quarter in zip(drawn["pixels"], quarters, strict=True):
+                picture[:] = np.rot90(picture, quarter, SIDES)
+        drawn["obs"], drawn["action"] = self._turn(drawn["obs"], drawn["action"], angle)
+        return {name: drawn[name] for name in (*fields, *(["pixels"] if pixels else []))}
+
+
+class TurnedPictures(NamedTuple):
+    """Pictures [N, H, W, 3], turned by quarters when they are looked at."""
+
+    pictures: np.ndarray
+    quarters: int
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.rot90(self.pictures[rows], self.quarters, SIDES)
 
 
 def turned_rows(
-    turn: Turn, obs: np.ndarray, action: np.ndarray, lengths: Sequence[int], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of whole episodes of `lengths` rows, one after another, each turned by an angle."""
-    angles = np.random.default_rng(seed).uniform(-np.pi, np.pi, len(lengths))
-    return turn(obs, action, np.repeat(angles, lengths).astype(np.float32))
+    turn: Turn, data: Dataset, number: int, pixels: bool
+) -> tuple[np.ndarray | TurnedPictures, np.ndarray]:
+    """Observations or pictures, and actions, of all rows of a dataset, in turn number `number`.
+
+    Every episode by a random angle of its own, or all pictures by so many quarters.
+    """
+    obs, action = data.arrays["obs"], data.arrays["action"]
+    if pixels:
+        angles = np.full(len(obs), number * np.pi / 2, np.float32)
+        pictures = TurnedPictures(data.arrays["pixels"], number % 4)
+        return pictures, turn(obs, action, angles)[1]
+    rng = np.random.default_rng([number, TURNS])
+    angles = rng.uniform(-np.pi, np.pi, len(data.episodes)).astype(np.float32)
+    lengths = [episode.length + 1 for episode in data.episodes]
+    return turn(obs, action, np.repeat(angles, lengths))

@@ -47,9 +47,10 @@ class GoalTask(Task):
         """Draw a first state, without a goal."""
 
     def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
-        """The same moment in a world turned by `angle` [...], where that is as good a world.
+        """The same moment in a world turned by `angle` [...], where that is nearly as good a world.
 
-        Observations [..., O] and actions [..., A], before and after; None: it would differ.
+        Observations [..., O] and actions [..., A], before and after; None: it would differ. By
+        quarters the camera's picture is turned too.
         """
         del xp, obs, action, angle
         return None

@@ -100,7 +100,10 @@ class PushT(GoalTask):
         return near & (turn <= ANGLE_TOLERANCE)
 
     def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
-        """Everything turned about the middle of the table; only the border stays."""
+        """Everything turned about the middle of the table.
+
+        The border stays, and the axes along which dry friction and the servos' limits work.
+        """
         cos, sin = xp.cos(angle)[..., None], xp.sin(angle)[..., None]
 
         def turn(pair: Any) -> Any:

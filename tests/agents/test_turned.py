@@ -1,0 +1,158 @@
+"""Turned episodes are episodes of the same world, told of other sides."""
+
+import numpy as np
+import pytest
+
+from agents.config import ConfigError
+from agents.dataset import Dataset
+from agents.goal_model import table_of
+from agents.jepa_load import load
+from agents.turned import Turned, TurnedPictures, turn_of, turned_rows
+from envs.registry import make_spec, make_vec
+from scripts.cli import main
+
+PUSH = "push-t"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("turned") / "data")
+    flags = "--policy scripted --episodes 6 --steps 12 --size 32"
+    assert main(["collect", PUSH, *flags.split(), "--out", folder]) == 0
+    return Dataset.open(folder)
+
+
+@pytest.mark.parametrize(("angles", "tolerance"), [("quarters", 1e-3), ("any", 0.03)])
+def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
+    """The same pushes from another side: poses follow as `turned` says.
+
+    To rounding for quarters; nearly so for other angles, as dry friction works along the axes.
+    """
+    count = 16
+    rng = np.random.default_rng(0)
+    turn = turn_of(make_spec(PUSH))
+    drawn = rng.integers(1, 4, count) * np.pi / 2
+    angle = drawn if angles == "quarters" else rng.uniform(-np.pi, np.pi, count)
+    plain, other = make_vec(PUSH, count), make_vec(PUSH, count)
+    plain.reset(seed=1)
+    other.reset(seed=1)
+    qpos = np.array([plain.simulators.task.free_start(rng).qpos for _ in range(count)])
+    qpos[:, :4] -= np.tile(qpos[:, 2:4], 2)  # the block in the middle
+    seen = qpos.copy()
+    seen[:, :2], seen[:, 4] = turned_pair(qpos[:, :2], angle), qpos[:, 4] + angle
+    for env, place in ((plain, qpos), (other, seen)):
+        env.simulators.place(place, 0.0, place)
+    obs = plain.simulators.task.observe(np, plain.simulators.data)
+    for _ in range(8):
+        towards = obs[:, 2:4] - obs[:, :2]
+        action = 0.6 * towards / np.linalg.norm(towards, axis=1, keepdims=True)
+        _, theirs = turn(obs, action, angle)
+        obs = plain.step(action)[0]
+        found = other.step(theirs)[0]
+        expected, _ = turn(obs, action, angle)
+        np.testing.assert_allclose(found[:, :4], expected[:, :4], atol=tolerance)
+    moved = np.linalg.norm(obs[:, 2:4], axis=1)
+    assert (moved > 0.02).mean() > 0.5
+
+
+def turned_pair(pair, angle):
+    """Points [E, 2] about the middle."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([cos * pair[:, 0] - sin * pair[:, 1], sin * pair[:, 0] + cos * pair[:, 1]], 1)
+
+
+def test_pictures_are_turned_with_what_they_show(data):
+    """Each quarter: the picture of the turned state is the turned picture."""
+    env = make_vec(PUSH, 1)
+    env.reset(seed=0)
+    qpos = env.simulators.data.qpos.copy()
+    pictures = []
+    for quarter in range(4):
+        angle, place = np.full(1, quarter * np.pi / 2), qpos.copy()
+        place[:, :2] = turned_pair(qpos[:, :2], angle)
+        place[:, 2:4] = turned_pair(qpos[:, 2:4], angle)
+        place[:, 4] += angle
+        env.simulators.place(place, 0.0, place)
+        pictures.append(env.simulators.picture(0, 32, 32))
+    first = np.array(pictures[:1])
+    for quarter, picture in enumerate(pictures):
+        turned = TurnedPictures(first, quarter)[np.array([0])][0]
+        assert np.abs(turned.astype(int) - picture).mean() < 0.2
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 1
+
+
+def test_stretches_are_turned_as_a_whole(data):
+    """Distances stay, each stretch has one angle, and the same seed draws the same."""
+    draw = lambda source: source.slices(np.random.default_rng(3), "train", 8, 5)  # noqa: E731
+    plain, turned, again = draw(data), draw(Turned(data)), draw(Turned(data))
+    np.testing.assert_array_equal(turned["obs"], again["obs"])
+    apart = [
+        np.linalg.norm(x["obs"][..., :2] - x["obs"][..., 2:4], axis=-1) for x in (plain, turned)
+    ]
+    np.testing.assert_allclose(*apart, atol=1e-5)
+    by = np.arctan2(turned["obs"][..., 5], turned["obs"][..., 4])
+    by = by - np.arctan2(plain["obs"][..., 5], plain["obs"][..., 4])
+    np.testing.assert_allclose(np.cos(by - by[:, :1]), 1, atol=1e-5)
+    assert np.ptp(np.cos(by[:, 0])) > 0.1
+
+
+def test_turned_pictures_come_with_turned_actions(data):
+    source = Turned(data)
+    for seed in range(4):
+        plain = data.slices(np.random.default_rng(seed), "train", 1, 3, True, ("action",))
+        drawn = source.slices(np.random.default_rng(seed), "train", 1, 3, True, ("action",))
+        fits = [
+            np.array_equal(np.rot90(plain["pixels"][0], k, (1, 2)), drawn["pixels"][0])
+            and np.allclose(
+                turned_pair(plain["action"][0], np.full(3, k * np.pi / 2)),
+                drawn["action"][0],
+                atol=1e-5,
+            )
+            for k in range(4)
+        ]
+        assert sum(fits) == 1
+
+
+def test_episodes_are_turned_by_angles_of_their_own(data):
+    obs, action = turned_rows(turn_of(data.spec), data, 0, pixels=False)
+    assert obs.shape == data.arrays["obs"].shape and action.shape == data.arrays["action"].shape
+    other, _ = turned_rows(turn_of(data.spec), data, 1, pixels=False)
+    by = np.arctan2(obs[:, 5], obs[:, 4]) - np.arctan2(
+        data.arrays["obs"][:, 5], data.arrays["obs"][:, 4]
+    )
+    angles = [np.cos(by[e.rows]) for e in data.episodes]
+    assert all(np.ptp(a) < 1e-4 for a in angles)
+    assert np.ptp([a[0] for a in angles]) > 0.1
+    assert not np.allclose(obs, other)
+
+
+def test_what_has_a_north_is_not_turned():
+    with pytest.raises(ConfigError, match="point-maze does not look the same"):
+        turn_of(make_spec("point-maze"))
+
+
+def test_the_state_itself_is_learned_turned_and_distilled(data, tmp_path, capfd):
+    """An identity encoder: latents are the normalised observation; guides from turned episodes."""
+    run = str(tmp_path / "run")
+    flags = "--objective frozen --model.encoder identity --model.history 1 --model.action-block 2"
+    small = "--model.predictor-width 16 --learner.rollout 2 --learner.batch-size 16 --updates 20"
+    words = ["pretrain", str(data.path), "--run-dir", run, "--turned", *flags.split()]
+    assert main([*words, *small.split()]) == 0
+    trained = load(run)
+    norm = {k: np.asarray(v) for k, v in trained.params["normalizer"].items()}
+    table = table_of(trained, data, turns=2)
+    rows = [e.length + 1 for i in data.split("train") for e in [data.episodes[i]]]
+    assert len(table.last) == 2 * sum(rows)
+    assert int(table.last[-1]) == len(table.last) - 1
+    first = data.episodes[data.split("train")[0]]
+    expected = (
+        turned_rows(turn_of(data.spec), data, 1, False)[0][first.rows] - norm["mean"]
+    ) / norm["std"]
+    np.testing.assert_allclose(table.place[sum(rows) : sum(rows) + rows[0]], expected, atol=1e-4)
+    guide = "--guide.updates 50 --guide.width 16 --guide.imagined 0 --guide.turns 2"
+    assert main(["distill", run, *guide.split()]) == 0
+    assert main(["eval", run, "--mode", "prior", "--goals", "2", "--slots", "2", "--json"]) == 0
+    capfd.readouterr()
+    wrong = ["pretrain", str(data.path), "--run-dir", str(tmp_path / "no"), "--updates", "20"]
+    assert main([*wrong, "--model.encoder", "identity"]) == 2
+    assert "objective frozen goes with" in capfd.readouterr().err
