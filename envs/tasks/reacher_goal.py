@@ -47,6 +47,13 @@ class ReacherGoal(GoalTask):
         """Whether every joint is close enough, by the shorter way around."""
         return xp.max(xp.abs(angle_difference(xp, achieved, goal)), axis=-1) <= TOLERANCE
 
+    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
+        """The shoulder turned; torques are the same. (Pictures' floor changes its pattern.)"""
+        cos, sin = xp.cos(angle), xp.sin(angle)
+        x, y = obs[..., 0], obs[..., 2]
+        turned = [cos * x - sin * y, obs[..., 1], sin * x + cos * y, obs[..., 3]]
+        return xp.concatenate([xp.stack(turned, axis=-1), obs[..., 4:]], axis=-1), action
+
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """Some joint has at least a quarter of a radian to go."""
         del rng

@@ -55,6 +55,23 @@ def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
     assert (moved > 0.02).mean() > 0.5
 
 
+def test_a_turned_arm_goes_on_as_a_turned_arm():
+    """Any angle of the shoulder, the same torques."""
+    count, rng = 8, np.random.default_rng(0)
+    turn, angle = turn_of(make_spec("reacher-goal")), rng.uniform(-np.pi, np.pi, count)
+    plain, other = make_vec("reacher-goal", count), make_vec("reacher-goal", count)
+    plain.reset(seed=1)
+    other.reset(seed=1)
+    qpos = plain.simulators.data.qpos.copy()
+    other.simulators.place(qpos + np.stack([angle, np.zeros(count)], 1), 0.0, qpos)
+    plain.simulators.place(qpos, 0.0, qpos)
+    for _ in range(20):
+        action = rng.uniform(-1, 1, (count, 2))
+        obs = plain.step(action)[0]
+        expected, theirs = turn(obs, action, angle)
+        np.testing.assert_allclose(other.step(theirs)[0], expected, atol=1e-5)
+
+
 def turned_pair(pair, angle):
     """Points [E, 2] about the middle."""
     cos, sin = np.cos(angle), np.sin(angle)
