@@ -145,10 +145,13 @@ def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]
     if not config.data:
         raise ConfigError("which data? give the folder that `latentmpc collect ENV` made")
     from agents.dataset import Dataset
+    from agents.recoloured import Recoloured
     from agents.turned import Turned
 
     data = Dataset.open(config.data)
     seen = Turned(data) if config.turned else data
+    if config.recolour:
+        seen = Recoloured(seen, config.recolour)
     return seen, data.spec.to_json(), {"path": str(config.data)}
 
 

@@ -50,6 +50,8 @@ class PretrainConfig:
     """Updates in one compiled call."""
     turned: bool = False
     """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
+    recolour: float = 0.0
+    """Turn the colours of each picture at random by up to so much of the circle of hues."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)
 
@@ -58,6 +60,8 @@ class PretrainConfig:
         for name in ("updates", "save_every", "log_every", "updates_per_call"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.recolour <= 1:
+            raise ConfigError(f"recolour must lie in [0, 1], got {self.recolour}")
         check_seed(self.seed)
         _check_preset(self.preset)
 

@@ -1,0 +1,46 @@
+"""Recorded pictures in other colours: what colour things have is nothing to predict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.config import ConfigError
+from agents.dataset import Split
+from agents.pretrainer import Data
+
+GREY = np.full((3, 3), 1 / 3)
+ACROSS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+
+
+def hue_turn(angle: np.ndarray) -> np.ndarray:
+    """Matrices [..., 3, 3] that turn colours about the grey axis by angles [...] in radians."""
+    cos, sin = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+    return cos * np.eye(3) + (1 - cos) * GREY + sin * ACROSS
+
+
+class Recoloured:
+    """A dataset each of whose pictures has its colours turned by an angle of its own.
+
+    `share` of the circle of hues, (0, 1]: angles lie within half of it to either side.
+    """
+
+    def __init__(self, data: Data, share: float):
+        self._data, self._most = data, np.pi * share
+
+    def slices(
+        self,
+        rng: np.random.Generator,
+        split: Split,
+        batch: int,
+        length: int,
+        pixels: bool = False,
+        fields: Sequence[str] = ("obs", "action"),
+    ) -> dict[str, np.ndarray]:
+        """As those of the dataset. Raises ConfigError where no pictures are asked for."""
+        if not pixels:
+            raise ConfigError("only pictures have colours: leave out --recolour")
+        drawn = self._data.slices(rng, split, batch, length, pixels, fields)
+        turns = hue_turn(rng.uniform(-self._most, self._most, (batch, length))).astype(np.float32)
+        flat = drawn["pixels"].reshape(batch, length, -1, 3).astype(np.float32)
+        turned = np.clip(flat @ turns.swapaxes(-1, -2) + 0.5, 0, 255)
+        return drawn | {"pixels": turned.astype(np.uint8).reshape(drawn["pixels"].shape)}

@@ -1,0 +1,52 @@
+"""Other colours, the same pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.config import ConfigError
+from agents.pretrain_config import PretrainConfig
+from agents.recoloured import Recoloured, hue_turn
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Episodes of a point, as a class."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from point_data import PointData
+
+    return PointData
+
+
+def test_hues_turn_about_grey():
+    """Grey stays, brightness stays, and a third of a turn takes red to green."""
+    turns = hue_turn(np.linspace(-3, 3, 7))
+    np.testing.assert_allclose(turns @ np.ones(3), 1, atol=1e-12)
+    np.testing.assert_allclose(turns.sum(-2), 1, atol=1e-12)
+    third = hue_turn(np.array(2 * np.pi / 3))
+    np.testing.assert_allclose(third @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+
+
+def test_each_picture_has_colours_of_its_own_and_its_brightness(points):
+    data = points(pixels=True)
+    data.arrays["pixels"] = (data.arrays["pixels"] * [0.7, 0.3, 0.1]).astype(np.uint8)
+    plain = data.slices(np.random.default_rng(0), "train", 4, 3, pixels=True, fields=("action",))
+    drawn = Recoloured(data, 0.4).slices(np.random.default_rng(0), "train", 4, 3, True, ("action",))
+    np.testing.assert_array_equal(drawn["action"], plain["action"])
+    before, after = (x["pixels"].astype(int) for x in (plain, drawn))
+    bright = before.sum(-1) > 60
+    kept = (after > 0).all(-1) & bright  # nothing was cut off
+    assert kept.sum() > 50
+    np.testing.assert_allclose(after.sum(-1)[kept], before.sum(-1)[kept], atol=3)
+    shares = (after / np.maximum(after.sum(-1, keepdims=True), 1))[bright]
+    assert np.ptp(shares[:, 0]) > 0.1
+    again = Recoloured(data, 0.4).slices(np.random.default_rng(0), "train", 4, 3, True, ("action",))
+    np.testing.assert_array_equal(again["pixels"], drawn["pixels"])
+
+
+def test_vectors_have_no_colours(points):
+    with pytest.raises(ConfigError, match="only pictures have colours"):
+        Recoloured(points(), 0.4).slices(np.random.default_rng(0), "train", 2, 3)
+    with pytest.raises(ConfigError, match="recolour must lie in"):
+        PretrainConfig(recolour=1.5)
