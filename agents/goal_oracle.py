@@ -17,7 +17,7 @@ from agents.goal_agent import GoalAgent
 from agents.goal_config import HELD_OUT, ObjectiveConfig
 from agents.goal_model import weights_of
 from agents.goal_rollout import Eyes
-from agents.oracle import simulation
+from agents.oracle import on_host, simulation
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 from planning import registry as planners
@@ -116,9 +116,6 @@ def _step(spec: EnvSpec):
             jax.ShapeDtypeStruct(moment.bits.shape, jnp.int32),
             jax.ShapeDtypeStruct(moment.achieved.shape, jnp.float32),
         )
-        found = jax.pure_callback(
-            simulate, shapes, moment.bits, action, vmap_method="broadcast_all"
-        )
-        return Moment(*found)
+        return Moment(*on_host(simulate, shapes, moment.bits, action))
 
     return step

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
 
 from agents.config import ConfigError
 from agents.mpc import Agent, act_once, vectorised
@@ -67,9 +68,7 @@ def _model(spec: EnvSpec, net: Networks | None) -> Model:
             jax.ShapeDtypeStruct((), jnp.float32),
             jax.ShapeDtypeStruct((), jnp.float32),
         )
-        bits, obs, reward, going_on = jax.pure_callback(
-            simulate, shapes, moment.bits, action, vmap_method="broadcast_all"
-        )
+        bits, obs, reward, going_on = on_host(simulate, shapes, moment.bits, action)
         return Moment(bits, obs), reward, discount * going_on
 
     def value(params: Any, moment: Moment, key: Array) -> Array:
@@ -91,6 +90,21 @@ def _outcome(
     """bits, obs, reward, 1 - terminated."""
     kept = tuple(x.astype(np.float32) for x in (obs, reward, ~ended))
     return moments.view(np.int32), *kept
+
+
+def on_host(function: Callable[..., tuple[np.ndarray, ...]], shapes: Any, *inputs: Array) -> Any:
+    """`function` of numpy arrays inside a program; written for one, vmapped by the caller.
+
+    Through buffers: the arrays of `jax.pure_callback` are JAX's own, and reading them may wait for
+    the thread that is waiting, for good where there is one core.
+    """
+
+    def host(_: Any, out: Any, *given: Any) -> None:
+        found = function(*(np.asarray(buffer) for buffer in given))
+        for buffer, value in zip(out, found, strict=True):
+            np.asarray(buffer)[...] = value
+
+    return buffer_callback(host, shapes, vmap_method="broadcast_all")(*inputs)
 
 
 def simulation(

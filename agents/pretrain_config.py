@@ -51,7 +51,7 @@ class PretrainConfig:
     turned: bool = False
     """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
     recolour: float = 0.0
-    """Turn the colours of each picture at random by up to so much of the circle of hues."""
+    """Turn the colours of pictures at random, within so much of the circle of hues."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)
 

@@ -19,9 +19,10 @@ def hue_turn(angle: np.ndarray) -> np.ndarray:
 
 
 class Recoloured:
-    """A dataset each of whose pictures has its colours turned by an angle of its own.
+    """A dataset each of whose stretches has its colours turned, half of them anew on the way.
 
-    `share` of the circle of hues, (0, 1]: angles lie within half of it to either side.
+    `share` of the circle of hues, (0, 1]: angles lie within half of it to either side. Where
+    colours may change at any time they are nothing to predict; mostly they stay, as in the world.
     """
 
     def __init__(self, data: Data, share: float):
@@ -40,7 +41,13 @@ class Recoloured:
         if not pixels:
             raise ConfigError("only pictures have colours: leave out --recolour")
         drawn = self._data.slices(rng, split, batch, length, pixels, fields)
-        turns = hue_turn(rng.uniform(-self._most, self._most, (batch, length))).astype(np.float32)
+        turns = hue_turn(self._angles(rng, batch, length)).astype(np.float32)
         flat = drawn["pixels"].reshape(batch, length, -1, 3).astype(np.float32)
         turned = np.clip(flat @ turns.swapaxes(-1, -2) + 0.5, 0, 255)
         return drawn | {"pixels": turned.astype(np.uint8).reshape(drawn["pixels"].shape)}
+
+    def _angles(self, rng: np.random.Generator, batch: int, length: int) -> np.ndarray:
+        """[B, T] one angle a stretch, or two, with the change at a random row."""
+        angles = rng.uniform(-self._most, self._most, (2, batch, 1))
+        change = np.where(rng.random(batch) < 0.5, rng.integers(0, length, batch), length)
+        return np.where(np.arange(length) < change[:, None], *angles)

@@ -1,5 +1,8 @@
 """The oracle plans on the very simulator it acts in, and disturbs nothing."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -71,3 +74,37 @@ def test_it_needs_simulators_it_can_copy():
         make_oracle(make_spec("Pendulum-v1"), SEARCH)
     with pytest.raises(ConfigError, match="cannot be differentiated"):
         make_oracle(make_spec("cartpole-swingup"), PlannerConfig(method="gradient"))
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax, jax.numpy as jnp, numpy as np
+from agents.goal_config import ObjectiveConfig
+from agents.goal_oracle import goal_oracle
+from envs.registry import make_vec
+from planning.config import PlannerConfig
+
+env = make_vec("reacher-goal", 25)
+obs, _ = env.reset(seed=0)
+small = dict(num_samples=32, num_prior_samples=0, num_elites=8, num_iterations=1)
+agent, eyes = goal_oracle(
+    env.env_spec, PlannerConfig(horizon=4, **small), ObjectiveConfig(goal=0, path=1)
+)
+for decision in range(60):
+    keys = jax.random.split(jax.random.key(decision), 25)
+    seen = eyes[0](env, obs), eyes[1](env), jnp.ones(25, bool)
+    action, _, _ = agent.act(None, agent.init_carry(25), *seen, keys)
+    obs = env.step(np.asarray(action))[0]
+print(action.shape)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_the_oracle_does_not_wait_for_itself_on_one_core():
+    """Large arrays inside a program that has a single thread, many times over."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", ONE_CORE]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "(25, 2)"

@@ -28,11 +28,14 @@ def test_hues_turn_about_grey():
     np.testing.assert_allclose(third @ [1, 0, 0], [0, 1, 0], atol=1e-12)
 
 
-def test_each_picture_has_colours_of_its_own_and_its_brightness(points):
+def test_stretches_have_colours_of_their_own_that_may_change_and_keep_their_brightness(points):
     data = points(pixels=True)
     data.arrays["pixels"] = (data.arrays["pixels"] * [0.7, 0.3, 0.1]).astype(np.uint8)
-    plain = data.slices(np.random.default_rng(0), "train", 4, 3, pixels=True, fields=("action",))
-    drawn = Recoloured(data, 0.4).slices(np.random.default_rng(0), "train", 4, 3, True, ("action",))
+
+    def draw(source):
+        return source.slices(np.random.default_rng(0), "train", 16, 3, True, ("action",))
+
+    plain, drawn = draw(data), draw(Recoloured(data, 0.4))
     np.testing.assert_array_equal(drawn["action"], plain["action"])
     before, after = (x["pixels"].astype(int) for x in (plain, drawn))
     bright = before.sum(-1) > 60
@@ -41,7 +44,10 @@ def test_each_picture_has_colours_of_its_own_and_its_brightness(points):
     np.testing.assert_allclose(after.sum(-1)[kept], before.sum(-1)[kept], atol=3)
     shares = (after / np.maximum(after.sum(-1, keepdims=True), 1))[bright]
     assert np.ptp(shares[:, 0]) > 0.1
-    again = Recoloured(data, 0.4).slices(np.random.default_rng(0), "train", 4, 3, True, ("action",))
+    hues = Recoloured(data, 0.4)._angles(np.random.default_rng(1), 400, 5)
+    changes = (np.diff(hues) != 0).sum(1)
+    assert set(changes) == {0, 1} and 0.3 < changes.mean() < 0.6
+    again = draw(Recoloured(data, 0.4))
     np.testing.assert_array_equal(again["pixels"], drawn["pixels"])
 
 
