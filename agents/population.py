@@ -63,33 +63,13 @@ class Population:
         self.plan_info: Any = None
 
     def _compile(self, lead: Trainer) -> None:
-        act, net, count = inspect.unwrap(lead.agent.act), lead.net, self.updates
-
-        def act_all(params, carry, obs, is_first, keys, cycles, acting):
-            drawn = jax.vmap(lambda key, n: stream(key, ACT, n))(keys, cycles)
-            actions, moved, info = jax.vmap(act)(params, carry, obs, is_first, drawn)
-            return actions, _where(acting, moved, carry), info
-
-        def learn_all(values, state, replay, keys, done, ready):
-            drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
-            of_updates = jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(drawn)
-            # Members that share a core take turns: an update's own arrays then fit its caches.
-            most = None if self._mesh is None else 1
-
-            def update_one(values, state, batch, key):
-                return learner.update(with_learner(net, values), state, batch, key)
-
-            def once(state, keys):
-                batches, keys = jax.vmap(partial(draw, net))(replay, keys)
-                return over_rows(update_one, (values, state, batches, keys), most)
-
-            learned, metrics = jax.lax.scan(once, state, of_updates)
-            metrics = jax.tree.map(partial(jnp.mean, axis=0), metrics)
-            return _where(ready, learned, state), metrics
-
+        # Members that share a core take turns: an update's own arrays then fit its caches.
+        most = None if self._mesh is None else 1
+        act = _actor(inspect.unwrap(lead.agent.act))
+        learn = _learner(lead.net, self.updates, most)
         reductions = cpu_options(many_reductions=True)
-        self._act = jax.jit(self._split(act_all), compiler_options=cpu_options())
-        self._learn = jax.jit(self._split(learn_all), compiler_options=reductions)
+        self._act = jax.jit(self._split(act), compiler_options=cpu_options())
+        self._learn = jax.jit(self._split(learn), compiler_options=reductions)
         self._add = jax.jit(self._split(jax.vmap(replay_lib.add)), donate_argnums=0)
         self._take = jax.jit(lambda tree, m: jax.tree.map(lambda x: x[m], tree))
 
@@ -178,6 +158,38 @@ class Population:
         """Give back a trainer's own copy of its replay, which is held here."""
         replay = self.trainers[m].replay
         self.trainers[m].replay = replay._replace(rows=replay.rows[:0])
+
+
+def _actor(act: Callable[..., Any]) -> Callable[..., Any]:
+    """Decisions of members [M, ...]; the memory of those that do not act stays."""
+
+    def act_all(params, carry, obs, is_first, keys, cycles, acting):
+        drawn = jax.vmap(lambda key, n: stream(key, ACT, n))(keys, cycles)
+        actions, moved, info = jax.vmap(act)(params, carry, obs, is_first, drawn)
+        return actions, _where(acting, moved, carry), info
+
+    return act_all
+
+
+def _learner(net: Networks, count: int, most: int | None) -> Callable[..., Any]:
+    """`count` updates of members [M, ...], `most` of them at a time; those not ready stay."""
+
+    def update_one(values, state, batch, key):
+        return learner.update(with_learner(net, values), state, batch, key)
+
+    def learn_all(values, state, replay, keys, done, ready):
+        drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
+        of_updates = jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(drawn)
+
+        def once(state, keys):
+            batches, keys = jax.vmap(partial(draw, net))(replay, keys)
+            return over_rows(update_one, (values, state, batches, keys), most)
+
+        learned, metrics = jax.lax.scan(once, state, of_updates)
+        metrics = jax.tree.map(partial(jnp.mean, axis=0), metrics)
+        return _where(ready, learned, state), metrics
+
+    return learn_all
 
 
 def _mesh(members: int) -> Mesh | None:
