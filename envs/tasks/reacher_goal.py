@@ -48,7 +48,7 @@ class ReacherGoal(GoalTask):
         return xp.max(xp.abs(angle_difference(xp, achieved, goal)), axis=-1) <= TOLERANCE
 
     def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
-        """The shoulder turned; torques are the same. (Pictures' floor changes its pattern.)"""
+        """The shoulder turned; torques are the same, and so is a picture but for its floor."""
         cos, sin = xp.cos(angle), xp.sin(angle)
         x, y = obs[..., 0], obs[..., 2]
         turned = [cos * x - sin * y, obs[..., 1], sin * x + cos * y, obs[..., 3]]
