@@ -36,12 +36,18 @@ def counted() -> Iterator[Compilations]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def cores_as_devices(most: int) -> None:
-    """Let each core of a CPU, up to `most`, be a device; too late once jax has begun to compute."""
+def cores_as_devices(members: int) -> None:
+    """Let as many cores of a CPU as share the members evenly be devices.
+
+    Does nothing once jax has begun to compute, or where XLA_FLAGS says how many there are.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(1, min(most, os.cpu_count() or 1)))
+        shares = [n for n in range(1, cores + 1) if members % n == 0]
+        jax.config.update("jax_num_cpu_devices", shares[-1])
 
 
 def cpu_options(*, many_reductions: bool = False) -> dict[str, str] | None:

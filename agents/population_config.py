@@ -37,29 +37,37 @@ def members(config: TrainConfig, seeds: int, vary: str) -> list[TrainConfig]:
             f"--loop {config.loop} --backend {config.backend}, or --seeds and --vary"
         )
     axes = _axes(vary)
-    root = Path(config.run_dir or f"runs/{config.env_id.replace('/', '-')}-population")
+    name = config.env_id.replace("/", "-").replace(",", "+")
+    root = Path(config.run_dir or f"runs/{name}-population")
     found = []
     for values in itertools.product(*axes.values()):
         asked = dict(zip(axes, values, strict=True))
         for seed in range(config.seed, config.seed + seeds):
-            name = ".".join([f"seed-{seed}", *(f"{k}={v:g}" for k, v in asked.items())])
+            name = ".".join([f"seed-{seed}", *(f"{k}={_short(v)}" for k, v in asked.items())])
             found.append(_member(config, seed, asked, str(root / name)))
     if len(found) > MOST_MEMBERS:
         raise ConfigError(f"{len(found)} members are too many: at most {MOST_MEMBERS}")
     return found
 
 
+def _short(value: float) -> str:
+    """Six digits where they say it all."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 def _axes(vary: str) -> dict[str, list[float]]:
     """Learner setting to its values. Raises ConfigError naming one that cannot vary."""
     axes: dict[str, list[float]] = {}
-    for name, values in (parse_grid(vary) if vary else {}).items():
-        field = name.removeprefix("learner.")
-        if field not in VARIABLE or not name.startswith("learner."):
+    for token in vary.split():
+        name = token.partition("=")[0].replace("-", "_")
+        if name.removeprefix("learner.") not in VARIABLE or not name.startswith("learner."):
             allowed = ", ".join(f"learner.{f}" for f in VARIABLE)
             raise ConfigError(
-                f"{name} cannot vary inside one program: expected {allowed} (sweep trains one "
-                "program for each setting)"
+                f"--vary: {name} cannot vary inside one program: expected {allowed} (sweep trains "
+                "one program for each setting)"
             )
+    for name, values in (parse_grid(vary) if vary.strip() else {}).items():
+        field = name.removeprefix("learner.")
         axes[field] = [float(v) for v in values]
     return axes
 

@@ -5,6 +5,7 @@ same command resumes every member from its own newest checkpoint.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from agents import compiling, stats
 from agents.config import TrainConfig
 from agents.driver import Cycle
 from agents.population import Population
+from agents.population_config import VARIABLE
 from agents.progress import TrainProgress
 from agents.result import finish
 from agents.rundir import RunDir
 from agents.setup import check_memory
 from agents.stopping import InterruptedRunError, StopSignal
 from agents.train import Session
-from agents.trainer import Trainer
+from agents.trainer import LearningError, Trainer
 
 RESULT = "population.json"
 
@@ -43,8 +45,9 @@ def train_population(
     with ExitStack() as stack:
         runs = [stack.enter_context(RunDir.create(c.run_dir)) for c in members]
         compiled = stack.enter_context(compiling.counted())
-        trainers = [Trainer(config) for config in members]
+        trainers = [Trainer(members[0])]
         check_memory(members[0], trainers[0].spec, len(members))
+        trainers += [Trainer(config) for config in members[1:]]
         bar = TrainProgress(members[0].env_steps, console, quiet=json_mode)
         silent = TrainProgress(members[0].env_steps, quiet=True)
         stack.enter_context(bar)
@@ -56,28 +59,57 @@ def train_population(
         for session in sessions:
             session.compiled = compiled
             session.open()
-        _run_to_end(sessions, Population(trainers), bar, str(root.path))
-        results = [finish(s.config, s.run, s.trainer, s.clock, s.bar) for s in sessions]
-        return _summarise(root, results) | {"total_wall_s": time.perf_counter() - began}
+        lost = _run_to_end(sessions, Population(trainers), bar, str(root.path))
+        done = [s for m, s in enumerate(sessions) if m not in lost]
+        results = [finish(s.config, s.run, s.trainer, s.clock, s.bar) for s in done]
+        if lost:
+            raise _diverged(sessions, lost)
+        summary = _summarise(root, [s.config for s in sessions], results)
+        return summary | {"total_wall_s": time.perf_counter() - began}
 
 
-def _run_to_end(sessions: list[Session], pop: Population, bar: TrainProgress, root: str) -> None:
-    """Cycles until every member has its env_steps; a member that has is saved and left alone."""
-    live = np.ones(len(sessions), bool)
-    _leave(sessions, pop, live)
+def _run_to_end(
+    sessions: list[Session], pop: Population, bar: TrainProgress, root: str
+) -> dict[int, LearningError]:
+    """Cycles until every member has its env_steps; which diverged, and are left where they were.
+
+    A member that is done is saved and left alone.
+    """
+    live, lost = np.ones(len(sessions), bool), {}
+    _leave(sessions, pop, live, lost)
     with StopSignal() as stop:
         while live.any():
             for m, cycle in enumerate(pop.cycle(live)):
                 if cycle is not None:
-                    _account(sessions[m], pop, m, cycle)
-            _leave(sessions, pop, live)
+                    _guarded(_account, sessions, pop, m, live, lost, cycle)
+            _leave(sessions, pop, live, lost)
             if stop.name:
                 for m in np.flatnonzero(live):
-                    _save(sessions[m], pop, int(m))
+                    _guarded(_save, sessions, pop, int(m), live, lost)
                 raise InterruptedRunError(
                     f"stopped by {stop.name}, every member saved in {root}: the same command "
                     "resumes"
                 )
+    return lost
+
+
+def _guarded(do: Callable[..., None], sessions, pop: Population, m: int, live, lost, *more) -> None:
+    """Do something for a member; if it has diverged it is lost, and the others go on."""
+    try:
+        do(sessions[m], pop, m, *more)
+    except LearningError as error:
+        live[m], lost[m] = False, error
+        pop.release(m)
+        sessions[0].bar.message(f"{sessions[m].run.path.name} is left: {error}")
+
+
+def _diverged(sessions: list[Session], lost: dict[int, LearningError]) -> LearningError:
+    names = ", ".join(sessions[m].run.path.name for m in lost)
+    first = str(next(iter(lost.values()))).partition(";")[0]
+    return LearningError(
+        f"{len(lost)} of {len(sessions)} members diverged ({names}: {first}); the others are "
+        "finished, each in its folder; leave these settings out, or lower their learning rate"
+    )
 
 
 def _account(session: Session, pop: Population, m: int, cycle: Cycle) -> None:
@@ -91,12 +123,12 @@ def _account(session: Session, pop: Population, m: int, cycle: Cycle) -> None:
         pop.release(m)
 
 
-def _leave(sessions: list[Session], pop: Population, live: np.ndarray) -> None:
+def _leave(sessions: list[Session], pop: Population, live: np.ndarray, lost: dict) -> None:
     """Take members that are done out of the live ones, saved."""
     for m, session in enumerate(sessions):
         if live[m] and session.trainer.counters.env_steps >= session.config.env_steps:
             live[m] = False
-            _save(session, pop, m)
+            _guarded(_save, sessions, pop, m, live, lost)
 
 
 def _save(session: Session, pop: Population, m: int) -> None:
@@ -107,17 +139,23 @@ def _save(session: Session, pop: Population, m: int) -> None:
     pop.release(m)
 
 
-def _summarise(root: RunDir, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the members came to; written beside them."""
+def _summarise(
+    root: RunDir, configs: list[TrainConfig], results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the members came to, and the mean over seeds of each setting; written beside them."""
+    varied = [_varied(config, configs) for config in configs]
+    runs = [
+        {"run": Path(c.run_dir).name, **v, "seed": c.seed, "return_mean": r["return_mean"]}
+        for c, v, r in zip(configs, varied, results, strict=True)
+    ]
     returns = [r["return_mean"] for r in results]
-    mean, low, high = stats.mean_ci(returns)
     summary = {
         "env_id": results[0]["env_id"],
         "members": len(results),
-        "return_mean": mean,
-        "return_ci95": [low, high],
+        **_over_seeds(returns, varied),
         "member_returns": returns,
         "member_seeds": [r["seed"] for r in results],
+        "runs": runs,
         "prior_return_mean": float(np.mean([r["prior_return_mean"] for r in results])),
         "random_return_mean": float(np.mean([r["random_return_mean"] for r in results])),
         "env_steps": [r["env_steps"] for r in results],
@@ -126,3 +164,24 @@ def _summarise(root: RunDir, results: list[dict[str, Any]]) -> dict[str, Any]:
     }
     root.write_json(RESULT, summary)
     return summary
+
+
+def _varied(config: TrainConfig, configs: list[TrainConfig]) -> dict[str, float]:
+    """The settings of the learner in which this member differs from another."""
+    return {
+        name: getattr(config.learner, name)
+        for name in VARIABLE
+        if len({getattr(c.learner, name) for c in configs}) > 1
+    }
+
+
+def _over_seeds(returns: list[float], varied: list[dict[str, float]]) -> dict[str, Any]:
+    """Mean and interval over the seeds; with several settings, of each of them."""
+    groups: dict[tuple, list[float]] = {}
+    for value, setting in zip(returns, varied, strict=True):
+        groups.setdefault(tuple(setting.items()), []).append(value)
+    found = []
+    for setting, values in groups.items():
+        mean, low, high = stats.mean_ci(values)
+        found.append(dict(setting) | {"return_mean": mean, "return_ci95": [low, high]})
+    return found[0] if len(found) == 1 else {"settings": found}

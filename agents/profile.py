@@ -81,6 +81,7 @@ def _settings(config: ProfileConfig) -> TrainConfig:
     return replace(
         base,
         num_envs=count,
+        devices=1,
         seed_steps=count * rows,
         replay_capacity=capacity,
         loop="host",

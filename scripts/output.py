@@ -64,9 +64,19 @@ def summary(title: str, result: Mapping[str, Any]) -> Table:
             table.add_row(key, "  ".join(f"{k} {_number(v)}" for k, v in value.items()))
         elif isinstance(value, (int, float, str)):
             table.add_row(key, _number(value))
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            for row in value:
+                words = (v for k, v in row.items() if v not in (None, {}))
+                table.add_row(key, "  ".join(_words(v) for v in words))
         elif isinstance(value, (list, tuple)) and 0 < len(value) <= 2:
             table.add_row(key, " to ".join(map(_number, value)))
     return table
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={_number(v)}" for k, v in value.items())
+    return _number(value)
 
 
 def _number(value: Any) -> str:

@@ -13,9 +13,9 @@ import pytest
 from agents.config import ConfigError, TrainConfig
 from agents.population import Population
 from agents.population_config import members
-from agents.population_train import train_population
+from agents.population_train import _over_seeds, train_population
 from agents.train import train
-from agents.trainer import Trainer
+from agents.trainer import LearningError, Trainer
 from planning.config import PlannerConfig
 from wm.config import LearnerConfig, ModelConfig
 
@@ -123,6 +123,30 @@ def test_settings_that_vary_make_a_member_each(tmp_path):
     }
 
 
+def test_a_member_that_diverges_is_named_and_the_others_end(tmp_path):
+    """The sound one is finished, with its result; the other's folder is told."""
+    config = replace(SMALL, env_steps=64, save_every=20, run_dir=str(tmp_path))
+    with pytest.raises(
+        LearningError, match=r"1 of 2 members diverged \(seed-0.learning_rate=1e\+18"
+    ):
+        train_population(members(config, 1, "learner.learning_rate=1e-3,1e18"), json_mode=True)
+    assert (tmp_path / "seed-0.learning_rate=0.001" / "result.json").exists()
+    assert not (tmp_path / "seed-0.learning_rate=1e+18" / "result.json").exists()
+
+
+def test_means_are_over_seeds_of_one_setting():
+    varied = [{"td_lambda": 0.0}, {"td_lambda": 0.0}, {"td_lambda": 0.5}, {"td_lambda": 0.5}]
+    found = _over_seeds([1.0, 3.0, 10.0, 10.0], varied)
+    assert [row["return_mean"] for row in found["settings"]] == [2.0, 10.0]
+    assert _over_seeds([1.0, 3.0], [{}, {}])["return_mean"] == 2.0
+
+
+def test_settings_that_are_close_have_folders_of_their_own(tmp_path):
+    close = "learner.td_lambda=0.9999999,0.9999998"
+    found = members(replace(SMALL, run_dir=str(tmp_path)), 1, close)
+    assert len({c.run_dir for c in found}) == 2
+
+
 @pytest.mark.parametrize(
     ("seeds", "vary", "named"),
     [
@@ -131,6 +155,7 @@ def test_settings_that_vary_make_a_member_each(tmp_path):
         (1, "learner.horizon=1,2", "learner.horizon"),
         (1, "planner.horizon=1,2", "planner.horizon"),
         (1, "learner.td_lambda=0,2", "td_lambda"),
+        (1, "learning_rate=1e-3,3e-4", "--vary: learning_rate cannot vary.*learner.learning_rate"),
         (200, "learner.td_lambda=0,0.5", "400 members"),
     ],
 )
