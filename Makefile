@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
 CANDIDATES := $(or $(PYTHON),python3 python3.12 python3.11)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,7 +29,7 @@ TESTS ?= tests
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup setup-dev demo test test-slow soak check format bench bench-cycle lock build clean
+.PHONY: help setup setup-dev demo test test-slow soak check format bench bench-cycle bench-gpu lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +66,13 @@ bench: setup ## Time simulators, planner and learner; print the ratios
 
 bench-cycle: setup ## Time fused loop, many simulators in a call and populations; print the ratios
 	@$(BIN)/python -m scripts.bench_cycle
+
+bench-gpu: ## Headline figures in 9 minutes on a GPU machine without a network (WHEELS=DIR)
+	@test -d "$(WHEELS)" || { echo "which wheels? make bench-gpu WHEELS=DIR; DIR is what" \
+	  "\`pip wheel --wheel-dir DIR '.[gpu]'\` makes on a machine with a network" >&2; exit 2; }
+	@test -d $(GPU_VENV) || $(firstword $(CANDIDATES)) -m venv $(GPU_VENV)
+	@$(GPU_VENV)/bin/python -m pip install -qq --no-index --find-links "$(WHEELS)" "latentmpc[gpu]"
+	@$(GPU_VENV)/bin/python -m scripts.bench_gpu
 
 lock: setup-dev ## Resolve into the two lock files again (LOCK_FLAGS=--upgrade)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)
