@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import replay as replay_lib
-from agents import setup, sharding
+from agents import setup
 from agents.compiling import cpu_options
 from agents.driver import Cycle
 from agents.fused import ACT, LEARN, stream
@@ -150,7 +150,9 @@ class Population:
         """Trainer `m` with the state it has now, to save, evaluate or report."""
         trainer = self.trainers[m]
         stacked = (self.state, self.carry, self.replay, self.metrics[m], self.plan_info)
-        taken = sharding.on_one(self._mesh, self._take(stacked, m))
+        share = jax.tree.map(partial(_share_of, m), stacked)
+        each = len(self.trainers) // (self._mesh.size if self._mesh else 1)
+        taken = jax.device_put(self._take(share, m % each), jax.local_devices()[0])
         trainer.state, trainer.carry, trainer.replay, trainer.metrics, trainer.plan_info = taken
         return trainer
 
@@ -197,6 +199,12 @@ def _mesh(members: int) -> Mesh | None:
     devices = jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
     return Mesh(np.array(devices[:count]), (MEMBERS,)) if count > 1 else None
+
+
+def _share_of(m: int, stacked: Array) -> Array:
+    """What the device with member `m` holds of [M, ...]: nothing has to be gathered."""
+    shards = [s for s in stacked.addressable_shards if (s.index[0].start or 0) <= m]
+    return max(shards, key=lambda shard: shard.index[0].start or 0).data
 
 
 def _where(chosen: Array, new: Any, old: Any) -> Any:

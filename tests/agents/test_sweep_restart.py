@@ -96,7 +96,7 @@ def test_executor_processes_and_order_change_no_byte(model, tmp_path, executor, 
 
 
 @pytest.mark.parametrize(("executor", "jobs"), [("local", 1), ("local", 2), SLOW])
-def test_killed_and_restarted_it_redoes_no_finished_point(model, tmp_path, executor, jobs):
+def test_killed_and_restarted_it_redoes_no_stored_point(model, tmp_path, executor, jobs):
     """kill -9 in the middle of a round: every process goes, what is finished stays finished."""
     mark = uuid.uuid4().hex
     (model / "hold").touch()
@@ -107,13 +107,16 @@ def test_killed_and_restarted_it_redoes_no_finished_point(model, tmp_path, execu
     assert process.returncode == -signal.SIGKILL
     eventually(lambda: not marked(mark))
     stored = {p.name: p.read_bytes() for p in (tmp_path / "out" / "points").glob("*.json")}
+    # One may have come to its end in the very moment, before the sweep had it: that is done again.
+    unstored = len(finished(model)) - len(stored)
+    assert 0 <= unstored <= jobs
     (model / "hold").unlink()
     ended(begin(model, tmp_path / "out", executor, jobs))
     done = finished(model)
-    assert len(done) == len(set(done)), "a finished point was done again"
+    assert len(done) - len(set(done)) <= unstored, "a stored point was done again"
     (model / "log").unlink()
     ended(begin(model, tmp_path / "whole", "local", 0))
-    assert finished(model) == done
+    assert finished(model) == sorted(set(done))
     after = results(tmp_path / "out")
     assert after == results(tmp_path / "whole")
     assert stored.items() <= after.items()
