@@ -21,6 +21,7 @@ from agents.dataset import Dataset, Episode, Info, split_names
 from agents.executors.run import Session
 from agents.rundir import RunDir
 from agents.versions import installed
+from envs.cores import usable_cores
 from envs.registry import make_vec
 from envs.spec import EnvError
 from wm.durable import StorageError, write_atomically
@@ -187,7 +188,7 @@ def _render_with(gl: str, config: CollectConfig, folder: Path, rows: int, told: 
         done[0] += point["stop"] - point["start"]
         told("rendering", min(done[0], rows), rows)
 
-    jobs = min(config.jobs or len(os.sched_getaffinity(0)), len(points))
+    jobs = min(config.jobs or usable_cores(), len(points))
     where = folder / dataset_write.WORK / "pictures"
     with Session(
         "agents.collect_render:execute", where, jobs=jobs, recycle=10_000, on_done=on_done

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import jax
 
+from envs.cores import usable_cores
+
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
@@ -41,13 +43,15 @@ def cores_as_devices(members: int) -> None:
 
     Does nothing once jax has begun to compute, or where XLA_FLAGS says how many there are.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     with contextlib.suppress(RuntimeError):
-        shares = [n for n in range(1, cores + 1) if members % n == 0]
-        jax.config.update("jax_num_cpu_devices", shares[-1])
+        jax.config.update("jax_num_cpu_devices", even_shares(members, usable_cores()))
+
+
+def even_shares(members: int, most: int) -> int:
+    """Into how many equal parts, at most `most`, members can be split."""
+    return max(n for n in range(1, most + 1) if members % n == 0)
 
 
 def cpu_options(*, many_reductions: bool = False) -> dict[str, str] | None:

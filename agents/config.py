@@ -100,8 +100,12 @@ class TrainConfig:
     @property
     def resolved_run_dir(self) -> str:
         """`run_dir`, or runs/ENV-seed where it was not given."""
-        name = self.env_id.replace("/", "-").replace(",", "+")
-        return self.run_dir or f"runs/{name}-{self.seed}"
+        return self.run_dir or f"runs/{self.folder_name}-{self.seed}"
+
+    @property
+    def folder_name(self) -> str:
+        """The task's id as part of a path."""
+        return self.env_id.replace("/", "-").replace(",", "+")
 
 
 class _Overrides:

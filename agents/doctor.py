@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from envs.cores import usable_cores
+
 Status = Literal["ok", "warn", "fail"]
 ROOT = Path(__file__).resolve().parents[1]
 ESSENTIAL = ("jax", "flax", "optax", "mujoco", "gymnasium", "dm-control", "orbax-checkpoint")
 IMPORT_NAMES = ("agents", "envs", "planning", "scripts", "wm")
+
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 GL_PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6", "glfw": "libglfw3 (and a display)"}
 RENDER = """
@@ -204,7 +207,7 @@ def check_disk(path: str = ".") -> list[Finding]:
 
 def check_machine() -> list[Finding]:
     """Cores this process may use, and memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     text = f"{cores} cores, {memory:.0f} GiB memory"
     if memory < 3.5:

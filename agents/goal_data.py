@@ -6,6 +6,7 @@ moment in motion is shown without its velocities).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -87,20 +88,22 @@ def embed_rows(
     row = np.concatenate([s + np.arange(n) for s, n in zip(starts, lengths, strict=True)])
     first = np.repeat(starts, lengths)
 
-    @jax.jit
-    def embed(histories: Array) -> Array:
-        return jax.vmap(lambda f: model.embed(params, model.encode(params, f)))(histories)
-
     def all_of(frames: Any, index: np.ndarray) -> np.ndarray:
         found = []
         for begin in range(0, len(index), CHUNK):
             part = index[begin : begin + CHUNK]
             full = np.resize(part, (CHUNK, *part.shape[1:]))  # one program for all
-            found.append(np.asarray(embed(jnp.asarray(frames[full])))[: len(part)])
+            found.append(np.asarray(_embed(model, params, jnp.asarray(frames[full])))[: len(part)])
         return np.concatenate(found)
 
     place = all_of(frames, np.maximum(row[:, None] - back, first[:, None]))
     return place, all_of(goals, np.repeat(row[:, None], model.history, axis=1))
+
+
+@partial(jax.jit, static_argnums=0)
+def _embed(model: GoalModel, params: Any, histories: Array) -> Array:
+    """Embeddings [n, D]; compiled once a model, however many tables it makes."""
+    return jax.vmap(lambda frames: model.embed(params, model.encode(params, frames)))(histories)
 
 
 def make_table(

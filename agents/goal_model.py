@@ -111,21 +111,19 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
     frames, actions = data.arrays["pixels" if pixels else "obs"], data.arrays["action"]
-    if not turns:
-        return _table(trained, data, chosen, frames, actions)
-    turn = turn_of(data.spec)
-    seen = (turned_rows(turn, data, number, pixels) for number in range(turns))
-    return joined([_table(trained, data, chosen, *rows) for rows in seen])
-
-
-def _table(trained: JepaTrained, data: Any, chosen: list[Any], frames: Any, actions: Any) -> Table:
-    """The table of the chosen episodes of a dataset with these rows."""
-    pixels = trained.net.config.pixels
-    goals = None if pixels else at_rest(frames, data.spec.obs_names, left_open(data.spec.env_id))
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
-    model = goal_model(trained.net)
-    return make_table(model, trained.params, frames, actions, starts, lengths, goals)
+    model, names = goal_model(trained.net), data.spec.obs_names
+    parts = () if pixels else left_open(data.spec.env_id)
+
+    def table(frames: Any, actions: Any) -> Table:
+        goals = None if pixels else at_rest(frames, names, parts)
+        return make_table(model, trained.params, frames, actions, starts, lengths, goals)
+
+    if not turns:
+        return table(frames, actions)
+    turn = turn_of(data.spec)
+    return joined([table(*turned_rows(turn, data, number, pixels)) for number in range(turns)])
 
 
 def left_open(env_id: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents import replay as replay_lib
 from agents import setup
-from agents.compiling import cpu_options
+from agents.compiling import cpu_options, even_shares
 from agents.driver import Cycle
 from agents.fused import ACT, LEARN, stream
 from agents.learning import draw
@@ -197,7 +197,7 @@ def _learner(net: Networks, count: int, most: int | None) -> Callable[..., Any]:
 def _mesh(members: int) -> Mesh | None:
     """As many devices as share the members evenly; None for one."""
     devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
+    count = even_shares(members, len(devices))
     return Mesh(np.array(devices[:count]), (MEMBERS,)) if count > 1 else None
 
 

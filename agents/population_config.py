@@ -37,8 +37,7 @@ def members(config: TrainConfig, seeds: int, vary: str) -> list[TrainConfig]:
             f"--loop {config.loop} --backend {config.backend}, or --seeds and --vary"
         )
     axes = _axes(vary)
-    name = config.env_id.replace("/", "-").replace(",", "+")
-    root = Path(config.run_dir or f"runs/{name}-population")
+    root = Path(config.run_dir or f"runs/{config.folder_name}-population")
     found = []
     for values in itertools.product(*axes.values()):
         asked = dict(zip(axes, values, strict=True))

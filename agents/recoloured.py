@@ -1,11 +1,9 @@
 """Recorded pictures in other colours: what colour things have is nothing to predict."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from agents.changed import Changed
 from agents.config import ConfigError
-from agents.dataset import Split
 from agents.pretrainer import Data
 
 GREY = np.full((3, 3), 1 / 3)
@@ -18,7 +16,7 @@ def hue_turn(angle: np.ndarray) -> np.ndarray:
     return cos * np.eye(3) + (1 - cos) * GREY + sin * ACROSS
 
 
-class Recoloured:
+class Recoloured(Changed):
     """A dataset each of whose stretches has its colours turned, half of them anew on the way.
 
     `share` of the circle of hues, (0, 1]: angles lie within half of it to either side. Where
@@ -26,25 +24,20 @@ class Recoloured:
     """
 
     def __init__(self, data: Data, share: float):
-        self._data, self._most = data, np.pi * share
+        super().__init__(data)
+        self._most = np.pi * share
 
-    def slices(
-        self,
-        rng: np.random.Generator,
-        split: Split,
-        batch: int,
-        length: int,
-        pixels: bool = False,
-        fields: Sequence[str] = ("obs", "action"),
+    def _change(
+        self, rng: np.random.Generator, drawn: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """As those of the dataset. Raises ConfigError where no pictures are asked for."""
-        if not pixels:
+        if "pixels" not in drawn:
             raise ConfigError("only pictures have colours: leave out --recolour")
-        drawn = self._data.slices(rng, split, batch, length, pixels, fields)
+        pictures = drawn["pixels"]
+        batch, length = pictures.shape[:2]
         turns = hue_turn(self._angles(rng, batch, length)).astype(np.float32)
-        flat = drawn["pixels"].reshape(batch, length, -1, 3).astype(np.float32)
+        flat = pictures.reshape(batch, length, -1, 3).astype(np.float32)
         turned = np.clip(flat @ turns.swapaxes(-1, -2) + 0.5, 0, 255)
-        return drawn | {"pixels": turned.astype(np.uint8).reshape(drawn["pixels"].shape)}
+        return {"pixels": turned.astype(np.uint8).reshape(pictures.shape)}
 
     def _angles(self, rng: np.random.Generator, batch: int, length: int) -> np.ndarray:
         """[B, T] one angle a stretch, or two, with the change at a random row."""

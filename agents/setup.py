@@ -52,7 +52,7 @@ def fused_wanted(config: TrainConfig) -> bool:
     """Whether the cycle runs as one program.
 
     `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
-    loop, over which no dependable gain was measured on a CPU (docs/scaling.md).
+    loop, which compiles sooner and is then a little slower (docs/scaling.md).
     """
     return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 

@@ -4,14 +4,15 @@ Where a task looks the same however the scene is turned, each recorded moment st
 them. Pictures, seen from above, are turned by quarters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.changed import Changed
 from agents.config import ConfigError
-from agents.dataset import Dataset, Split
+from agents.dataset import Dataset
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 
@@ -44,34 +45,30 @@ def _nothing(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.zeros(spec.obs_dim), np.zeros(spec.action_dim), np.zeros(())
 
 
-class Turned:
+class Turned(Changed):
     """A dataset whose stretches are each seen from a random side; pictures from one of four.
 
     Raises ConfigError where the task differs from side to side.
     """
 
-    def __init__(self, data: Dataset):
-        self._data, self._turn = data, turn_of(data.spec)
+    needs = ("obs", "action")
 
-    def slices(
-        self,
-        rng: np.random.Generator,
-        split: Split,
-        batch: int,
-        length: int,
-        pixels: bool = False,
-        fields: Sequence[str] = ("obs", "action"),
+    def __init__(self, data: Dataset):
+        super().__init__(data)
+        self._turn = turn_of(data.spec)
+
+    def _change(
+        self, rng: np.random.Generator, drawn: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """As those of the dataset; of observations, actions and pictures."""
-        drawn = self._data.slices(rng, split, batch, length, pixels, ("obs", "action"))
+        batch, changed = len(drawn["obs"]), {}
         angle = rng.uniform(-np.pi, np.pi, (batch, 1)).astype(np.float32)
-        if pixels:
+        if "pixels" in drawn:
             quarters = rng.integers(0, 4, batch)
             angle = np.float32(np.pi / 2) * quarters[:, None].astype(np.float32)
-            for picture, quarter in zip(drawn["pixels"], quarters, strict=True):
-                picture[:] = np.rot90(picture, quarter, SIDES)
-        drawn["obs"], drawn["action"] = self._turn(drawn["obs"], drawn["action"], angle)
-        return {name: drawn[name] for name in (*fields, *(["pixels"] if pixels else []))}
+            sides = zip(drawn["pixels"], quarters, strict=True)
+            changed["pixels"] = np.stack([np.rot90(x, quarter, SIDES) for x, quarter in sides])
+        obs, action = self._turn(drawn["obs"], drawn["action"], angle)
+        return changed | {"obs": obs, "action": action}
 
 
 class TurnedPictures(NamedTuple):

@@ -3,13 +3,13 @@
 Knows tasks and MuJoCo, but not Gymnasium, time limits or rewards summed over frames.
 """
 
-import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from envs.cores import usable_cores
 from envs.physics import Shift, shift_physics
 from envs.spec import EnvError
 from envs.streams import make_streams, pack_streams, unpack_streams
@@ -190,8 +190,4 @@ class Simulators:
 
 def _useful_threads(steps: int) -> int:
     """Threads that pay for themselves on calls of so many physics steps, within our cores."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, steps // _STEPS_PER_THREAD))
+    return max(1, min(usable_cores(), steps // _STEPS_PER_THREAD))

@@ -16,6 +16,15 @@ from wm import checkpoint, learner
 from wm.config import ModelConfig
 
 
+@pytest.fixture
+def point_data(monkeypatch):
+    """Recorded episodes of a point in memory, as a class."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from point_data import PointData
+
+    return PointData
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
     """A run directory of a small cartpole model with arbitrary parameters."""

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -40,14 +39,6 @@ def tiny_config(folder, **changes):
         "log_every": 6,
     }
     return PretrainConfig(**{**settings, **changes})
-
-
-@pytest.fixture
-def point_data(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from point_data import PointData
-
-    return PointData
 
 
 @pytest.fixture

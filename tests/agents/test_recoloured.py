@@ -1,22 +1,11 @@
 """Other colours, the same pictures."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from agents.config import ConfigError
 from agents.pretrain_config import PretrainConfig
 from agents.recoloured import Recoloured, hue_turn
-
-
-@pytest.fixture
-def points(monkeypatch):
-    """Episodes of a point, as a class."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from point_data import PointData
-
-    return PointData
 
 
 def test_hues_turn_about_grey():
@@ -28,8 +17,8 @@ def test_hues_turn_about_grey():
     np.testing.assert_allclose(third @ [1, 0, 0], [0, 1, 0], atol=1e-12)
 
 
-def test_stretches_have_colours_of_their_own_that_may_change_and_keep_their_brightness(points):
-    data = points(pixels=True)
+def test_stretches_have_colours_of_their_own_that_may_change_and_keep_their_brightness(point_data):
+    data = point_data(pixels=True)
     data.arrays["pixels"] = (data.arrays["pixels"] * [0.7, 0.3, 0.1]).astype(np.uint8)
 
     def draw(source):
@@ -51,8 +40,8 @@ def test_stretches_have_colours_of_their_own_that_may_change_and_keep_their_brig
     np.testing.assert_array_equal(again["pixels"], drawn["pixels"])
 
 
-def test_vectors_have_no_colours(points):
+def test_vectors_have_no_colours(point_data):
     with pytest.raises(ConfigError, match="only pictures have colours"):
-        Recoloured(points(), 0.4).slices(np.random.default_rng(0), "train", 2, 3)
+        Recoloured(point_data(), 0.4).slices(np.random.default_rng(0), "train", 2, 3)
     with pytest.raises(ConfigError, match="recolour must lie in"):
         PretrainConfig(recolour=1.5)
