@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.render import Camera
 from envs.spec import UnknownTaskError
-from envs.tasks import TASKS
+from envs.tasks import TASKS, GoalTask
 from envs.tasks.engine import engine
 
 _FINER = 2
@@ -55,6 +55,18 @@ class Film:
     def picture(self, moment: np.ndarray) -> np.ndarray:
         """The view at a row of physics."""
         self.put(moment)
+        return self._look()
+
+    def goal_picture(self, moment: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The view at a row of physics as a goal: at rest, what goals leave open drawn anew."""
+        assert isinstance(self.task, GoalTask)
+        self.put(moment)
+        self.data.qpos[:] = self.task.redraw_open(rng, self.data.qpos.copy())
+        self.data.qvel[:] = 0
+        engine().mj_forward(self.model, self.data)
+        return self._look()
+
+    def _look(self) -> np.ndarray:
         fine = self._camera.picture(self.model, self.data).astype(np.uint16)
         size, n = self._size, _FINER
         return (fine.reshape(size, n, size, n, 3).sum((1, 3)) // n**2).astype(np.uint8)

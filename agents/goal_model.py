@@ -19,9 +19,11 @@ from agents.config import ConfigError
 from agents.goal_agent import GoalModel, Guidance, embed_goal
 from agents.goal_config import GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, joined, make_table
+from agents.goal_pictures import GoalPictures
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
-from agents.turned import task_of, turn_of, turned_rows
+from agents.turned import row_angles, task_of, turn_of, turned_rows
+from agents.turned_pictures import TurnedPictures
 from planning.objective import Weights
 from wm import checkpoint
 from wm.jepa import JepaNetworks
@@ -114,16 +116,23 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
     model, names = goal_model(trained.net), data.spec.obs_names
-    parts = () if pixels else left_open(data.spec.env_id)
+    parts = left_open(data.spec.env_id)
+    redrawn = GoalPictures(data) if pixels and parts and "physics" in data.arrays else None
 
-    def table(frames: Any, actions: Any) -> Table:
-        goals = None if pixels else at_rest(frames, names, parts)
+    def table(frames: Any, actions: Any, goals: Any) -> Table:
+        if not pixels:
+            goals = at_rest(frames, names, parts)
         return make_table(model, trained.params, frames, actions, starts, lengths, goals)
 
     if not turns:
-        return table(frames, actions)
+        return table(frames, actions, redrawn)
     turn = turn_of(data.spec)
-    return joined([table(*turned_rows(turn, data, number, pixels)) for number in range(turns)])
+    tables = []
+    for number in range(turns):
+        frames, actions = turned_rows(turn, data, number, pixels)
+        goals = redrawn and TurnedPictures(redrawn, row_angles(data, number))
+        tables.append(table(frames, actions, goals))
+    return joined(tables)
 
 
 def left_open(env_id: str) -> tuple[str, ...]:

@@ -1,23 +1,22 @@
 """Recorded episodes turned by random angles: a world without a north is learned from all sides.
 
 Where a task looks the same however the scene is turned, each recorded moment stands for a circle of
-them. Pictures, seen from above, are turned by quarters.
+them. Pictures, seen from above, are turned about their middle.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from agents.changed import Changed
 from agents.config import ConfigError
 from agents.dataset import Dataset
+from agents.turned_pictures import TurnedPictures, turn_pictures
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 
-SIDES = (-3, -2)
-"""Axes of a picture: rows and columns."""
 TURNS = 0x7E
 Turn = Callable[..., Any]
 """(observations [..., O], actions [..., A], angles [...]) -> both, turned."""
@@ -46,7 +45,7 @@ def _nothing(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Turned(Changed):
-    """A dataset whose stretches are each seen from a random side; pictures from one of four.
+    """A dataset whose stretches are each seen from a random side; pictures, every other one.
 
     Raises ConfigError where the task differs from side to side.
     """
@@ -63,22 +62,11 @@ class Turned(Changed):
         batch, changed = len(drawn["obs"]), {}
         angle = rng.uniform(-np.pi, np.pi, (batch, 1)).astype(np.float32)
         if "pixels" in drawn:
-            quarters = rng.integers(0, 4, batch)
-            angle = np.float32(np.pi / 2) * quarters[:, None].astype(np.float32)
-            sides = zip(drawn["pixels"], quarters, strict=True)
-            changed["pixels"] = np.stack([np.rot90(x, quarter, SIDES) for x, quarter in sides])
+            # Interpolation blurs, and what acts sees sharp pictures: every other stretch stays.
+            angle[::2], changed["pixels"] = 0, drawn["pixels"].copy()
+            changed["pixels"][1::2] = turn_pictures(drawn["pixels"][1::2], angle[1::2, 0])
         obs, action = self._turn(drawn["obs"], drawn["action"], angle)
         return changed | {"obs": obs, "action": action}
-
-
-class TurnedPictures(NamedTuple):
-    """Pictures [N, H, W, 3], turned by quarters when they are looked at."""
-
-    pictures: np.ndarray
-    quarters: int
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return np.rot90(self.pictures[rows], self.quarters, SIDES)
 
 
 def turned_rows(
@@ -86,14 +74,15 @@ def turned_rows(
 ) -> tuple[np.ndarray | TurnedPictures, np.ndarray]:
     """Observations or pictures, and actions, of all rows of a dataset, in turn number `number`.
 
-    Every episode by a random angle of its own, or all pictures by so many quarters.
+    Every episode by a random angle of its own.
     """
-    obs, action = data.arrays["obs"], data.arrays["action"]
-    if pixels:
-        angles = np.full(len(obs), number * np.pi / 2, np.float32)
-        pictures = TurnedPictures(data.arrays["pixels"], number % 4)
-        return pictures, turn(obs, action, angles)[1]
+    angles = row_angles(data, number)
+    obs, action = turn(data.arrays["obs"], data.arrays["action"], angles)
+    return TurnedPictures(data.arrays["pixels"], angles) if pixels else obs, action
+
+
+def row_angles(data: Dataset, number: int) -> np.ndarray:
+    """By how much each row [N] is turned, in turn number `number`: an angle an episode."""
     rng = np.random.default_rng([number, TURNS])
     angles = rng.uniform(-np.pi, np.pi, len(data.episodes)).astype(np.float32)
-    lengths = [episode.length + 1 for episode in data.episodes]
-    return turn(obs, action, np.repeat(angles, lengths))
+    return np.repeat(angles, [episode.length + 1 for episode in data.episodes])

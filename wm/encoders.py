@@ -12,6 +12,8 @@ from wm.jepa_config import JepaConfig
 from wm.layers import MLP, mish
 
 Array = jax.Array
+CELL = 16
+"""Side in pixels of what one place of the CNN's last feature map sees."""
 
 
 def to_float(pixels: Array) -> Array:
@@ -74,21 +76,23 @@ class PatchMerge(nn.Module):
 class ConvEncoder(nn.Module):
     """Small CNN over the stacked channels of a history of images.
 
-    Patches of 4 x 4 pixels are merged two by two, twice. Positions are kept to the last layer,
-    which reads the flattened feature map.
+    Patches are merged two by two until each covers `CELL` pixels a side. Positions are kept to the
+    last layer, which reads the flattened feature map.
     """
 
     channels: int
     width: int
     out: int
     differences: bool = False
+    patch: int = 4
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
         """[K, H, W, C] -> [out]."""
         x = stack_channels(latest_and_changes(frames) if self.differences else frames)
-        for side, features in ((4, 1), (2, 2), (2, 2)):
-            x = mish(PatchMerge(side, features * self.channels)(x))
+        x = mish(PatchMerge(self.patch, self.channels)(x))
+        for _ in range((CELL // self.patch).bit_length() - 1):
+            x = mish(PatchMerge(2, 2 * self.channels)(x))
         return MLP((self.width,), out=self.out)(x.reshape(-1))
 
 
@@ -124,7 +128,9 @@ def make_encoder(config: JepaConfig) -> nn.Module:
     if config.encoder == "identity":
         return Identity()
     if config.encoder == "cnn":
-        return ConvEncoder(config.cnn_channels, width, out, config.frame_differences)
+        return ConvEncoder(
+            config.cnn_channels, width, out, config.frame_differences, config.cnn_patch
+        )
     return ViTEncoder(
         config.patch,
         config.embed_dim,

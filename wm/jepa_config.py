@@ -33,6 +33,8 @@ class JepaConfig:
     """The CNN sees the latest frame and the changes that led to it: velocity is learned sooner."""
     cnn_channels: int = 32
     """Channels of the CNN's first layer; the others have twice as many."""
+    cnn_patch: int = 4
+    """Side of the first patches of the CNN in pixels: 2, 4, 8 (learns angles sooner) or 16."""
     patch: int = 8
     """Side of a ViT patch in pixels."""
     embed_dim: int = 192
@@ -62,6 +64,8 @@ class JepaConfig:
                 raise ValueError(
                     f"model.{field} must be at least {least}, got {getattr(self, field)}"
                 )
+        if self.cnn_patch not in (2, 4, 8, 16):
+            raise ValueError(f"model.cnn_patch must be 2, 4, 8 or 16, got {self.cnn_patch}")
 
     @property
     def pixels(self) -> bool:

@@ -49,8 +49,8 @@ class GoalTask(Task):
     def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
         """The same moment in a world turned by `angle` [...], where that is nearly as good a world.
 
-        Observations [..., O] and actions [..., A], before and after; None: it would differ. By
-        quarters the camera's picture is turned too.
+        Observations [..., O] and actions [..., A], before and after; None: it would differ. The
+        camera looks from straight above, so that its picture is turned about its middle.
         """
         del xp, obs, action, angle
         return None
@@ -77,6 +77,11 @@ class GoalTask(Task):
         Returns:
             An action [A] in [-1, 1], and the memory for the next call.
         """
+
+    def redraw_open(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        """The same goal [nq] with the parts that it leaves open as another might show them."""
+        del rng
+        return qpos
 
     def goal_start(self, rng: np.random.Generator) -> Start:
         """Draw a state, at rest, that satisfies a goal, its own `achieved`; as starts are drawn."""

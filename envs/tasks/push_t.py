@@ -125,13 +125,25 @@ class PushT(GoalTask):
     def free_start(self, rng: np.random.Generator) -> Start:
         """The block anywhere, the pusher beside it, at rest."""
         block = rng.uniform(-_BLOCK_REACH, _BLOCK_REACH, 2)
+        pusher = self._beside(rng, block)
+        if pusher is None:
+            return self.free_start(rng)
+        return Start(np.array([*pusher, *block, rng.uniform(-np.pi, np.pi)]), np.zeros(5))
+
+    def redraw_open(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
+        """The pusher somewhere else beside the block."""
+        pusher = None
+        while pusher is None:
+            pusher = self._beside(rng, qpos[2:4])
+        return np.array([*pusher, *qpos[2:]])
+
+    def _beside(self, rng: np.random.Generator, block: np.ndarray) -> np.ndarray | None:
+        """A place for the pusher clear of the block; None where the table ends too soon."""
         direction = rng.uniform(-np.pi, np.pi)
         distance = _AROUND + rng.uniform(0.01, 0.1)
         pusher = block + distance * np.array([np.cos(direction), np.sin(direction)])
         pusher = np.clip(pusher, -_PUSHER_REACH, _PUSHER_REACH)
-        if norm(np, pusher - block) < _AROUND:
-            return self.free_start(rng)
-        return Start(np.array([*pusher, *block, rng.uniform(-np.pi, np.pi)]), np.zeros(5))
+        return None if norm(np, pusher - block) < _AROUND else pusher
 
     def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
         """The block far from where it is, clear of the pusher, which stays."""

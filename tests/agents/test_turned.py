@@ -7,7 +7,8 @@ from agents.config import ConfigError
 from agents.dataset import Dataset
 from agents.goal_model import table_of
 from agents.jepa_load import load
-from agents.turned import Turned, TurnedPictures, turn_of, turned_rows
+from agents.turned import Turned, turn_of, turned_rows
+from agents.turned_pictures import TurnedPictures, turn_pictures
 from envs.registry import make_spec, make_vec
 from scripts.cli import main
 
@@ -79,23 +80,35 @@ def turned_pair(pair, angle):
 
 
 def test_pictures_are_turned_with_what_they_show(data):
-    """Each quarter: the picture of the turned state is the turned picture."""
+    """The picture of the turned state is the turned picture, at any angle."""
     env = make_vec(PUSH, 1)
     env.reset(seed=0)
     qpos = env.simulators.data.qpos.copy()
-    pictures = []
-    for quarter in range(4):
-        angle, place = np.full(1, quarter * np.pi / 2), qpos.copy()
+    angles, pictures = np.array([0, 0.5, 1, 2, 3]) * np.pi / 2 + [0, 0.3, 0.1, -0.4, 0.6], []
+    for angle in angles:
+        angle, place = np.full(1, angle), qpos.copy()
         place[:, :2] = turned_pair(qpos[:, :2], angle)
         place[:, 2:4] = turned_pair(qpos[:, 2:4], angle)
         place[:, 4] += angle
         env.simulators.place(place, 0.0, place)
-        pictures.append(env.simulators.picture(0, 32, 32))
-    first = np.array(pictures[:1])
-    for quarter, picture in enumerate(pictures):
-        turned = TurnedPictures(first, quarter)[np.array([0])][0]
-        assert np.abs(turned.astype(int) - picture).mean() < 0.2
-    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 1
+        pictures.append(env.simulators.picture(0, 64, 64).astype(int))
+    turned = TurnedPictures(np.array(pictures[:1], np.uint8).repeat(5, 0), angles)[
+        np.arange(5)[:, None]
+    ]
+    others = [*pictures[1:], pictures[0]]
+    for ours, theirs, unlike in zip(turned[:, 0], pictures, others, strict=True):
+        error = np.abs(ours.astype(int) - theirs).mean()
+        assert error < 1 and error < np.abs(theirs - unlike).mean() / 4
+
+
+def test_quarters_of_pictures_are_exact_but_for_the_frame():
+    some = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16, 3)).astype(np.uint8)
+    made = turn_pictures(some, np.arange(4) * np.pi / 2)
+    for quarter in range(4):
+        expected = np.rot90(some[quarter], quarter, (1, 2))[:, 1:-1, 1:-1].astype(int)
+        assert np.abs(made[quarter, :, 1:-1, 1:-1] - expected).max() <= 1
+    np.testing.assert_array_equal(made[:, :, 0], some[:, :, 0])
+    np.testing.assert_array_equal(made[:, :, :, -1], some[:, :, :, -1])
 
 
 def test_stretches_are_turned_as_a_whole(data):
@@ -114,20 +127,18 @@ def test_stretches_are_turned_as_a_whole(data):
 
 
 def test_turned_pictures_come_with_turned_actions(data):
-    source = Turned(data)
-    for seed in range(4):
-        plain = data.slices(np.random.default_rng(seed), "train", 1, 3, True, ("action",))
-        drawn = source.slices(np.random.default_rng(seed), "train", 1, 3, True, ("action",))
-        fits = [
-            np.array_equal(np.rot90(plain["pixels"][0], k, (1, 2)), drawn["pixels"][0])
-            and np.allclose(
-                turned_pair(plain["action"][0], np.full(3, k * np.pi / 2)),
-                drawn["action"][0],
-                atol=1e-5,
-            )
-            for k in range(4)
-        ]
-        assert sum(fits) == 1
+    fields = ("obs", "action")
+    plain = data.slices(np.random.default_rng(2), "train", 6, 3, True, fields)
+    drawn = Turned(data).slices(np.random.default_rng(2), "train", 6, 3, True, fields)
+    heading = [np.arctan2(x["obs"][..., 5], x["obs"][..., 4]) for x in (plain, drawn)]
+    angle = (heading[1] - heading[0])[:, 0]
+    for i in range(6):
+        expected = turned_pair(plain["action"][i], np.full(3, angle[i]))
+        np.testing.assert_allclose(drawn["action"][i], expected, atol=1e-5)
+    expected = turn_pictures(plain["pixels"], angle).astype(int)
+    assert np.abs(drawn["pixels"] - expected).max() <= 1
+    np.testing.assert_array_equal(drawn["pixels"][::2], plain["pixels"][::2])
+    assert np.abs(angle[1::2]).min() > 0 and not angle[::2].any()
 
 
 def test_episodes_are_turned_by_angles_of_their_own(data):

@@ -195,6 +195,19 @@ def test_push_t_counts_places_and_turns():
     )
 
 
+@pytest.mark.parametrize("env_id", GOALS)
+def test_what_goals_leave_open_is_all_that_is_redrawn(env_id):
+    """The same goal is achieved; only push-t's pusher moves, clear of the block."""
+    task, rng = make_native(env_id, 1).simulators.task, np.random.default_rng(0)
+    for _ in range(50):
+        qpos = task.goal_start(rng).qpos
+        again = task.redraw_open(rng, qpos.copy())
+        moved = np.abs(again - qpos) > 1e-9
+        assert not moved[2:].any() and moved.any() == (env_id == "push-t")
+        if env_id == "push-t":
+            assert np.abs(again[:2]).max() < 0.5 and np.linalg.norm(again[:2] - again[2:4]) > 0.1
+
+
 def test_the_block_moves_only_when_pushed():
     env = make_native("push-t", 2, seed=0)
     env.reset()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from wm.encoders import latest_and_changes, make_encoder
 from wm.jepa_config import JepaConfig
@@ -28,3 +29,21 @@ def test_a_still_scene_gives_no_change_and_the_same_parameters_serve_both():
     changed = jax.jit(two.apply)(params, still)
     alone = jnp.concatenate([still[:1], jnp.zeros((2, 16, 16, 3))])
     np.testing.assert_allclose(changed, jax.jit(one.apply)(params, alone), atol=1e-6)
+
+
+@pytest.mark.parametrize("patch", [2, 4, 8, 16])
+def test_patches_of_any_side_see_the_whole_picture(patch):
+    """Whatever the first patches, the last map has a place for each 16 x 16 pixels."""
+    config = JepaConfig(encoder="cnn", latent_dim=4, history=1, cnn_channels=3, cnn_patch=patch)
+    encoder = make_encoder(config)
+    frames = jax.random.normal(KEY, (1, 32, 48, 3))
+    params = encoder.init(KEY, frames)
+    last = 3 if patch == 16 else 6
+    assert params["params"]["MLP_0"]["NormedDense_0"]["Dense_0"]["kernel"].shape[0] == 2 * 3 * last
+    slopes = jax.grad(lambda x: jnp.sum(encoder.apply(params, x) ** 2))(frames)  # pyright: ignore
+    assert float(jnp.abs(slopes).sum(-1).min()) > 0
+
+
+def test_patches_that_do_not_double_to_a_cell_are_refused():
+    with pytest.raises(ValueError, match=r"model.cnn_patch must be 2, 4, 8 or 16, got 6"):
+        JepaConfig(cnn_patch=6)

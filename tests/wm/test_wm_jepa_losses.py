@@ -116,17 +116,43 @@ def test_terms_can_be_added_and_unknown_ones_are_refused():
         make_objective("byol", JepaConfig(), JepaLearnerConfig(), SIZES)
 
 
+def test_reconstruction_is_the_share_of_variance_left_unexplained():
+    """1 for the mean, whatever the scale of what is seen; 0 for what it was."""
+    frames = RNG.normal(size=(64, 2, 4)) * np.array([1.0, 0.1, 0.5, 3.0]) + 2.0
+    for scale in (1.0, 1e-2):
+        seen = jnp.asarray(scale * frames)
+        assert float(auxiliary.reconstruction(seen, seen)) == 0
+        mean = jnp.broadcast_to(seen.mean(0), seen.shape)
+        assert float(auxiliary.reconstruction(mean, seen)) == pytest.approx(1, rel=1e-4)
+
+
+def test_one_moment_of_each_slice_is_decoded():
+    """The same moments of latents and frames: decoding what is there leaves nothing."""
+    learner = JepaLearnerConfig(reconstruction_coef=3.0)
+    made = make_objective("reconstruction", JepaConfig(predictor_width=4), learner, (8, 2, (2, 4)))
+    module, size = made.heads["decoder"]
+    params = {"decoder": module.init(KEY, jnp.zeros(size))["params"]}
+    latents = jnp.asarray(RNG.normal(size=(16, 5, 8)))
+    decode = jax.vmap(jax.vmap(lambda z: module.apply({"params": params["decoder"]}, z)))
+    views = random_views()._replace(latents=latents, frames=decode(latents))
+    term = made.terms["reconstruction"]
+    assert float(term(params, views, KEY)) == pytest.approx(0, abs=1e-6)
+    swapped = views._replace(frames=views.frames[:, ::-1])
+    values = {float(term(params, swapped, jax.random.key(i))) for i in range(4)}
+    assert min(values) > 0.1 and len(values) == 4
+
+
 def test_a_pixel_decoder_keeps_pictures_in_order():
     """What it makes of patch (row, column) lands there: one pixel a parameter of its last bias."""
-    decoder = auxiliary.PixelDecoder(4, (2, 16, 24, 3))
+    decoder = auxiliary.PixelDecoder(4, 8, (2, 16, 24, 3))
     params = decoder.init(KEY, jnp.zeros(5))["params"]
     params = jax.tree.map(jnp.zeros_like, params)
-    bias = np.arange(4 * 4 * 2 * 3).reshape(4, 4, 2, 3)
-    params["Conv_1"]["bias"] = jnp.asarray(bias.reshape(-1), jnp.float32)
+    bias = np.arange(8 * 8 * 2 * 3).reshape(8, 8, 2, 3)
+    params["Dense_1"]["bias"] = jnp.asarray(bias.reshape(-1), jnp.float32)
     made = np.asarray(decoder.apply({"params": params}, jnp.zeros(5)))
     assert made.shape == (2, 16, 24, 3)
     for k, y, x, c in np.ndindex(made.shape):
-        assert made[k, y, x, c] == bias[y % 4, x % 4, k, c]
+        assert made[k, y, x, c] == bias[y % 8, x % 8, k, c]
 
 
 def test_the_effective_rank_of_known_spreads():

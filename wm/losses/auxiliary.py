@@ -26,8 +26,13 @@ def inverse_dynamics(infer: Callable[[Array], Array], latents: Array, actions: A
 
 
 def reconstruction(decoded: Array, frames: Array) -> Array:
-    """Mean squared error [] over pixels (in units of the full range) or normalised entries."""
-    return jnp.mean((decoded - frames) ** 2)
+    """Share [] of the variance of frames [B, ...] that what is decoded of them leaves unexplained.
+
+    A small thing in a wide scene is a small part of the mean square over pixels; as a share of
+    what varies at all it weighs as much as the prediction of latents.
+    """
+    spread = jnp.mean(jnp.var(frames, axis=0))
+    return jnp.mean((decoded - frames) ** 2) / jnp.maximum(spread, 1e-6)
 
 
 class VectorDecoder(nn.Module):
@@ -48,10 +53,12 @@ class VectorDecoder(nn.Module):
 class PixelDecoder(nn.Module):
     """From a latent to the pictures it was made of: the mirror of the small CNN.
 
-    Works on patches of 4 x 4 pixels; height and width are multiples of 8.
+    Works on patches of 8 x 8 pixels, each from a few features of its own; height and width are
+    multiples of 8.
     """
 
     channels: int
+    width: int
     shape: tuple[int, ...]
 
     @nn.compact
@@ -59,10 +66,8 @@ class PixelDecoder(nn.Module):
         """[D] -> [K, H, W, C] of shape."""
         history, height, width, colours = self.shape
         rows, columns = height // 8, width // 8
-        x = mish(nn.Dense(rows * columns * self.channels)(latent))
-        x = x.reshape(rows, columns, self.channels)
-        x = jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)
-        x = mish(nn.Conv(self.channels, (3, 3))(x))
-        x = nn.Conv(16 * history * colours, (1, 1))(x)
-        x = x.reshape(2 * rows, 2 * columns, 4, 4, history, colours)
+        x = MLP((self.width, self.width))(latent)
+        x = mish(nn.Dense(rows * columns * self.channels)(x)).reshape(rows, columns, -1)
+        x = nn.Dense(64 * history * colours)(x)
+        x = x.reshape(rows, columns, 8, 8, history, colours)
         return jnp.moveaxis(x, (4, 0, 2, 1, 3, 5), range(6)).reshape(self.shape)

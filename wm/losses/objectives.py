@@ -104,7 +104,7 @@ def _decoder(model: JepaConfig, frames: tuple[int, ...]) -> nn.Module:
         return auxiliary.VectorDecoder(model.predictor_width, frames)
     if frames[1] % 8 or frames[2] % 8:
         raise ValueError(f"reconstruction needs pictures of multiples of 8 pixels, got {frames}")
-    return auxiliary.PixelDecoder(2 * model.cnn_channels, frames)
+    return auxiliary.PixelDecoder(2 * model.cnn_channels, model.predictor_width, frames)
 
 
 def _prediction(learner: JepaLearnerConfig, heads: dict) -> Term:
@@ -168,12 +168,16 @@ def _inverse(learner: JepaLearnerConfig, heads: dict) -> Term:
 
 
 def _reconstruction(learner: JepaLearnerConfig, heads: dict) -> Term:
+    """One moment of each slice, drawn at random, is decoded: decoding costs more than encoding."""
     module = heads["decoder"][0]
 
     def term(params: Any, views: Views, key: Array) -> Array:
-        decode = jax.vmap(jax.vmap(partial(_apply, module, params["decoder"])))
-        error = auxiliary.reconstruction(decode(views.latents), views.frames)
-        return learner.reconstruction_coef * error
+        moment = jax.random.randint(key, views.latents.shape[:1], 0, views.latents.shape[1])
+        latents, frames = (
+            jax.vmap(lambda x, at: x[at])(of, moment) for of in (views.latents, views.frames)
+        )
+        decoded = jax.vmap(partial(_apply, module, params["decoder"]))(latents)
+        return learner.reconstruction_coef * auxiliary.reconstruction(decoded, frames)
 
     return term
 
