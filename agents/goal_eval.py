@@ -137,7 +137,8 @@ def settings(
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )
-    return goal_planner(config.planner, guides is not None), objective
+    led = guides is not None and config.mode != "oracle"  # which needs no sequences of a policy
+    return goal_planner(config.planner, led), objective
 
 
 def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:

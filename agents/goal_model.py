@@ -5,6 +5,7 @@ checkpoint of it.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,14 +111,22 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
 
     Raises ConfigError where episodes cannot be turned.
     """
+    pixels, parts = trained.net.config.pixels, left_open(data.spec.env_id)
+    if not (pixels and parts and "physics" in data.arrays):
+        return _tables(trained, data, split, turns, None)
+    with closing(GoalPictures(data)) as redrawn:
+        return _tables(trained, data, split, turns, redrawn)
+
+
+def _tables(
+    trained: JepaTrained, data: Any, split: str, turns: int, redrawn: GoalPictures | None
+) -> Table:
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
-    frames, actions = data.arrays["pixels" if pixels else "obs"], data.arrays["action"]
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
     model, names = goal_model(trained.net), data.spec.obs_names
     parts = left_open(data.spec.env_id)
-    redrawn = GoalPictures(data) if pixels and parts and "physics" in data.arrays else None
 
     def table(frames: Any, actions: Any, goals: Any) -> Table:
         if not pixels:
@@ -125,7 +134,8 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
         return make_table(model, trained.params, frames, actions, starts, lengths, goals)
 
     if not turns:
-        return table(frames, actions, redrawn)
+        frames = data.arrays["pixels" if pixels else "obs"]
+        return table(frames, data.arrays["action"], redrawn)
     turn = turn_of(data.spec)
     tables = []
     for number in range(turns):

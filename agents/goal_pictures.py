@@ -31,3 +31,7 @@ class GoalPictures:
             self._pictures[row] = self._film.goal_picture(self._physics[row], rng)
             self._drawn[row] = True
         return self._pictures[rows]
+
+    def close(self) -> None:
+        """Give OpenGL back."""
+        self._film.close()

@@ -66,6 +66,8 @@ def settings(config: CompareConfig, objective: str, seed: int, run: Path) -> Pre
     sizes: dict[str, Any] = {"latent_dim": 32, "action_block": 4}
     if config.preset == "state":  # velocity is in the observation
         sizes |= {"history": 1, "encoder_width": 128, "predictor_width": 128}
+    else:
+        sizes |= {"history": 2, "cnn_patch": 8}
     learner = replace(made.learner, rollout=2, warmup=50, sigreg_directions=128)
     return replace(
         made,

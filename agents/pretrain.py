@@ -72,7 +72,7 @@ class _Session:
         if values["latent/alarm"] and not self.latest.get("latent/alarm"):
             self.bar.message(
                 f"latents have collapsed at {done} updates: effective rank "
-                f"{values['latent/effective_rank']:.2f} of {self.config.model.latent_dim}, mean "
+                f"{values['latent/effective_rank']:.2f} of {self.trainer.net.latent_dim}, mean "
                 f"std {values['latent/std_mean']:.3g}"
             )
         self.latest = values

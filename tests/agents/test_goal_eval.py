@@ -104,6 +104,15 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
     assert np.isinf(guidance(None, PLAIN, stats).reach)
 
 
+def test_the_oracle_needs_no_sequences_of_a_policy():
+    """Few samples are too few beside the policy's proposals; the oracle has none."""
+    few, guides = PlannerOverrides(num_samples=16, num_elites=8), Guides(GuideConfig(), {})
+    planner, _ = goal_eval.settings(GoalEvalConfig("run", mode="oracle", planner=few), guides)
+    assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
+    with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
+        goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
+
+
 def test_the_oracle_measures_angles_by_the_shorter_way():
     periods, spreads = goal_oracle._geometry(make_spec("reacher-goal"))
     np.testing.assert_allclose(periods, 2 * np.pi)

@@ -23,7 +23,7 @@ def middle_of(pictures, channel):
     ours = pictures[..., channel].astype(float)
     others = np.delete(pictures, channel, -1).max(-1)
     weight = np.maximum(ours - others - 60, 0)
-    grid = np.stack(np.mgrid[: weight.shape[1], : weight.shape[2]], -1)
+    grid = np.moveaxis(np.indices(weight.shape[1:]), 0, -1)
     return (weight[..., None] * grid).sum((1, 2)) / weight.sum((1, 2))[:, None]
 
 
