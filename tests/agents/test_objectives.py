@@ -78,9 +78,9 @@ def test_a_name_that_is_no_objective_is_refused_in_one_line(capsys):
 
 
 def test_planning_in_decoded_pictures_costs_more():
-    """By the decoder: 32 to 4 places of 32, then at 16 of them 3 x 3 x 32 to 32, and 32 to 144."""
+    """By the decoder: 32 to 256 to 256 to 4 places of 32, and at each 32 to 8 x 8 of 9 channels."""
     rows = planning_cost(size=16, block=1, repeats=0)
-    per_picture = 2 * (32 * 4 * 32 + 16 * (9 * 32 * 32 + 32 * 144))
+    per_picture = 2 * (32 * 256 + 256 * 256 + 256 * 4 * 32 + 4 * 32 * 576)
     more = [row["pixels_flop"] - row["latent_flop"] for row in rows]
     assert more[0] == pytest.approx((128 * 3 + 1) * per_picture, rel=0.01)
     assert more[1] == pytest.approx((128 * 3 * 5 + 1) * per_picture, rel=0.01)
