@@ -139,6 +139,11 @@ class GoalEvalConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         check_seed(self.seed + HELD_OUT)
 
+    @property
+    def led(self) -> bool:
+        """Whether a learned policy, where there is one, proposes sequences; not to the oracle."""
+        return self.guides and self.mode != "oracle"
+
 
 @dataclass(frozen=True)
 class GuideConfig:

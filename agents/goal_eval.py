@@ -137,8 +137,7 @@ def settings(
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )
-    led = guides is not None and config.mode != "oracle"  # which needs no sequences of a policy
-    return goal_planner(config.planner, led), objective
+    return goal_planner(config.planner, guides is not None and config.led), objective
 
 
 def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:

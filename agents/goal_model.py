@@ -4,7 +4,7 @@ Guides, a critic and a policy for goals, live in the `guide` folder of the run a
 checkpoint of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from agents.goal_data import Table, at_rest, joined, make_table
 from agents.goal_pictures import GoalPictures
 from agents.jepa_load import JepaTrained
 from agents.schema import build, flatten
-from agents.turned import row_angles, task_of, turn_of, turned_rows
+from agents.turned import task_of, turn_of, turned_rows
 from agents.turned_pictures import TurnedPictures
 from planning.objective import Weights
 from wm import checkpoint
@@ -113,20 +113,24 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
     """
     pixels, parts = trained.net.config.pixels, left_open(data.spec.env_id)
     if not (pixels and parts and "physics" in data.arrays):
-        return _tables(trained, data, split, turns, None)
+        return _tables(trained, data, split, turns, parts)
     with closing(GoalPictures(data)) as redrawn:
-        return _tables(trained, data, split, turns, redrawn)
+        return _tables(trained, data, split, turns, parts, redrawn)
 
 
 def _tables(
-    trained: JepaTrained, data: Any, split: str, turns: int, redrawn: GoalPictures | None
+    trained: JepaTrained,
+    data: Any,
+    split: str,
+    turns: int,
+    parts: Sequence[str],
+    redrawn: GoalPictures | None = None,
 ) -> Table:
     chosen = [data.episodes[i] for i in data.split(split)]
     pixels = trained.net.config.pixels
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
     model, names = goal_model(trained.net), data.spec.obs_names
-    parts = left_open(data.spec.env_id)
 
     def table(frames: Any, actions: Any, goals: Any) -> Table:
         if not pixels:
@@ -140,7 +144,9 @@ def _tables(
     tables = []
     for number in range(turns):
         frames, actions = turned_rows(turn, data, number, pixels)
-        goals = redrawn and TurnedPictures(redrawn, row_angles(data, number))
+        goals = None
+        if redrawn is not None and isinstance(frames, TurnedPictures):
+            goals = frames._replace(pictures=redrawn)
         tables.append(table(frames, actions, goals))
     return joined(tables)
 

@@ -76,13 +76,8 @@ def turned_rows(
 
     Every episode by a random angle of its own.
     """
-    angles = row_angles(data, number)
+    rng = np.random.default_rng([number, TURNS])
+    each = rng.uniform(-np.pi, np.pi, len(data.episodes)).astype(np.float32)
+    angles = np.repeat(each, [episode.length + 1 for episode in data.episodes])
     obs, action = turn(data.arrays["obs"], data.arrays["action"], angles)
     return TurnedPictures(data.arrays["pixels"], angles) if pixels else obs, action
-
-
-def row_angles(data: Dataset, number: int) -> np.ndarray:
-    """By how much each row [N] is turned, in turn number `number`: an angle an episode."""
-    rng = np.random.default_rng([number, TURNS])
-    angles = rng.uniform(-np.pi, np.pi, len(data.episodes)).astype(np.float32)
-    return np.repeat(angles, [episode.length + 1 for episode in data.episodes])

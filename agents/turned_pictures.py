@@ -1,6 +1,5 @@
 """Pictures seen from straight above, turned about their middle with the world they show."""
 
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
@@ -59,8 +58,7 @@ def _turn_stretch(pictures: Array, angle: Array) -> Array:
     below = at(first + side) * (1 - right) + at(first + side + 1) * right
     mixed = (above * (1 - down) + below * down + 0.5).astype(jnp.uint8)
     seen = jnp.moveaxis(mixed.reshape(side, side, steps, 3), 2, 0)
-    edge = partial(jnp.pad, pad_width=1, constant_values=True)
-    inside = ~edge(jnp.zeros((side - 2, side - 2), bool))
+    inside = jnp.pad(jnp.ones((side - 2, side - 2), bool), 1)
     return jnp.where(inside[None, :, :, None], seen, pictures)
 
 

@@ -62,7 +62,7 @@ def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:
             f"{flags.path or 'which run?'}: goals are for a run of `latentmpc pretrain`, as in "
             "latentmpc eval runs/ID --goals 200"
         )
-    goal_planner(flags.planner, guided=flags.guides and flags.mode != "oracle")
+    goal_planner(flags.planner, guided=flags.led)
     flags.objective.apply(GUIDED)
     return flags
 

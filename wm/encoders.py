@@ -83,8 +83,8 @@ class ConvEncoder(nn.Module):
     channels: int
     width: int
     out: int
-    differences: bool = False
-    patch: int = 4
+    differences: bool
+    patch: int
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:

@@ -172,12 +172,10 @@ def _reconstruction(learner: JepaLearnerConfig, heads: dict) -> Term:
     module = heads["decoder"][0]
 
     def term(params: Any, views: Views, key: Array) -> Array:
-        moment = jax.random.randint(key, views.latents.shape[:1], 0, views.latents.shape[1])
-        latents, frames = (
-            jax.vmap(lambda x, at: x[at])(of, moment) for of in (views.latents, views.frames)
-        )
-        decoded = jax.vmap(partial(_apply, module, params["decoder"]))(latents)
-        return learner.reconstruction_coef * auxiliary.reconstruction(decoded, frames)
+        batch, steps, _ = views.latents.shape
+        drawn = jnp.arange(batch), jax.random.randint(key, (batch,), 0, steps)
+        decoded = jax.vmap(partial(_apply, module, params["decoder"]))(views.latents[drawn])
+        return learner.reconstruction_coef * auxiliary.reconstruction(decoded, views.frames[drawn])
 
     return term
 
