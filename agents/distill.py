@@ -10,7 +10,6 @@ Imitation alone stands still where the data went one way as often as the other.
 from functools import partial
 from typing import Any, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -18,27 +17,23 @@ from agents.goal_agent import GoalModel, Guidance, latent_world
 from agents.goal_config import GuideConfig
 from agents.goal_critic import Report, cost_to_go, learn
 from agents.goal_data import Hindsight, Table
-from wm.layers import MLP
+from agents.goal_networks import Reaction, start
 
 Array = jax.Array
 MOST = 10.0  # largest advantage weight
 IMAGINED_SHARE = 3  # one in so many rows of a batch is imagined from: it costs more than imitation
 
 
-def _network(width: int, size: int) -> nn.Module:
-    return MLP((width, width), out=size)
-
-
-def react(params: Any, width: int, size: int, place: Array, goal: Array) -> Array:
+def react(params: Any, config: GuideConfig, size: int, place: Array, goal: Array) -> Array:
     """Action blocks [..., size] in (-1, 1) from places [..., D] to goals [..., D]."""
-    joint = jnp.concatenate([place, goal, place - goal], -1)
-    return jnp.tanh(cast(Array, _network(width, size).apply({"params": params}, joint)))
+    network = Reaction(config.width, size)
+    return cast(Array, network.apply({"params": params}, place, goal))
 
 
 def advantage(config: GuideConfig, critic: Any, batch: Hindsight) -> Array:
     """[B] by how much the goal came nearer than expected, in strides; near 0 is as good as any."""
     kept = config.discount ** jnp.maximum(batch.lead, 1.0)
-    cost = partial(cost_to_go, critic, config.width)
+    cost = partial(cost_to_go, critic, config)
     gained = cost(batch.place, batch.goal) - 1 + kept - kept * cost(batch.later, batch.goal)
     return gained / (1 - kept)
 
@@ -51,7 +46,7 @@ def imitation_loss(
     weight = jnp.exp(config.advantage * advantage(config, critic, batch))
     weight = jnp.minimum(weight, MOST) * (batch.lead > 0)
     size = batch.action.shape[-1]
-    error = react(params, config.width, size, batch.place, batch.goal) - batch.action
+    error = react(params, config, size, batch.place, batch.goal) - batch.action
     return jnp.sum(weight * jnp.mean(error**2, -1)) / jnp.maximum(weight.sum(), 1e-6)
 
 
@@ -69,7 +64,7 @@ def imagined_cost(
 
     def one(place: Array, goal: Array) -> Array:
         def once(latent: Array, _: None) -> tuple[Array, Array]:
-            action = react(params, config.width, size, latent, goal)
+            action = react(params, config, size, latent, goal)
             latent = world.step(guide, latent, action)
             far, near = critic(guide, latent, goal), distance(guide, latent, goal)
             return latent, weights.progress * far + weights.path * near
@@ -89,9 +84,8 @@ def learn_policy(
     world: tuple[GoalModel, Guidance] | None = None,
 ) -> tuple[Any, float]:
     """Parameters of a policy for goals, and its last loss; without a `world` it only imitates."""
-    joint, size = jnp.zeros(3 * table.place.shape[1]), table.action.shape[1]
-    key = jax.random.key(config.seed + 2)
-    params = _network(config.width, size).init(key, joint)["params"]
+    size = table.action.shape[1]
+    params = start(Reaction(config.width, size), jax.random.key(config.seed + 2), table.place)
 
     def loss(params: Any, target: Any, batch: Hindsight) -> Array:
         error = imitation_loss(config, critic, params, target, batch)

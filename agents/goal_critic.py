@@ -5,9 +5,11 @@ discounted temporal distance  u(z, g) = 1 - discount^decisions  in [0, 1] from e
 moments are taken for goals in hindsight (arXiv 1707.01495). Temporal differences stitch episodes
 together, and an expectile prefers the quickest of the ways that the data shows (as in goal-
 conditioned implicit value learning, arXiv 2307.11949). Within an episode the decisions that were
-taken are an upper bound, which spares the slow spreading of values along long ways.
+taken are an upper bound, which spares the slow spreading of values along long ways. The network is
+a quasimetric (agents/goal_networks.py).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -19,10 +21,9 @@ import optax
 from agents.compiling import cpu_options
 from agents.goal_config import GuideConfig
 from agents.goal_data import Hindsight, Table, relabel
-from wm.layers import MLP, ensemble
+from agents.goal_networks import distances, start
 
 Array = jax.Array
-HEADS = 2
 AT_ONCE = 50  # updates in a compiled call
 Report = Callable[[int, float], None]
 """Told (updates done, latest loss) now and then."""
@@ -34,19 +35,16 @@ class _State(NamedTuple):
     opt: optax.OptState
 
 
-def _network(width: int):
-    return ensemble(MLP, HEADS, widths=(width, width), out=1)
+def heads(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
+    """Cost to go [heads, ...] in [0, 1) from places [..., D] to goals [..., D]."""
+    network = distances(config.width)
+    away = cast(Array, network.apply({"params": params}, place, goal))
+    return -jnp.expm1(away * math.log(config.discount))
 
 
-def heads(params: Any, width: int, place: Array, goal: Array) -> Array:
-    """Cost to go [heads, ...] in [0, 1] from places [..., D] to goals [..., D]."""
-    joint = jnp.concatenate([place, goal, place - goal], -1)
-    return jax.nn.sigmoid(cast(Array, _network(width).apply({"params": params}, joint))[..., 0])
-
-
-def cost_to_go(params: Any, width: int, place: Array, goal: Array) -> Array:
+def cost_to_go(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
     """The worse head's [...], which plans are judged by: a planner finds what holes there are."""
-    return heads(params, width, place, goal).max(0)
+    return heads(params, config, place, goal).max(0)
 
 
 def decisions(cost: Array, discount: float) -> Array:
@@ -60,20 +58,19 @@ def loss(config: GuideConfig, params: Any, target: Any, batch: Hindsight) -> Arr
     Targets take the worse of the heads: an optimist finds holes in walls.
     """
     kept = config.discount**batch.lead
-    ahead = heads(target, config.width, batch.later, batch.goal).max(0)
+    ahead = heads(target, config, batch.later, batch.goal).max(0)
     bound = 1 - config.discount**batch.taken
     wanted = jnp.minimum(1 - kept + kept * ahead, bound)
     # Where the episode ends no step was taken: only the bound, if any, is known.
     known = (batch.lead > 0) | jnp.isfinite(batch.taken)
-    error = wanted[None] - heads(params, config.width, batch.place, batch.goal)
+    error = wanted[None] - heads(params, config, batch.place, batch.goal)
     weight = jnp.where(error < 0, config.expectile, 1 - config.expectile)
     return jnp.mean(known[None] * weight * error**2)
 
 
 def train(config: GuideConfig, table: Table, report: Report | None = None) -> tuple[Any, float]:
     """Parameters of the critic and its last loss."""
-    joint = jnp.zeros(3 * table.place.shape[1])
-    params = _network(config.width).init(jax.random.key(config.seed), joint)["params"]
+    params = start(distances(config.width), jax.random.key(config.seed), table.place)
     return learn(config, partial(loss, config), params, table, report)
 
 

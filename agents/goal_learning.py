@@ -62,7 +62,7 @@ def judge(guides: Guides, table: Table) -> dict[str, float]:
     if len(at) < 2:
         raise ConfigError("the validation episodes are too short to judge a critic on")
     cost = goal_critic.cost_to_go(
-        guides.arrays["critic"], guides.config.width, table.place[at], table.goal[goal]
+        guides.arrays["critic"], guides.config, table.place[at], table.goal[goal]
     )
     found = np.asarray(goal_critic.decisions(cost, guides.config.discount))
     taken = goal - at

@@ -57,10 +57,10 @@ def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
     )
     if guides is None:
         return model
-    width, size = guides.config.width, net.action_size
+    config, size = guides.config, net.action_size
     return model._replace(
-        critic=lambda params, place, goal: goal_critic.cost_to_go(params, width, place, goal),
-        policy=lambda params, place, goal: distill.react(params, width, size, place, goal),
+        critic=lambda params, place, goal: goal_critic.cost_to_go(params, config, place, goal),
+        policy=lambda params, place, goal: distill.react(params, config, size, place, goal),
     )
 
 

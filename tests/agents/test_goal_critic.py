@@ -86,7 +86,7 @@ def test_it_recovers_temporal_distance_around_the_wall(learned):
     true = np.array([[way[c] for c in CELLS] for way in ways])
     cost = goal_critic.cost_to_go(
         learned,
-        CONFIG.width,
+        CONFIG,
         jnp.repeat(places[:, None], len(CELLS), 1),
         jnp.repeat(places[None], len(CELLS), 0),
     )
@@ -107,7 +107,7 @@ def test_the_policy_shortens_the_way(learned):
     policy, _ = distill.learn_policy(config, learned, table())
     pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
     here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
-    wishes = np.asarray(distill.react(policy, CONFIG.width, 2, here, there))
+    wishes = np.asarray(distill.react(policy, CONFIG, 2, here, there))
     ways = {goal: steps_from(goal) for goal in CELLS}
     better, by_chance = [], []
     for (cell, goal), wish in zip(pairs, wishes, strict=True):
@@ -121,7 +121,7 @@ def test_the_policy_shortens_the_way(learned):
 STEP = 0.15
 FIELD = IDENTITY._replace(
     step=lambda params, latent, action: jnp.clip(latent + STEP * action, -1.0, 1.0),
-    critic=lambda params, place, goal: goal_critic.cost_to_go(params, CONFIG.width, place, goal),
+    critic=lambda params, place, goal: goal_critic.cost_to_go(params, CONFIG, place, goal),
 )
 
 
@@ -151,7 +151,7 @@ def test_imagination_leads_where_imitation_stands_still():
         policy, _ = distill.learn_policy(config, critic, data, world=world)
         place = here
         for _ in range(20):
-            action = distill.react(policy, config.width, 2, place, there)
+            action = distill.react(policy, config, 2, place, there)
             place = FIELD.step(None, place, action)
         return float(jnp.mean(jnp.linalg.norm(place - there, axis=-1) < 0.15))
 
