@@ -14,8 +14,6 @@ from envs.tasks.planar import occluder_xml, steer
 
 TOLERANCE = 0.05
 _CAMERA_HEIGHT = 0.66
-LEAVES = 0.08
-"""Chance per decision that the scripted arm leaves for elsewhere, once it has arrived."""
 
 
 def model_xml() -> str:
@@ -73,15 +71,12 @@ class ReacherGoal(GoalTask):
         goal: np.ndarray | None,
         memory: Any,
     ) -> tuple[np.ndarray, Any]:
-        """To a pose by a noisy spring in both joints, and a while there, so that rest is seen too.
-
-        Memory is that pose and how noisy the way there is.
-        """
-        pose, noise = (goal, 0.05) if goal is not None else memory or (None, 0.0)
-        there = pose is not None and np.abs(_to_go(pose, qpos)).max() < 4 * TOLERANCE
-        if pose is None or (goal is None and there and rng.random() < LEAVES):
-            pose, noise = self.free_start(rng).qpos, 0.6 * rng.random() ** 2
-        return steer(rng, _to_go(pose, qpos), qvel, 1.0, 0.15, noise), (pose, noise)
+        """To a pose by a noisy spring in both joints; memory is that pose."""
+        pose = goal if goal is not None else memory
+        if pose is None or (goal is None and np.abs(_to_go(pose, qpos)).max() < 4 * TOLERANCE):
+            pose = self.free_start(rng).qpos
+        noise = 0.05 if goal is not None else 0.5
+        return steer(rng, _to_go(pose, qpos), qvel, 1.0, 0.15, noise), pose
 
 
 def _to_go(pose: np.ndarray, qpos: np.ndarray) -> np.ndarray:
