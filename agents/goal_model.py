@@ -31,6 +31,8 @@ from wm.jepa import JepaNetworks
 
 GUIDE = "guide"
 KIND = "guide"
+NETWORKS = "quasimetric"
+"""What the networks of guides are: those of other ones do not fit."""
 
 
 @dataclass
@@ -195,6 +197,7 @@ def save_guides(trained: JepaTrained, guides: Guides) -> Path:
     """Write them beside the checkpoints. Raises StorageError."""
     record = {
         "kind": KIND,
+        "networks": NETWORKS,
         "settings": asdict(guides.config),
         "checkpoint": trained.path.name,
         "digest": model_digest(trained.path),
@@ -209,17 +212,17 @@ def save_guides(trained: JepaTrained, guides: Guides) -> Path:
 def load_guides(trained: JepaTrained) -> Guides | None:
     """The guides of this checkpoint; None where none were learned.
 
-    Raises CheckpointError (damaged), ConfigError (learned for other parameters).
+    Raises CheckpointError (damaged), ConfigError (learned for other parameters or networks).
     """
     folder = guide_folder(trained.path) / trained.path.name
     if not folder.is_dir():
         return None
     stored = checkpoint.read_json(folder, "config.json")
+    again = f"type `latentmpc distill {trained.path}` to learn it again"
     if stored.get("digest") != model_digest(trained.path):
-        raise ConfigError(
-            f"{folder} was learned for another model than {trained.path}: type "
-            f"`latentmpc distill {trained.path}` to learn it again"
-        )
+        raise ConfigError(f"{folder} was learned for another model than {trained.path}: {again}")
+    if stored.get("networks") != NETWORKS:
+        raise ConfigError(f"{folder} holds the networks of an earlier version: {again}")
     config = build(GuideConfig, flatten(GuideConfig, stored["settings"], f"{folder}/config.json"))
     arrays = jax.tree.map(jnp.asarray, checkpoint.restore(folder))
     return Guides(config, arrays)

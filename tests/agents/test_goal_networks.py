@@ -1,10 +1,17 @@
 """Distances to goals are a quasimetric, and lopsided embeddings come out even."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import goal_model
+from agents.config import ConfigError
+from agents.goal_config import GuideConfig
+from agents.goal_model import Guides, load_guides, save_guides
 from agents.goal_networks import FAR, Reaction, distances, evening, start
 
 DIM = 5
@@ -55,3 +62,19 @@ def test_actions_are_within_their_limits(places):
     action = np.asarray(network.apply({"params": params}, 9 * places[:50], places[50:100]))
     assert action.shape == (50, 4)
     assert (np.abs(action) <= 1).all()
+
+
+def test_guides_of_another_model_or_version_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoints" / "000000001"
+    path.mkdir(parents=True)
+    (path / "MANIFEST.json").write_text("{}")
+    trained: Any = SimpleNamespace(path=path, spec=None)
+    save_guides(trained, Guides(GuideConfig(width=8), {"critic": {"w": jnp.ones(2)}}))
+    found = load_guides(trained)
+    assert found is not None and found.config.width == 8
+    monkeypatch.setattr(goal_model, "NETWORKS", "of a later version")
+    with pytest.raises(ConfigError, match=r"earlier version: type `latentmpc distill .*000000001`"):
+        load_guides(trained)
+    (path / "MANIFEST.json").write_text("{ }")
+    with pytest.raises(ConfigError, match="for another model"):
+        load_guides(trained)
