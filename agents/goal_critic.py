@@ -58,7 +58,7 @@ def loss(config: GuideConfig, params: Any, target: Any, batch: Hindsight) -> Arr
     Targets take the worse of the heads: an optimist finds holes in walls.
     """
     kept = config.discount**batch.lead
-    ahead = heads(target, config, batch.later, batch.goal).max(0)
+    ahead = cost_to_go(target, config, batch.later, batch.goal)
     bound = 1 - config.discount**batch.taken
     wanted = jnp.minimum(1 - kept + kept * ahead, bound)
     # Where the episode ends no step was taken: only the bound, if any, is known.

@@ -68,19 +68,16 @@ def start(network: nn.Module, key: Array, places: Array) -> dict[str, Any]:
     """Parameters for embeddings like `places` [N, D], whose directions come out even."""
     one = places[:1]
     params = cast(dict[str, Any], network.init(key, one, one)["params"])
-    kernel, bias = evening(places)
-    lead = params["even"]["bias"].shape[:-1]  # heads, if any
-    even = {
-        "kernel": jnp.broadcast_to(kernel, (*lead, *kernel.shape)),
-        "bias": jnp.broadcast_to(bias, (*lead, *bias.shape)),
-    }
+    even = jax.tree.map(
+        lambda new, old: jnp.broadcast_to(new, old.shape), evening(places), params["even"]
+    )
     return params | {"even": even}
 
 
-def evening(places: Array) -> tuple[Array, Array]:
+def evening(places: Array) -> dict[str, Array]:
     """Kernel [D, D] and bias [D] that bring the principal directions of [N, D] to variance 1."""
     mean = places.mean(0)
-    variance, axes = jnp.linalg.eigh(jnp.cov(places, rowvar=False).reshape(len(mean), -1))
+    variance, axes = jnp.linalg.eigh(jnp.atleast_2d(jnp.cov(places, rowvar=False)))
     least = jnp.maximum(FLOOR * variance[-1], 1e-12)
     kernel = axes / jnp.sqrt(jnp.maximum(variance, least))[None]
-    return kernel, -mean @ kernel
+    return {"kernel": kernel, "bias": -mean @ kernel}
