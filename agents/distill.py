@@ -38,11 +38,8 @@ def advantage(config: GuideConfig, critic: Any, batch: Hindsight) -> Array:
     return gained / (1 - kept)
 
 
-def imitation_loss(
-    config: GuideConfig, critic: Any, params: Any, target: Any, batch: Hindsight
-) -> Array:
+def imitation_loss(config: GuideConfig, critic: Any, params: Any, batch: Hindsight) -> Array:
     """Squared error of the actions taken, weighted by their advantage."""
-    del target
     weight = jnp.exp(config.advantage * advantage(config, critic, batch))
     weight = jnp.minimum(weight, MOST) * (batch.lead > 0)
     size = batch.action.shape[-1]
@@ -60,14 +57,16 @@ def imagined_cost(
     world, size = latent_world(model), batch.action.shape[-1]
     assert world.critic is not None
     assert world.distance is not None
-    critic, distance, weights = world.critic, world.distance, guide.weights
+    assert world.leap is not None
+    critic, distance, leap, weights = world.critic, world.distance, world.leap, guide.weights
 
     def one(place: Array, goal: Array) -> Array:
         def once(latent: Array, _: None) -> tuple[Array, Array]:
             action = react(params, config, size, latent, goal)
-            latent = world.step(guide, latent, action)
-            far, near = critic(guide, latent, goal), distance(guide, latent, goal)
-            return latent, weights.progress * far + weights.path * near
+            after = world.step(guide, latent, action)
+            far, near = critic(guide, after, goal), distance(guide, after, goal)
+            beyond = weights.leap * leap(guide, latent, after)
+            return after, weights.progress * far + weights.path * near + beyond
 
         return jax.lax.scan(once, place, None, config.imagined)[1].mean()
 
@@ -87,8 +86,8 @@ def learn_policy(
     size = table.action.shape[1]
     params = start(Reaction(config.width, size), jax.random.key(config.seed + 2), table.place)
 
-    def loss(params: Any, target: Any, batch: Hindsight) -> Array:
-        error = imitation_loss(config, critic, params, target, batch)
+    def loss(params: Any, batch: Hindsight) -> Array:
+        error = imitation_loss(config, critic, params, batch)
         if world is None or config.imagined == 0:
             return error
         return config.imitation * error + imagined_cost(config, *world, params, batch)

@@ -32,6 +32,7 @@ class GoalModel(NamedTuple):
     step(params, latent, actions [block x A], oldest first) -> latent
     embed(params, latent) -> [D]
     critic(params, embedding [D], goal [D]) -> [] cost to go in [0, 1], or None
+    leap(params, embedding [D], embedding [D]) -> [] how far a step is beyond a step, or None
     policy(params, embedding [D], goal [D]) -> actions [block x A], or None
     """
 
@@ -47,6 +48,7 @@ class GoalModel(NamedTuple):
     block: int = 1
     """Decisions a step spans."""
     critic: Callable[[Any, Array, Array], Array] | None = None
+    leap: Callable[[Any, Array, Array], Array] | None = None
     policy: Callable[[Any, Array, Array], Array] | None = None
 
     @property
@@ -110,6 +112,11 @@ def latent_world(model: GoalModel) -> World:
         assert model.critic is not None
         return model.critic(guide.critic, model.embed(guide.model, latent), goal)
 
+    def leap(guide: Guidance, latent: Any, after: Any) -> Array:
+        assert model.leap is not None
+        places = model.embed(guide.model, latent), model.embed(guide.model, after)
+        return model.leap(guide.critic, *places)
+
     def prior(guide: Guidance, latent: Any, goal: Array, key: Array | None) -> Array:
         assert model.policy is not None
         action = model.policy(guide.policy, model.embed(guide.model, latent), goal)
@@ -121,6 +128,7 @@ def latent_world(model: GoalModel) -> World:
         step=lambda guide, latent, action: model.step(guide.model, latent, action),
         distance=distance,
         critic=critic if model.critic else None,
+        leap=leap if model.leap else None,
         limits=limits,
         prior=prior if model.policy else None,
     )

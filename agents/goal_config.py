@@ -27,6 +27,8 @@ class ObjectiveConfig:
     """Learned cost to go at the end of the horizon."""
     progress: float = 0.0
     """Learned cost to go, mean over the horizon."""
+    leap: float = 0.0
+    """By how much steps go farther than the critic knows them to."""
     effort: float = 0.0
     """Mean square of the actions."""
     smoothness: float = 0.0
@@ -89,8 +91,10 @@ PLANNER = PlannerConfig(
 
 PLAIN = ObjectiveConfig()
 """Without learned guides: straight latent distance."""
-GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, reach=0.02)
+GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, leap=10.0, reach=0.02)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
+LEARNED = ("critic", "progress", "leap")
+"""The terms that need a learned critic."""
 PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
 
@@ -159,11 +163,9 @@ class GuideConfig:
     discount: float = 0.98
     """Of a decision: distances far beyond 1 / (1 - discount) decisions look alike."""
     stride: int = 4
-    """Decisions between the two moments that a temporal difference compares."""
-    expectile: float = 0.9
-    """Above 0.5, good luck with the actions of the data counts more than bad."""
-    target_rate: float = 0.01
-    """EMA rate of the target network."""
+    """Decisions between two moments that are always compared, whatever the goal."""
+    bound: float = 10.0
+    """Weight of keeping distances within what was taken, beside spreading places apart."""
     same_episode: float = 0.6
     """Share of goals that come later in the same episode; the others are any moment's."""
     nearness: float = 0.1
@@ -189,16 +191,16 @@ class GuideConfig:
         for name in ("updates", "batch_size", "width", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"guide.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("discount", "expectile", "nearness"):
+        for name in ("discount", "nearness"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"guide.{name} must lie in (0, 1), got {getattr(self, name)}")
-        for name in ("target_rate", "same_episode"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"guide.{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.same_episode <= 1:
+            raise ConfigError(f"guide.same_episode must lie in [0, 1], got {self.same_episode}")
         for name in ("imagined", "turns"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"guide.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("learning_rate", "noise", "advantage", "imitation", "path", "reach"):
+        amounts = ("learning_rate", "bound", "noise", "advantage", "imitation", "path", "reach")
+        for name in amounts:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"guide.{name} must be finite, not negative")
         check_seed(self.seed)

@@ -2,11 +2,11 @@
 
 Straight distance in the latent space is myopic where walls are in the way. The critic learns the
 discounted temporal distance  u(z, g) = 1 - discount^decisions  in [0, 1] from episodes whose later
-moments are taken for goals in hindsight (arXiv 1707.01495). Temporal differences stitch episodes
-together, and an expectile prefers the quickest of the ways that the data shows (as in goal-
-conditioned implicit value learning, arXiv 2307.11949). Within an episode the decisions that were
-taken are an upper bound, which spares the slow spreading of values along long ways. The network is
-a quasimetric (agents/goal_networks.py).
+moments are taken for goals in hindsight (arXiv 1707.01495). Places are spread as far apart as what
+was done allows (quasimetric reinforcement learning, arXiv 2304.01203): what took some decisions is
+no farther than these, all else is pushed apart. The network is a quasimetric
+(agents/goal_networks.py), so that short ways add up to bounds on the long ones, and the largest
+distances within all bounds are those of the quickest ways. Nothing is bootstrapped.
 """
 
 import math
@@ -25,13 +25,14 @@ from agents.goal_networks import distances, start
 
 Array = jax.Array
 AT_ONCE = 50  # updates in a compiled call
+AVERAGE_RATE = 0.01  # of the parameters that are kept: a running average
 Report = Callable[[int, float], None]
 """Told (updates done, latest loss) now and then."""
 
 
 class _State(NamedTuple):
     params: Any
-    target: Any
+    average: Any
     opt: optax.OptState
 
 
@@ -52,20 +53,28 @@ def decisions(cost: Array, discount: float) -> Array:
     return jnp.log1p(-jnp.minimum(cost, 1 - 1e-6)) / jnp.log(discount)
 
 
-def loss(config: GuideConfig, params: Any, target: Any, batch: Hindsight) -> Array:
-    """Expectile regression on temporal differences, bounded by what the episode took.
+def leap(params: Any, config: GuideConfig, block: int, place: Array, after: Array) -> Array:
+    """How much farther than a step of `block` decisions can lead it is: square of the share [...].
 
-    Targets take the worse of the heads: an optimist finds holes in walls.
+    A model that was never told of a wall steps through it. The critic knows the way around, and
+    by the triangle inequality no step brings any goal nearer by more decisions than it takes.
     """
-    kept = config.discount**batch.lead
-    ahead = cost_to_go(target, config, batch.later, batch.goal)
-    bound = 1 - config.discount**batch.taken
-    wanted = jnp.minimum(1 - kept + kept * ahead, bound)
-    # Where the episode ends no step was taken: only the bound, if any, is known.
-    known = (batch.lead > 0) | jnp.isfinite(batch.taken)
-    error = wanted[None] - heads(params, config, batch.place, batch.goal)
-    weight = jnp.where(error < 0, config.expectile, 1 - config.expectile)
-    return jnp.mean(known[None] * weight * error**2)
+    taken = decisions(cost_to_go(params, config, place, after), config.discount)
+    return jax.nn.relu(taken / block - 1) ** 2
+
+
+def loss(config: GuideConfig, params: Any, batch: Hindsight) -> Array:
+    """Places are pushed apart, nearest pairs most; none beyond the decisions that were taken."""
+
+    def excess(cost: Array, taken: Array) -> Array:
+        """Mean square of the share of what was taken that is exceeded, where that is known."""
+        known = jnp.isfinite(taken) & (taken > 0)
+        share = decisions(cost, config.discount) / jnp.where(known, taken, 1.0)[None]
+        return jnp.mean(known[None] * jax.nn.relu(share - 1) ** 2)
+
+    far = heads(params, config, batch.place, batch.goal)
+    near = heads(params, config, batch.place, batch.later)
+    return jnp.mean(1 - far) + config.bound * (excess(far, batch.taken) + excess(near, batch.lead))
 
 
 def train(config: GuideConfig, table: Table, report: Report | None = None) -> tuple[Any, float]:
@@ -76,24 +85,21 @@ def train(config: GuideConfig, table: Table, report: Report | None = None) -> tu
 
 def learn(
     config: GuideConfig,
-    loss: Callable[[Any, Any, Hindsight], Array],
+    loss: Callable[[Any, Hindsight], Array],
     params: Any,
     table: Table,
     report: Report | None,
 ) -> tuple[Any, float]:
-    """Minimise loss(params, target, batch) on relabelled batches: averaged parameters, last loss.
-
-    `target` is the running average of the parameters.
-    """
+    """Minimise loss(params, batch) on relabelled batches: averaged parameters, last loss."""
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(_rate(config)))
 
     def once(state: _State, key: Array, table: Table) -> tuple[_State, Array]:
         batch = relabel(table, config, key)
-        value, slope = jax.value_and_grad(loss)(state.params, state.target, batch)
+        value, slope = jax.value_and_grad(loss)(state.params, batch)
         steps, opt = optimiser.update(slope, state.opt, state.params)
         params = cast(Any, optax.apply_updates(state.params, steps))
-        target = optax.incremental_update(params, state.target, config.target_rate)
-        return _State(params, target, opt), value
+        average = optax.incremental_update(params, state.average, AVERAGE_RATE)
+        return _State(params, average, opt), value
 
     @partial(jax.jit, donate_argnums=0, compiler_options=cpu_options(many_reductions=True))
     def some(state: _State, table: Table, keys: Array) -> tuple[_State, Array]:
@@ -105,7 +111,7 @@ def learn(
         state, losses = some(state, table, jax.random.split(jax.random.fold_in(key, done), AT_ONCE))
         if report:
             report(done + AT_ONCE, float(losses.mean()))
-    return state.target, float(losses.mean())
+    return state.average, float(losses.mean())
 
 
 def _rate(config: GuideConfig) -> optax.Schedule:

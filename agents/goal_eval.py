@@ -13,7 +13,7 @@ from agents import jepa_load, stats
 from agents.config import ConfigError
 from agents.evaluate import output_directory
 from agents.goal_agent import GoalAgent, make_goal_agent
-from agents.goal_config import HELD_OUT, PLAIN, GoalEvalConfig, goal_planner
+from agents.goal_config import HELD_OUT, LEARNED, PLAIN, GoalEvalConfig, goal_planner
 from agents.goal_config import ObjectiveConfig as ObjectiveConfig
 from agents.goal_model import Guides, embed_goals, goal_model, guidance, load_guides, spread
 from agents.goal_oracle import goal_oracle
@@ -133,7 +133,7 @@ def settings(
     Raises ConfigError for learned terms without guides.
     """
     objective = config.objective.apply(guides.config.objective if guides else PLAIN)
-    if guides is None and {"critic", "progress"} & set(objective.terms):
+    if guides is None and set(LEARNED) & set(objective.terms):
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )

@@ -18,7 +18,7 @@ import numpy as np
 from agents import distill, goal_critic
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel, Guidance, embed_goal
-from agents.goal_config import GuideConfig, ObjectiveConfig
+from agents.goal_config import LEARNED, GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, joined, make_table
 from agents.goal_pictures import GoalPictures
 from agents.jepa_load import JepaTrained
@@ -31,8 +31,8 @@ from wm.jepa import JepaNetworks
 
 GUIDE = "guide"
 KIND = "guide"
-NETWORKS = "quasimetric"
-"""What the networks of guides are: those of other ones do not fit."""
+NETWORKS = "quasimetric, spread apart"
+"""What the networks of guides are and how they are learned: those of other ones do not fit."""
 
 
 @dataclass
@@ -62,6 +62,9 @@ def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
     config, size = guides.config, net.action_size
     return model._replace(
         critic=lambda params, place, goal: goal_critic.cost_to_go(params, config, place, goal),
+        leap=lambda params, place, after: goal_critic.leap(
+            params, config, net.config.action_block, place, after
+        ),
         policy=lambda params, place, goal: distill.react(params, config, size, place, goal),
     )
 
@@ -235,4 +238,5 @@ def model_digest(path: Path) -> str:
 
 def without_guides(objective: ObjectiveConfig) -> ObjectiveConfig:
     """The objective without the terms that have to be learned."""
-    return replace(objective, critic=0.0, progress=0.0, reach=0.0, goal=objective.goal or 1.0)
+    learned = dict.fromkeys(LEARNED, 0.0)
+    return replace(objective, **learned, reach=0.0, goal=objective.goal or 1.0)

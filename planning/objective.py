@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from planning.types import Array, Model, Params
 
-STAGE = ("path", "progress", "effort", "smoothness", "limits", "reward")
+STAGE = ("path", "progress", "leap", "effort", "smoothness", "limits", "reward")
 """Terms of every step, averaged over the horizon: their weights do not depend on its length."""
 TERMINAL = ("goal", "critic")
 """Terms of the last latent."""
@@ -35,6 +35,8 @@ class Weights(NamedTuple):
     """Learned cost to go at the end of the horizon."""
     progress: Any = 0.0
     """Learned cost to go at every step."""
+    leap: Any = 0.0
+    """By how much a step goes farther than it can, as the critic knows ways."""
     effort: Any = 0.0
     """Mean square of the actions."""
     smoothness: Any = 0.0
@@ -69,6 +71,7 @@ class World:
     step(params, latent, action) -> latent
     distance(params, latent, goal) -> [] at least 0
     critic(params, latent, goal) -> [] cost to go from latent to goal
+    leap(params, latent, after) -> [] at least 0, 0 where one step can lead from latent to after
     reward(params, latent, action) -> [] of the step that begins at latent
     limits(params, latent, action) -> [] at least 0, 0 inside; latent is the one reached
     prior(params, latent, goal, key or None) -> action [A]; None gives the mode
@@ -77,6 +80,7 @@ class World:
     step: Callable[[Params, Any, Array], Any]
     distance: Callable[[Params, Any, Any], Array] | None = None
     critic: Callable[[Params, Any, Any], Array] | None = None
+    leap: Callable[[Params, Any, Any], Array] | None = None
     reward: Callable[[Params, Any, Array], Array] | None = None
     limits: Callable[[Params, Any, Array], Array] | None = None
     prior: Callable[[Params, Any, Any, Array | None], Array] | None = None
@@ -87,6 +91,7 @@ NEEDS = {
     "path": "distance",
     "critic": "critic",
     "progress": "critic",
+    "leap": "leap",
     "reward": "reward",
     "limits": "limits",
 }
@@ -171,6 +176,7 @@ def _stage_costs(
     known: dict[str, Callable[[], Array]] = {
         "path": lambda: _of(world.distance)(params, after, goal),
         "progress": lambda: _of(world.critic)(params, after, goal),
+        "leap": lambda: _of(world.leap)(params, before.latent, after),
         "effort": lambda: jnp.mean(action**2),
         "smoothness": lambda: jnp.mean((action - before.action) ** 2),
         "limits": lambda: _of(world.limits)(params, after, action),

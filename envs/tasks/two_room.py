@@ -17,14 +17,14 @@ VIEW = 2.0
 TOLERANCE = 16 / 224 * VIEW
 _BORDER, _RADIUS = 0.06, 0.08
 _WALL_HALF = 0.05
-_DOOR_Y, _DOOR_HALF = 0.35, 0.22
+DOOR_Y, _DOOR_HALF = 0.35, 0.22
 _REACH = VIEW / 2 - _BORDER - _RADIUS
 _CROSSING = 0.75  # share of episodes whose goal is in the other room
 
 
 def model_xml() -> str:
     """The MJCF of the two rooms."""
-    ends = ((-VIEW / 2, _DOOR_Y - _DOOR_HALF), (_DOOR_Y + _DOOR_HALF, VIEW / 2))
+    ends = ((-VIEW / 2, DOOR_Y - _DOOR_HALF), (DOOR_Y + _DOOR_HALF, VIEW / 2))
     wall = [Wall(0.0, (low + high) / 2, _WALL_HALF, (high - low) / 2) for low, high in ends]
     boxes = walls_xml([*border(VIEW, _BORDER), *wall], height=2 * _RADIUS)
     return world_xml("two-room", VIEW, 0.01, 2, boxes + point_xml(_RADIUS))
@@ -78,10 +78,10 @@ class TwoRoom(GoalTask):
 def _waypoint(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Where to head for: the place itself, or the near side of the door, then its far side."""
     clear = _WALL_HALF + _RADIUS + 0.04
-    inside = abs(here[1] - _DOOR_Y) < _DOOR_HALF - _RADIUS
+    inside = abs(here[1] - DOOR_Y) < _DOOR_HALF - _RADIUS
     if here[0] * there[0] > 0 and (abs(here[0]) > clear or not inside):
         return there
     side = np.sign(there[0])
     if inside:
-        return np.array([side * 2 * clear, _DOOR_Y])
-    return np.array([-side * clear, _DOOR_Y])
+        return np.array([side * 2 * clear, DOOR_Y])
+    return np.array([-side * clear, DOOR_Y])

@@ -92,13 +92,39 @@ def test_it_recovers_temporal_distance_around_the_wall(learned):
     )
     found = np.asarray(goal_critic.decisions(cost, CONFIG.discount))
     straight = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.9
+    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.98
     assert np.corrcoef(straight.ravel(), true.ravel())[0, 1] < 0.85
+    assert np.polyfit(true.ravel(), found.ravel(), 1) == pytest.approx([1, 0], abs=0.15)
     near = (CELLS.index((WALL - 1, 0)), CELLS.index((WALL + 1, 0)))
     far = (CELLS.index((0, 0)), CELLS.index((WALL - 1, 2)))
-    assert true[near] == 12 and true[far] == 4
-    assert straight[near] < straight[far] and found[near] > 1.5 * found[far]
-    assert np.diagonal(found).mean() < 2.5, "a place is where it is"
+    assert true[near] == 12 and true[far] == 4 and straight[near] < straight[far]
+    assert (found[near], found[far]) == pytest.approx((12, 4), rel=0.15)
+    assert np.diagonal(found).mean() < 0.5, "a place is where it is"
+
+
+def test_nothing_is_farther_than_what_was_done(learned):
+    """Between moments of a walk, however roundabout it was."""
+    rows = table()
+    rng = np.random.default_rng(1)
+    at = rng.integers(0, len(rows.last), 2000)
+    goal = np.minimum(at + rng.integers(1, 30, 2000), np.asarray(rows.last)[at])
+    at, goal = at[goal > at], goal[goal > at]
+    cost = goal_critic.cost_to_go(learned, CONFIG, rows.place[at], rows.goal[goal])
+    found = np.asarray(goal_critic.decisions(cost, CONFIG.discount))
+    assert (found <= 1.1 * (goal - at) + 0.3).mean() > 0.99
+    assert (found < 0.5 * (goal - at)).mean() > 0.2, "many walks were roundabout"
+
+
+def test_no_step_leads_through_the_wall(learned):
+    """Between neighbours a step is no leap, nor is one through the door; through the wall it is."""
+
+    def leap(before, after):
+        places = (jnp.asarray(place_of(cell)) for cell in (before, after))
+        return float(goal_critic.leap(learned, CONFIG, 2, *places))
+
+    assert leap((0, 0), (1, 0)) == leap((1, 1), (1, 2)) == 0
+    assert leap((WALL - 1, 0), (WALL + 1, 0)) == pytest.approx((12 / 2 - 1) ** 2, rel=0.4)
+    assert leap((WALL - 1, DOOR), (WALL + 1, DOOR)) < 0.1
 
 
 def test_the_policy_shortens_the_way(learned):
@@ -122,6 +148,7 @@ STEP = 0.15
 FIELD = IDENTITY._replace(
     step=lambda params, latent, action: jnp.clip(latent + STEP * action, -1.0, 1.0),
     critic=lambda params, place, goal: goal_critic.cost_to_go(params, CONFIG, place, goal),
+    leap=lambda params, place, after: goal_critic.leap(params, CONFIG, 1, place, after),
 )
 
 

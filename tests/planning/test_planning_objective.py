@@ -35,6 +35,10 @@ def _to_go(params, z, goal):
     return jnp.abs(z[0] - goal[0])
 
 
+def _jump(params, z, after):
+    return jnp.abs(after[0] - z[0])
+
+
 def _fast(params, z, a):
     return jnp.maximum(jnp.abs(z[1]) - 0.5, 0.0)
 
@@ -43,6 +47,7 @@ WORLD = World(
     _move,
     distance=_distance,
     critic=_to_go,
+    leap=_jump,
     limits=_fast,
     reward=lambda params, z, a: -(z[0] ** 2),
 )
@@ -151,7 +156,9 @@ def test_one_program_serves_all_goals_and_weights():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.floats(0, 3, width=32), min_size=8, max_size=8),
+    st.lists(
+        st.floats(0, 3, width=32), min_size=len(objective.TERMS), max_size=len(objective.TERMS)
+    ),
     st.lists(st.floats(-1, 1, width=32), min_size=HORIZON, max_size=HORIZON),
     st.floats(-2, 2, width=32),
 )
@@ -180,6 +187,7 @@ def test_terms_mean_what_they_say():
     assert costs["path"] == pytest.approx(np.mean((1 - seen) ** 2 + 1), rel=1e-5)
     assert costs["critic"] == pytest.approx(abs(1 - seen[-1]), rel=1e-5)
     assert costs["progress"] == pytest.approx(np.mean(np.abs(1 - seen)), rel=1e-5)
+    assert costs["leap"] == pytest.approx(DT, rel=1e-5)
     assert costs["limits"] == pytest.approx(0.5, rel=1e-5)
     assert costs["reward"] == pytest.approx(np.mean((seen - DT) ** 2), rel=1e-5)
     assert costs["effort"] == 0
@@ -190,7 +198,7 @@ def test_what_is_not_listed_is_not_computed():
     def never(*_):
         raise AssertionError("a term that is not listed was computed")
 
-    world = World(_move, distance=_distance, critic=never, reward=never, limits=never)
+    world = World(_move, distance=_distance, critic=never, leap=never, reward=never, limits=never)
     model = objective.planner_model(Objective(("goal", "effort"), HORIZON), world)
     posed = problem(**dict.fromkeys(Weights._fields, 1.0))
     assert jnp.isfinite(score(model, posed, situation(1.0), jnp.zeros((3, HORIZON, 1)), KEY)).all()
