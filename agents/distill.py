@@ -3,7 +3,7 @@
 By hindsight imitation: what was done on the way to a moment is how to get there, and actions that
 brought the goal nearer than the critic expected are imitated more (advantage weights, arXiv
 1910.00177). And by what the planner does: from places and goals of the data the policy is unrolled
-in the model, and the planner's own cost, critic and distance to the goal, goes down its gradient.
+in the model, and the planner's own cost, critic, distance and leaps, goes down its gradient.
 Imitation alone stands still where the data went one way as often as the other.
 """
 
@@ -50,7 +50,7 @@ def imitation_loss(config: GuideConfig, critic: Any, params: Any, batch: Hindsig
 def imagined_cost(
     config: GuideConfig, model: GoalModel, guide: Guidance, params: Any, batch: Hindsight
 ) -> Array:
-    """What the policy's own way costs a planner (progress and path), in strides, on average.
+    """What the policy's own way costs a planner (progress, path, leap), in strides, on average.
 
     For models whose latent is its embedding.
     """

@@ -199,8 +199,9 @@ class GuideConfig:
         for name in ("imagined", "turns"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"guide.{name} must not be negative, got {getattr(self, name)}")
-        amounts = ("learning_rate", "bound", "noise", "advantage", "imitation", "path", "reach")
-        for name in amounts:
+        if not 0 < self.bound < math.inf:
+            raise ConfigError(f"guide.bound must be positive and finite, got {self.bound}")
+        for name in ("learning_rate", "noise", "advantage", "imitation", "path", "reach"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"guide.{name} must be finite, not negative")
         check_seed(self.seed)

@@ -36,16 +36,19 @@ class _State(NamedTuple):
     opt: optax.OptState
 
 
-def heads(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
-    """Cost to go [heads, ...] in [0, 1) from places [..., D] to goals [..., D]."""
-    network = distances(config.width)
-    away = cast(Array, network.apply({"params": params}, place, goal))
+def away(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
+    """Decisions [heads, ...] from places [..., D] to goals [..., D]."""
+    return cast(Array, distances(config.width).apply({"params": params}, place, goal))
+
+
+def cost(config: GuideConfig, away: Array) -> Array:
+    """Cost to go in [0, 1) of so many decisions."""
     return -jnp.expm1(away * math.log(config.discount))
 
 
 def cost_to_go(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
     """The worse head's [...], which plans are judged by: a planner finds what holes there are."""
-    return heads(params, config, place, goal).max(0)
+    return cost(config, away(params, config, place, goal).max(0))
 
 
 def decisions(cost: Array, discount: float) -> Array:
@@ -59,22 +62,22 @@ def leap(params: Any, config: GuideConfig, block: int, place: Array, after: Arra
     A model that was never told of a wall steps through it. The critic knows the way around, and
     by the triangle inequality no step brings any goal nearer by more decisions than it takes.
     """
-    taken = decisions(cost_to_go(params, config, place, after), config.discount)
-    return jax.nn.relu(taken / block - 1) ** 2
+    return jax.nn.relu(away(params, config, place, after).max(0) / block - 1) ** 2
 
 
 def loss(config: GuideConfig, params: Any, batch: Hindsight) -> Array:
     """Places are pushed apart, nearest pairs most; none beyond the decisions that were taken."""
 
-    def excess(cost: Array, taken: Array) -> Array:
+    def excess(away: Array, taken: Array) -> Array:
         """Mean square of the share of what was taken that is exceeded, where that is known."""
         known = jnp.isfinite(taken) & (taken > 0)
-        share = decisions(cost, config.discount) / jnp.where(known, taken, 1.0)[None]
+        share = away / jnp.where(known, taken, 1.0)[None]
         return jnp.mean(known[None] * jax.nn.relu(share - 1) ** 2)
 
-    far = heads(params, config, batch.place, batch.goal)
-    near = heads(params, config, batch.place, batch.later)
-    return jnp.mean(1 - far) + config.bound * (excess(far, batch.taken) + excess(near, batch.lead))
+    far = away(params, config, batch.place, batch.goal)
+    near = away(params, config, batch.place, batch.later)
+    beyond = excess(far, batch.taken) + excess(near, batch.lead)
+    return jnp.mean(1 - cost(config, far)) + config.bound * beyond
 
 
 def train(config: GuideConfig, table: Table, report: Report | None = None) -> tuple[Any, float]:

@@ -6,7 +6,7 @@ checkpoint of it.
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from agents import distill, goal_critic
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel, Guidance, embed_goal
-from agents.goal_config import LEARNED, GuideConfig, ObjectiveConfig
+from agents.goal_config import GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, joined, make_table
 from agents.goal_pictures import GoalPictures
 from agents.jepa_load import JepaTrained
@@ -234,9 +234,3 @@ def load_guides(trained: JepaTrained) -> Guides | None:
 def model_digest(path: Path) -> str:
     """What identifies the parameters of a checkpoint: the SHA-256 of its manifest."""
     return checkpoint.sha256_bytes((path / "MANIFEST.json").read_bytes())
-
-
-def without_guides(objective: ObjectiveConfig) -> ObjectiveConfig:
-    """The objective without the terms that have to be learned."""
-    learned = dict.fromkeys(LEARNED, 0.0)
-    return replace(objective, **learned, reach=0.0, goal=objective.goal or 1.0)

@@ -41,7 +41,7 @@ class Moment(NamedTuple):
 def goal_oracle(
     spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig
 ) -> tuple[GoalAgent, Eyes]:
-    """The agent and how it sees. Learned terms are left out. Raises ConfigError."""
+    """The agent and how it sees; the objective has no learned terms. Raises ConfigError."""
     if spec.backend != "native" or config.method == "gradient":
         raise ConfigError("the oracle needs native simulators and a planner without gradients")
     periods, spreads = _geometry(spec)

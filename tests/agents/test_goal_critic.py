@@ -1,6 +1,7 @@
 """The critic recovers temporal distances that are known, and hindsight says what was done."""
 
 from collections import deque
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from agents.goal_agent import GoalModel, Guidance
 from agents.goal_config import GUIDED, GuideConfig
 from agents.goal_data import Table, at_rest, make_table, relabel
 from agents.goal_model import left_open, reach_of, weights_of
+from agents.goal_networks import Reaction, start
 from envs.registry import make_vec
 
 SIZE, WALL, DOOR = 7, 3, 5
@@ -186,6 +188,33 @@ def test_imagination_leads_where_imitation_stands_still():
     assert arrived(None) < 0.8
 
 
+def test_what_the_policy_imagines_pays_for_leaps(learned):
+    """In a world whose steps are three times as long as the critic has seen, or as the block is."""
+    jumping = IDENTITY._replace(
+        step=lambda params, latent, action: latent + 6 / (SIZE - 1) * jnp.sign(action),
+        critic=FIELD.critic,
+        leap=FIELD.leap,
+    )
+    patient = jumping._replace(
+        leap=lambda params, place, after: goal_critic.leap(params, CONFIG, 3, place, after)
+    )
+    batch = relabel(table(), CONFIG, jax.random.key(0))
+    limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
+    params = start(Reaction(CONFIG.width, 2), jax.random.key(1), batch.place)
+
+    def imagined(model, **weights):
+        objective = replace(GUIDED, **weights)
+        scale, reach = jnp.float32(1.0), reach_of(objective)
+        guide = Guidance(None, weights_of(objective), scale, reach, *limits, learned)
+        return float(distill.imagined_cost(CONFIG, model, guide, params, batch))
+
+    free = imagined(jumping, leap=0.0)
+    assert imagined(jumping, leap=1.0) > imagined(patient, leap=1.0) + 1.0
+    assert imagined(jumping, leap=2.0) - free == pytest.approx(
+        2 * (imagined(jumping, leap=1.0) - free), rel=1e-3
+    )
+
+
 def test_hindsight_says_what_was_done():
     """Goals of the same episode come later, with the decisions they took."""
     rows = jnp.arange(60.0)[:, None]
@@ -252,3 +281,6 @@ def test_settings_that_cannot_learn_are_refused():
         GuideConfig(discount=1.0)
     with pytest.raises(ConfigError, match=r"guide\.stride must be at least 1"):
         GuideConfig(stride=0)
+    for bad in (0.0, -1.0, float("inf")):
+        with pytest.raises(ConfigError, match=r"guide\.bound must be positive and finite"):
+            GuideConfig(bound=bad)

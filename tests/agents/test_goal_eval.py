@@ -14,6 +14,7 @@ from agents.dataset import Dataset
 from agents.goal_config import (
     GUIDED,
     HELD_OUT,
+    LEARNED,
     PLAIN,
     PLANNER,
     PRIOR_SAMPLES,
@@ -48,10 +49,12 @@ def test_learned_terms_count_only_where_they_were_learned():
     planner, objective = goal_eval.settings(config, GUIDES)
     assert objective == GUIDED and planner.num_prior_samples == PRIOR_SAMPLES
     assert planner.num_samples == PLANNER.num_samples
-    wanting = GoalEvalConfig(path="runs/x", objective=ObjectiveOverrides(critic=1.0))
-    with pytest.raises(ConfigError, match="no critic: learn one with `latentmpc distill runs/x`"):
-        goal_eval.settings(wanting, None)
-    assert goal_eval.settings(wanting, GUIDES)[1].critic == 1.0
+    for name in LEARNED:
+        given = ObjectiveOverrides(**{name: 1.0})
+        wanting = GoalEvalConfig(path="runs/x", objective=given)
+        with pytest.raises(ConfigError, match="no critic: learn one with `latentmpc distill runs"):
+            goal_eval.settings(wanting, None)
+        assert getattr(goal_eval.settings(wanting, GUIDES)[1], name) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,18 @@ def test_the_oracle_needs_no_sequences_of_a_policy():
     assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
     with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
         goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
+
+
+def test_the_oracle_has_no_learned_terms():
+    """They are left out where they were given, and what is left has to be something."""
+    spec, few = make_spec("two-room"), PlannerOverrides(num_samples=16, num_elites=8)
+    given = ObjectiveOverrides(progress=1.0, leap=5.0, path=2.0)
+    found = goal_eval._oracle(GoalEvalConfig("run", planner=few, objective=given), spec)
+    assert found.objective is not None
+    assert found.objective.terms == ("goal", "path")
+    nothing = ObjectiveOverrides(progress=1.0, goal=0.0)
+    with pytest.raises(ConfigError, match="at least one weight must be positive"):
+        goal_eval._oracle(GoalEvalConfig("run", planner=few, objective=nothing), spec)
 
 
 def test_the_oracle_measures_angles_by_the_shorter_way():
