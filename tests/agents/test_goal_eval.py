@@ -49,10 +49,11 @@ def test_learned_terms_count_only_where_they_were_learned():
     planner, objective = goal_eval.settings(config, GUIDES)
     assert objective == GUIDED and planner.num_prior_samples == PRIOR_SAMPLES
     assert planner.num_samples == PLANNER.num_samples
+    refusal = "no critic: learn one with `latentmpc distill runs/x`"
     for name in LEARNED:
         given = ObjectiveOverrides(**{name: 1.0})
         wanting = GoalEvalConfig(path="runs/x", objective=given)
-        with pytest.raises(ConfigError, match="no critic: learn one with `latentmpc distill runs"):
+        with pytest.raises(ConfigError, match=refusal):
             goal_eval.settings(wanting, None)
         assert getattr(goal_eval.settings(wanting, GUIDES)[1], name) == 1.0
 
