@@ -1,10 +1,8 @@
 """Success on held-out goals: the agent of a pretrain run, beside the floor and the oracle."""
 
-import itertools
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from agents.goal_rollout import (
     seeing_pictures,
     seeing_state,
 )
+from agents.held_out import held_out, recorded_seeds
 from agents.jepa_load import JepaTrained
 from agents.rundir import plain
 from agents.versions import installed
@@ -107,12 +106,12 @@ def task_spec(trained: JepaTrained, env_id: str = "") -> EnvSpec:
 
 def controlled_by(config: GoalEvalConfig, trained: JepaTrained, spec: EnvSpec) -> Controlled:
     """The agent of a mode, its data and its eyes. Raises ConfigError."""
-    guides = load_guides(trained) if config.guides else None
     if config.mode == "random" or config.mode == "zero":
         return Controlled(floor_agent(spec.action_dim, config.mode), None, seeing_nothing())
-    planner, objective = settings(config, guides)
     if config.mode == "oracle":
         return _oracle(config, spec)
+    guides = load_guides(trained) if config.guides else None
+    planner, objective = settings(config, guides)
     if config.mode == "prior" and guides is None:
         raise ConfigError(
             f"{config.path} has no goal-conditioned policy: learn one with "
@@ -138,7 +137,7 @@ def settings(
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )
-    return goal_planner(config.planner, guides is not None and config.led), objective
+    return goal_planner(config.planner, guides is not None), objective
 
 
 def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:
@@ -164,21 +163,6 @@ def scales(
     frames = eyes.goals(env)
     env.close()
     return spread(embed_goals(goal_model(trained.net), trained.params, frames))
-
-
-def held_out(config: GoalEvalConfig, recorded: frozenset[int], count: int = 0) -> list[int]:
-    """Seeds of the pairs of start and goal: none is that of a recorded episode."""
-    free = (s for s in itertools.count(HELD_OUT + config.seed) if s not in recorded)
-    return list(itertools.islice(free, count or config.goals))
-
-
-def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
-    """Seeds of the episodes that the model learned from; none where its data is not here."""
-    path = Path(trained.data_info.get("path", ""), "data.json")
-    try:
-        return frozenset(int(e["seed"]) for e in json.loads(path.read_bytes())["episodes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return frozenset()
 
 
 def closed_loop(

@@ -33,6 +33,7 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     embedded = time.perf_counter()
     guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console), trained)
     judged = judge(guides, table_of(trained, data, "validation"))
+    guides.data = str(path)
     save_guides(trained, guides)
     return {
         "checkpoint": str(trained.path),

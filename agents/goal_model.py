@@ -42,6 +42,8 @@ class Guides:
     config: GuideConfig
     arrays: dict[str, Any]
     """critic, policy: parameters; scale [], low [D], high [D]."""
+    data: str = ""
+    """The dataset they were learned from."""
 
 
 def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
@@ -202,6 +204,7 @@ def save_guides(trained: JepaTrained, guides: Guides) -> Path:
         "kind": KIND,
         "networks": NETWORKS,
         "settings": asdict(guides.config),
+        "data": guides.data,
         "checkpoint": trained.path.name,
         "digest": model_digest(trained.path),
     }
@@ -228,7 +231,13 @@ def load_guides(trained: JepaTrained) -> Guides | None:
         raise ConfigError(f"{folder} holds the networks of an earlier version: {again}")
     config = build(GuideConfig, flatten(GuideConfig, stored["settings"], f"{folder}/config.json"))
     arrays = jax.tree.map(jnp.asarray, checkpoint.restore(folder))
-    return Guides(config, arrays)
+    return Guides(config, arrays, guide_data(trained))
+
+
+def guide_data(trained: JepaTrained) -> str:
+    """The dataset that the guides of this checkpoint were learned from; "" where unknown."""
+    folder = guide_folder(trained.path) / trained.path.name
+    return checkpoint.read_json(folder, "config.json").get("data", "") if folder.is_dir() else ""
 
 
 def model_digest(path: Path) -> str:

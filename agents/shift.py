@@ -17,19 +17,11 @@ import numpy as np
 
 from agents import jepa_load, stats
 from agents.evaluate import output_directory
-from agents.goal_eval import (
-    Controlled,
-    controlled_by,
-    eyes_of,
-    held_out,
-    recorded_seeds,
-    scales,
-    summarise,
-    task_spec,
-)
+from agents.goal_eval import Controlled, controlled_by, eyes_of, scales, summarise, task_spec
 from agents.goal_model import goal_model, load_guides
 from agents.goal_rollout import run_goals, seeing_pictures
 from agents.goal_surprise import Log, auroc, surprises
+from agents.held_out import held_out, recorded_seeds
 from agents.jepa_load import JepaTrained
 from agents.shift_config import ShiftConfig
 from agents.shift_report import write_shift_html

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,18 @@ from agents.goal_config import (
     goal_planner,
 )
 from agents.goal_critic import cost_to_go
-from agents.goal_model import Guides, guidance, load_guides, spread, table_of, weights_of
+from agents.goal_model import (
+    Guides,
+    guidance,
+    load_guides,
+    save_guides,
+    spread,
+    table_of,
+    weights_of,
+)
 from agents.goal_rollout import Outcome, plan_milliseconds, run_goals
+from agents.held_out import held_out, recorded_seeds
+from agents.jepa_load import JepaTrained
 from envs.registry import make_spec, make_vec
 from envs.tasks.two_room import DOOR_Y
 from planning.config import METHODS, PlannerConfig
@@ -91,14 +102,25 @@ def test_successes_have_intervals():
 
 
 def test_no_held_out_seed_was_recorded(tmp_path):
+    """Neither in the data of the model nor in that of its guides."""
     config = GoalEvalConfig(goals=3, seed=5)
-    assert goal_eval.held_out(config, frozenset()) == [HELD_OUT + i for i in (5, 6, 7)]
-    episodes = [{"seed": HELD_OUT + 6}, {"seed": 1}]
-    (tmp_path / "data.json").write_text(json.dumps({"episodes": episodes}))
-    recorded = goal_eval.recorded_seeds(SimpleNamespace(data_info={"path": str(tmp_path)}))
-    assert goal_eval.held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 8)]
-    elsewhere = SimpleNamespace(data_info={"path": str(tmp_path / "gone")})
-    assert goal_eval.recorded_seeds(elsewhere) == frozenset()
+    assert held_out(config, frozenset()) == [HELD_OUT + i for i in (5, 6, 7)]
+    for folder, seed in (("model", HELD_OUT + 6), ("guides", HELD_OUT + 8)):
+        (tmp_path / folder).mkdir()
+        text = json.dumps({"episodes": [{"seed": seed}, {"seed": 1}]})
+        (tmp_path / folder / "data.json").write_text(text)
+    path = tmp_path / "run" / "checkpoints" / "000000001"
+    path.mkdir(parents=True)
+    (path / "MANIFEST.json").write_text("{}")
+    run: Any = SimpleNamespace(data_info={"path": str(tmp_path / "model")}, path=path, spec=None)
+    recorded = recorded_seeds(run)
+    assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 8)]
+    arrays = {"critic": {"w": jnp.ones(2)}}
+    save_guides(run, Guides(GuideConfig(), arrays, str(tmp_path / "guides")))
+    recorded = recorded_seeds(run)
+    assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 9)]
+    run.data_info, run.path = {"path": str(tmp_path / "gone")}, tmp_path / "x" / "y" / "000000001"
+    assert recorded_seeds(run) == frozenset()
 
 
 def test_distances_are_shares_of_that_of_two_random_embeddings():
@@ -114,7 +136,9 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
 def test_the_oracle_needs_no_sequences_of_a_policy():
     """Few samples are too few beside the policy's proposals; the oracle has none."""
     few, guides = PlannerOverrides(num_samples=16, num_elites=8), Guides(GuideConfig(), {})
-    planner, _ = goal_eval.settings(GoalEvalConfig("run", mode="oracle", planner=few), guides)
+    oracle, no_run = GoalEvalConfig("run", mode="oracle", planner=few), cast(JepaTrained, None)
+    planner = goal_eval.controlled_by(oracle, no_run, make_spec("two-room")).planner
+    assert planner is not None
     assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
     with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
         goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
@@ -193,22 +217,25 @@ def test_from_data_to_success(tmp_path, capfd):
     """collect, pretrain, distill, eval, bench --shift: the guided planner beats the floor."""
     from scripts.cli import main
 
-    data, run = str(tmp_path / "data"), str(tmp_path / "run")
-    record = "collect two-room --policy scripted --episodes 160 --no-pixels --out"
-    assert main([*record.split(), data]) == 0
+    walls, data, run = (str(tmp_path / name) for name in ("walls", "data", "run"))
+    record = "collect two-room --episodes 160 --no-pixels"
+    noise = "--policy noise --noise-exponent 2 --noise-scale 1 --out"
+    assert main([*record.split(), *noise.split(), walls]) == 0
+    assert main([*record.split(), "--policy", "scripted", "--out", data]) == 0
     small = "--updates 1500 --model.latent-dim 16 --model.action-block 4 --model.history 1"
-    assert main(["pretrain", data, "--run-dir", run, *small.split()]) == 0
+    assert main(["pretrain", walls, "--run-dir", run, *small.split()]) == 0
     assert main(["eval", run, "--mode", "prior"]) == 2
     assert "latentmpc distill" in capfd.readouterr().err
-    assert main(["distill", run, "--guide.updates", "1500", "--guide.width", "64", "--json"]) == 0
+    learn = "--guide.updates 1500 --guide.width 64 --json"
+    assert main(["distill", run, "--data", data, *learn.split()]) == 0
     assert json.loads(capfd.readouterr().out)["critic_bound"] > 0.95
     assert rank_of_ways(run, data) > 0.9
     out = str(tmp_path / "out")
-    assert main(["eval", run, "--goals", "20", "--slots", "20", "--out", out, "--json"]) == 0
+    assert main(["eval", run, "--goals", "40", "--out", out, "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     assert result["success"] > 0.6 > 0.3 > result["floor"]["success"]
-    assert result["plan_ms"]["p50"] > 0 and result["goals"] == 20
-    assert len((tmp_path / "out/goals.jsonl").read_text().splitlines()) == 20
+    assert result["plan_ms"]["p50"] > 0 and result["goals"] == 40
+    assert len((tmp_path / "out/goals.jsonl").read_text().splitlines()) == 40
     shifted = ["bench", "--shift", run, "--kinds", "gain", "--goals", "10", "--mode", "prior"]
     assert main([*shifted, "--out", str(tmp_path / "shift"), "--json"]) == 0
     summary = json.loads(capfd.readouterr().out)
