@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from agents.pretrainer import Pretrainer
 from agents.rundir import plain
 from wm import frozen
 from wm.durable import write_atomically
+from wm.jepa_config import Objective
 
 Preset = Literal["state", "pixels"]
 FLOOR = "random"
@@ -44,17 +45,18 @@ class CompareConfig:
     """What is compared; everything else is the same for all objectives."""
 
     data: str
+    """Episodes that models learn from, are probed on, and guides too where `guide_data` is not."""
     out: str
+    guide_data: str = ""
     preset: Preset = "state"
-    objectives: tuple[str, ...] = ("lewm", "vicreg", "consistency", "ema", "reconstruction", "none")
+    objectives: tuple[str, ...] = get_args(Objective)
+    """For state vectors `frozen` has no encoder: latents are the observed vector."""
     seeds: int = 3
     updates: int = 1_000
     goals: int = 100
 
     def __post_init__(self):
         """Reject what cannot be compared. Raises ConfigError."""
-        if self.preset == "state" and "frozen" in self.objectives:
-            raise ConfigError("a frozen encoder reads pictures: objective frozen needs pixels")
         for name in ("seeds", "updates", "goals"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -66,6 +68,8 @@ def settings(config: CompareConfig, objective: str, seed: int, run: Path) -> Pre
     sizes: dict[str, Any] = {"latent_dim": 32, "action_block": 4}
     if config.preset == "state":  # velocity is in the observation
         sizes |= {"history": 1, "encoder_width": 128, "predictor_width": 128}
+        if objective == "frozen":
+            sizes["encoder"] = "identity"
     else:
         sizes |= {"history": 2, "cnn_patch": 8}
     learner = replace(made.learner, rollout=2, warmup=50, sigreg_directions=128)
@@ -111,10 +115,10 @@ def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dic
         found = evaluate_goals(replace(goals, path=any_run, mode="random", guides=False))
         return {"guided": _success(found), "plain": _success(found)}
     chosen = settings(config, objective, seed, run)
-    if objective == "frozen":
+    if objective == "frozen" and config.preset == "pixels":
         chosen = _with_encoder(config, chosen, Path(config.out) / f"encoder-{seed}")
     trained = pretrain(chosen, json_mode=True)
-    distill_path(DistillConfig(str(run), guide=replace(GUIDES, seed=seed)))
+    distill_path(DistillConfig(str(run), config.guide_data, replace(GUIDES, seed=seed)))
     data = Dataset.open(config.data)
     guided = evaluate_goals(goals)
     straight = evaluate_goals(replace(goals, guides=False))

@@ -7,7 +7,7 @@ from typing import get_args
 
 from wm.jepa_config import Objective
 
-STATE = ("lewm", "vicreg", "consistency", "ema", "reconstruction", "none")
+ALL: tuple[str, ...] = get_args(Objective)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,8 +19,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("data", help="folder of recorded episodes of a task with goals")
     made.add_argument("--out", required=True, help="folder of the runs, one a point")
+    made.add_argument("--guide-data", default="", help="other episodes for critic and policy")
     made.add_argument("--preset", choices=("state", "pixels"), default="state")
-    made.add_argument("--objectives", default=",".join(STATE), help="names, by commas")
+    made.add_argument("--objectives", default=",".join(ALL), help="names, by commas")
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--updates", type=int, default=1000)
     made.add_argument("--goals", type=int, default=100, help="held-out goals a seed")
@@ -31,11 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare; 0 when every point is measured."""
     flags = vars(parser().parse_args(argv))
     flags["objectives"] = tuple(flags["objectives"].split(","))
-    if unknown := set(flags["objectives"]) - set(get_args(Objective)):
-        parser().error(
-            f"--objectives: {', '.join(sorted(unknown))} is none of "
-            f"{', '.join(get_args(Objective))}"
-        )
+    if unknown := set(flags["objectives"]) - set(ALL):
+        parser().error(f"--objectives: {', '.join(sorted(unknown))} is none of {', '.join(ALL)}")
 
     from agents.objectives import CompareConfig, compare
     from agents.objectives_table import table

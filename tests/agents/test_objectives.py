@@ -1,6 +1,7 @@
 """The comparison of objectives: measured points are kept, the table says what was measured."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from agents.decoded import planning_cost
 from agents.objectives import FLOOR, CompareConfig, compare, settings
 from agents.objectives_table import interval, success, table
 from scripts.compare_objectives import main
+from wm.jepa import JepaSpec, build
 
 
 def row(objective, seed, won):
@@ -57,8 +59,21 @@ def test_only_the_objective_and_the_seed_differ(config, tmp_path):
     one, two = (settings(config, name, 1, tmp_path / name) for name in ("lewm", "vicreg"))
     assert one.model == two.model and one.learner == two.learner and one.updates == two.updates
     assert (one.objective, two.objective, one.seed) == ("lewm", "vicreg", 1)
-    with pytest.raises(ConfigError, match="reads pictures"):
-        CompareConfig("nowhere", "out", objectives=("frozen",))
+    with pytest.raises(ConfigError, match="seeds must be at least 1"):
+        CompareConfig("nowhere", "out", seeds=0)
+
+
+@pytest.mark.parametrize("preset", ["state", "pixels"])
+def test_every_objective_has_settings_that_make_a_model(preset, tmp_path):
+    """Only a frozen encoder of pictures has to be trained first."""
+    config = CompareConfig("nowhere", str(tmp_path), preset=preset)
+    shape = (64, 64, 3) if preset == "pixels" else (4,)
+    for objective in config.objectives:
+        made = settings(config, objective, 0, tmp_path)
+        if (preset, objective) == ("pixels", "frozen"):
+            made = replace(made, objective="lewm")
+        net = build(made.model, made.learner, JepaSpec(shape, 2), made.objective)
+        assert net.latent_dim == (4 if (preset, objective) == ("state", "frozen") else 32)
 
 
 def test_the_table_has_a_line_an_objective_and_intervals_over_seeds():
