@@ -149,7 +149,7 @@ def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:
 
 def seeing_nothing() -> Eyes:
     """For the floors."""
-    return Eyes(lambda env, obs: obs, lambda env: np.zeros(env.num_envs))
+    return Eyes(lambda env, obs, begun: obs, lambda env: np.zeros(env.num_envs))
 
 
 def scales(

@@ -69,8 +69,8 @@ def goal_oracle(
     return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), eyes
 
 
-def _moments(env: Any, obs: np.ndarray) -> Moment:
-    del obs
+def _moments(env: Any, obs: np.ndarray, begun: np.ndarray) -> Moment:
+    del obs, begun
     bits = np.ascontiguousarray(env.simulators.get_moments()).view(np.int32)
     return Moment(jnp.asarray(bits), jnp.asarray(_achieved(env), jnp.float32))
 

@@ -35,11 +35,12 @@ class GoalEnv(Protocol):
 class Eyes(NamedTuple):
     """How an agent sees simulators and goals; trees of arrays with leading axis E.
 
-    frames(env, obs [E, O]) -> what the agent takes for its observations
+    frames(env, obs [E, O], begun [E]) -> what the agent takes for its observations; `begun`
+        says whose are the first of an episode
     goals(env) -> what it takes for the goals of the current episodes
     """
 
-    frames: Callable[[Any, np.ndarray], Any]
+    frames: Callable[[Any, np.ndarray, np.ndarray], Any]
     goals: Callable[[Any], Any]
 
 
@@ -59,7 +60,7 @@ class Outcome:
 def seeing_state() -> Eyes:
     """Observation vectors, float32."""
     return Eyes(
-        lambda env, obs: np.asarray(obs, np.float32),
+        lambda env, obs, begun: np.asarray(obs, np.float32),
         lambda env: np.asarray(env.goal_view().obs, np.float32),
     )
 
@@ -67,13 +68,12 @@ def seeing_state() -> Eyes:
 def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None = None) -> Eyes:
     """Pictures as datasets have them, uint8 [E, size, size, 3].
 
-    `edit` changes how the world looks, not the goals.
+    `edit` changes how the world looks, and goals with it.
     """
     from agents.film import Film
     from envs.registry import make_vec
 
     film = Film(env_id, size, edit)
-    goal_film = film if edit is None else Film(env_id, size)
     places: dict[int, Any] = {}
 
     def goals(env: Any) -> np.ndarray:
@@ -81,9 +81,29 @@ def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None
             places[env.num_envs] = make_vec(env_id, env.num_envs)
         apart, poses = places[env.num_envs], np.array(env.simulators.data.userdata)
         apart.begin(poses, poses)
-        return goal_film.pictures(apart.simulators.get_moments())
+        return film.pictures(apart.simulators.get_moments())
 
-    return Eyes(lambda env, obs: film.pictures(env.simulators.get_moments()), goals)
+    return Eyes(lambda env, obs, begun: film.pictures(env.simulators.get_moments()), goals)
+
+
+def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
+    """The same pictures `delay` decisions late, the first of the episode until then, and noisy.
+
+    `noise` is a standard deviation, as a share of full brightness. Goals are seen well.
+    """
+    rng, line = np.random.default_rng(seed), np.zeros(0)
+
+    def frames(env: Any, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        nonlocal line
+        now = eyes.frames(env, obs, begun)
+        line = np.roll(line, 1, axis=0) if len(line) else np.repeat(now[None], delay + 1, axis=0)
+        line[0], line[:, begun] = now, now[begun]
+        if not noise:
+            return line[delay].copy()
+        seen = line[delay] + rng.normal(0.0, 255 * noise, now.shape)
+        return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+
+    return eyes._replace(frames=frames)
 
 
 def floor_agent(action_dim: int, mode: str) -> GoalAgent:
@@ -171,7 +191,7 @@ def run_goals(
         if first.any():
             goals = eyes.goals(env)
         keys = _keys(key_seed, jnp.asarray(slots.goal), jnp.asarray(slots.ticks))
-        frames = eyes.frames(env, obs)
+        frames = eyes.frames(env, obs, first)
         action, carry, plans = agent.act(guidance, carry, frames, goals, jnp.asarray(first), keys)
         action = np.asarray(action)
         if log is not None:
@@ -189,7 +209,8 @@ def plan_milliseconds(
     obs, _ = env.reset(seed=[seed])
     carry, goals, found = agent.init_carry(1), eyes.goals(env), []
     for t in range(most + 1):
-        frames = jax.block_until_ready(jax.tree.map(jnp.asarray, eyes.frames(env, obs)))
+        seen = eyes.frames(env, obs, np.full(1, t == 0))
+        frames = jax.block_until_ready(jax.tree.map(jnp.asarray, seen))
         keys = _keys(seed, jnp.zeros(1, int), jnp.full(1, t))
         began = time.perf_counter()
         action, carry, _ = agent.act(guidance, carry, frames, goals, jnp.full(1, t == 0), keys)

@@ -5,7 +5,6 @@ held-out goals. Surprise, the error of the model's own predictions, is compared 
 usual world: an alarm is worth having where it rises before or as success falls.
 """
 
-import colorsys
 import json
 import time
 from collections.abc import Callable
@@ -19,14 +18,14 @@ from agents import jepa_load, stats
 from agents.evaluate import output_directory
 from agents.goal_eval import Controlled, controlled_by, eyes_of, scales, summarise, task_spec
 from agents.goal_model import goal_model, load_guides
-from agents.goal_rollout import run_goals, seeing_pictures
+from agents.goal_rollout import Eyes, disturbed, run_goals, seeing_pictures
 from agents.goal_surprise import Log, auroc, surprises
 from agents.held_out import held_out, recorded_seeds
 from agents.jepa_load import JepaTrained
-from agents.shift_config import ShiftConfig
+from agents.shift_config import OF_SIGHT, ShiftConfig
 from agents.shift_report import write_shift_html
 from agents.versions import installed
-from envs.physics import Shift, moving_geoms
+from envs.physics import Shift, shift_looks
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 from wm.durable import write_atomically
@@ -85,20 +84,25 @@ def _world(
     level: float,
 ) -> tuple[Row, np.ndarray]:
     """All goals in one world: its row, and the surprise of each episode."""
-    shift = str(Shift.parse(f"{kind}={level:g}")) if kind else ""
-    count, eyes = min(config.slots, config.goals), controlled.eyes
-    if kind == "color":  # the film draws what models see; the simulators stay as they are
-        edit = partial(recolour, turn=level)
-        eyes = seeing_pictures(spec.env_id, trained.net.spec.frame_shape[0], edit)
-    world = "" if kind == "color" else shift
+    shift = Shift.parse(f"{kind}={level:g}" if kind else "")
+    count, eyes, world = min(config.slots, config.goals), controlled.eyes, str(shift)
+    if trained.net.config.pixels and kind in OF_SIGHT:  # the simulators stay as they are
+        eyes, world = _other_sight(trained, spec, shift, config.seed), ""
     env = make_vec(spec.env_id, count, action_repeat=spec.action_repeat, shift=world)
     log, seeds = Log(), held_out(config.evaluation(), recorded_seeds(trained))
     outcomes = run_goals(controlled.agent, controlled.guidance, env, eyes, seeds, config.seed, log)
     env.close()
     by_goal = surprises(goal_model(trained.net), trained.params, scale, log)
     found = np.array([by_goal[i] for i in range(len(outcomes))])
-    row = {"shift": shift, "kind": kind, "level": level, **summarise(outcomes, spec)}
+    row = {"shift": str(shift), "kind": kind, "level": level, **summarise(outcomes, spec)}
     return row | {"surprise": stats.mean(found)}, found
+
+
+def _other_sight(trained: JepaTrained, spec: EnvSpec, shift: Shift, seed: int) -> Eyes:
+    """Pictures as a model sees them, of a world that looks or is seen differently."""
+    size, looks = trained.net.spec.frame_shape[0], partial(shift_looks, shift=shift)
+    eyes = seeing_pictures(spec.env_id, size, looks)
+    return disturbed(eyes, shift.obs_noise, shift.obs_delay, seed)
 
 
 def _noticed(usual: np.ndarray, found: np.ndarray) -> Row:
@@ -122,12 +126,3 @@ def drop_rank(rows: list[Row]) -> float:
     if np.ptp(surprise) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(drops), rankdata(surprise))[0, 1])
-
-
-def recolour(model: Any, turn: float) -> None:
-    """Turn the hue of everything that moves in a compiled model, in place."""
-    for geom in moving_geoms(model):
-        red, green, blue, alpha = (float(c) for c in model.geom_rgba[geom])
-        hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
-        turned = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
-        model.geom_rgba[geom] = *turned, alpha

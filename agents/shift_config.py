@@ -17,10 +17,15 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "action_delay": (1, 2, 4),
     "obs_noise": (0.02, 0.05, 0.1),
     "obs_delay": (1, 2, 4),
+    "camera": (0.02, 0.05, 0.1),
+    "roll": (2.0, 5.0, 15.0),
     "color": (0.1, 0.33),
 }
 """Values of `envs.physics.Shift` that are tried, each kind alone."""
-OF_STATE, OF_PIXELS = ("obs_noise", "obs_delay"), ("color",)
+OF_PIXELS = ("camera", "roll", "color")
+"""What only pictures show."""
+OF_SIGHT = (*OF_PIXELS, "obs_noise", "obs_delay")
+"""What becomes of a picture after the simulator; noise is a share of full brightness there."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,12 @@ class ShiftConfig:
 
     def worlds(self, pixels: bool) -> list[tuple[str, float]]:
         """(kind, level) of every shifted world. Raises ConfigError for what cannot be seen."""
-        unseen = OF_STATE if pixels else OF_PIXELS
+        unseen = () if pixels else OF_PIXELS
         for kind in self.kind_list:
             if kind in unseen:
-                sees = "pictures" if pixels else "observation vectors"
-                raise ConfigError(f"the model sees {sees}, which {kind} does not reach")
+                raise ConfigError(
+                    f"the model sees observation vectors, which {kind} does not reach"
+                )
         kinds = self.kind_list or tuple(k for k in LEVELS if k not in unseen)
         return [(kind, level) for kind in kinds for level in LEVELS[kind]]
 

@@ -146,7 +146,8 @@ def shift_physics(batch: Any, shifts: Sequence[Shift]) -> None:
         if shift.color:
             turn_hue(batch, index, shift.color)
         if (shift.camera, shift.roll) != (0.0, 0.0) and batch.model.ncam:
-            _move_camera(batch, index, shift.camera, math.radians(shift.roll))
+            place, turn = batch.expand("cam_pos"), batch.expand("cam_quat")
+            _move(batch.model, place[index, 0], turn[index, 0], shift)
     if any((s.mass, s.camera, s.roll) != (1.0, 0.0, 0.0) for s in shifts):
         batch.set_const()
 
@@ -166,16 +167,31 @@ def set_gravity(batch: Any, index: int, factor: float, tilt: float) -> None:
     batch.expand("opt.gravity")[index] = x * cos - z * sin, y, x * sin + z * cos
 
 
+def shift_looks(model: Any, shift: Shift) -> None:
+    """Give a compiled model the camera and colours of a shift, in place."""
+    from envs.tasks.engine import engine
+
+    if shift.color:
+        _turn_colors(model, model.geom_rgba, shift.color)
+    if (shift.camera, shift.roll) != (0.0, 0.0) and model.ncam:
+        _move(model, model.cam_pos[0], model.cam_quat[0], shift)
+        engine().mj_setConst(model, engine().MjData(model))
+
+
 def turn_hue(batch: Any, index: int, turn: float) -> None:
     """Turn the hue of the moving parts of one simulator by a share of the colour circle."""
-    model, colors = batch.model, batch.expand("geom_rgba")
+    _turn_colors(batch.model, batch.expand("geom_rgba")[index], turn)
+
+
+def _turn_colors(model: Any, colors: np.ndarray, turn: float) -> None:
+    """The same in an array of colours [ngeom, 4]."""
     for geom in moving_geoms(model):
-        color, material = colors[index, geom], model.geom_matid[geom]
+        color, material = colors[geom], model.geom_matid[geom]
         if material >= 0 and tuple(color) == _DEFAULT_RGBA:
             color = model.mat_rgba[material]
         hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in color[:3]))
         turned = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
-        colors[index, geom] = *turned, color[3]
+        colors[geom] = *turned, color[3]
 
 
 def moving_geoms(model: Any) -> np.ndarray:
@@ -183,18 +199,17 @@ def moving_geoms(model: Any) -> np.ndarray:
     return np.flatnonzero(model.body_weldid[model.geom_bodyid] != 0)
 
 
-def _move_camera(batch: Any, index: int, share: float, roll: float) -> None:
-    """Move camera 0 of one simulator to its right, and turn it about its line of sight."""
+def _move(model: Any, place: np.ndarray, turn: np.ndarray, shift: Shift) -> None:
+    """Move a camera at `place` [3], turned by `turn` [4], to its right and about its sight."""
     from envs.tasks.engine import engine
 
-    mujoco, model = engine(), batch.model
-    place, turn = batch.expand("cam_pos"), batch.expand("cam_quat")
+    mujoco, half = engine(), math.radians(shift.roll) / 2
     right = np.zeros(3)
-    mujoco.mju_rotVecQuat(right, np.array([1.0, 0.0, 0.0]), turn[index, 0])
-    place[index, 0] += share * _view_width(model) * right
-    turned, rolling = np.zeros(4), np.array([math.cos(roll / 2), 0.0, 0.0, math.sin(roll / 2)])
-    mujoco.mju_mulQuat(turned, turn[index, 0].copy(), rolling)
-    turn[index, 0] = turned
+    mujoco.mju_rotVecQuat(right, np.array([1.0, 0.0, 0.0]), turn)
+    place += shift.camera * _view_width(model) * right
+    turned, rolling = np.zeros(4), np.array([math.cos(half), 0.0, 0.0, math.sin(half)])
+    mujoco.mju_mulQuat(turned, turn.copy(), rolling)
+    turn[:] = turned
 
 
 def _view_width(model: Any) -> float:

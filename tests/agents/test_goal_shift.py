@@ -6,6 +6,7 @@ import pytest
 
 from agents.config import ConfigError
 from agents.goal_agent import GoalModel
+from agents.goal_rollout import Eyes, disturbed
 from agents.goal_surprise import Log, auroc, surprises
 from agents.shift import drop_rank
 from agents.shift_config import LEVELS, ShiftConfig
@@ -49,6 +50,23 @@ def test_a_world_as_predicted_does_not_surprise_and_another_does():
     assert np.isnan(short[0]), "nothing could be predicted"
 
 
+def test_pictures_are_late_and_noisy():
+    """From the first of each simulator's own episode on; goals are untouched."""
+    shown = np.arange(10)[:, None, None, None, None] * np.full((10, 2, 1, 1, 3), 25, np.uint8)
+    ticks = iter(shown.astype(np.uint8))
+    plain = Eyes(lambda env, obs, begun: next(ticks), lambda env: "goals")
+    none, second = np.zeros(2, bool), np.array([False, True])
+    late = disturbed(plain, 0.0, 2, seed=0)
+    seen = [late.frames(None, none, begun) for begun in (~none, none, none, second, none)]
+    got = np.array(seen)[:, :, 0, 0, 0] // 25
+    assert got.tolist() == [[0, 0], [0, 0], [0, 0], [1, 3], [2, 3]]
+    assert late.goals(None) == "goals"
+    grey = Eyes(lambda env, obs, begun: np.full((2, 64, 64, 3), 100, np.uint8), plain.goals)
+    noisy = disturbed(grey, 0.1, 0, seed=0).frames(None, none, ~none)
+    assert noisy.dtype == np.uint8 and noisy.std() == pytest.approx(25.5, rel=0.02)
+    assert noisy.mean() == pytest.approx(100, abs=0.5)
+
+
 def test_auroc_of_known_samples():
     assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
     assert auroc(np.array([2.0, 3.0]), np.array([0.0, np.nan])) == 0
@@ -84,8 +102,9 @@ def test_the_page_shows_every_world(tmp_path):
 
 
 def test_only_what_the_model_sees_is_shifted():
-    assert {kind for kind, _ in ShiftConfig().worlds(pixels=False)} == set(LEVELS) - {"color"}
-    assert "obs_noise" not in {kind for kind, _ in ShiftConfig().worlds(pixels=True)}
+    seen = {kind for kind, _ in ShiftConfig().worlds(pixels=False)}
+    assert seen == set(LEVELS) - {"color", "camera", "roll"}
+    assert {kind for kind, _ in ShiftConfig().worlds(pixels=True)} == set(LEVELS)
     with pytest.raises(ConfigError, match="sees observation vectors, which color does not reach"):
         ShiftConfig(kinds="mass,color").worlds(pixels=False)
     with pytest.raises(ConfigError, match="unknown kind of shift masss: did you mean mass"):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 import envs
 from envs.goal_env import goal_info
 from envs.native import make_native
-from envs.physics import Shift, ShiftError
+from envs.physics import Shift, ShiftError, shift_looks
 from envs.registry import make_vec
 from envs.spec import EnvError
+from envs.tasks import TASKS
 
 NUMBERS = st.floats(0.01, 10.0)
 SHIFTS = st.builds(
@@ -203,6 +204,19 @@ def test_cameras_and_colours_differ_and_goals_are_seen_the_same_way():
     assert abs(goals[1, :, :-pixels].astype(int) - goals[0, :, pixels:]).mean() < 3
     with pytest.raises(EnvError, match="different shifts"):
         env.goal_view(np.zeros((2, 2)))
+    env.close()
+
+
+def test_a_model_looks_as_the_simulator_of_the_same_shift_does():
+    env = make_vec("two-room", 1, shift="camera=0.1 roll=20 color=0.3")
+    model = TASKS["two-room"].load()
+    before = model.cam_pos.copy()
+    shift_looks(model, Shift(mass=2.0))
+    np.testing.assert_array_equal(model.cam_pos, before)
+    shift_looks(model, Shift(camera=0.1, roll=20.0, color=0.3))
+    for name in ("cam_pos", "cam_quat", "geom_rgba"):
+        shown = field(env, name)[0]
+        np.testing.assert_allclose(getattr(model, name), shown, atol=1e-6, err_msg=name)
     env.close()
 
 
