@@ -10,6 +10,7 @@ replanned: the plan is moved on by one decision, which is less than a block.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ class GoalCarry(NamedTuple):
     frames: Array
     """[memory, ...] the latest observations, the last of them last."""
     action: Array
-    """[block x A] the action before, over and over."""
+    """[block x A] the decision before, over and over."""
 
 
 class GoalAgent(NamedTuple):
@@ -96,12 +97,18 @@ class GoalAgent(NamedTuple):
     act: Callable[..., tuple[Array, GoalCarry, PlanInfo]]
 
 
+def within(reach: Array, far: Array) -> Array:
+    """A distance that saturates at `reach`, beyond which farther is no worse; none if infinite."""
+    some = jnp.where(jnp.isinf(reach), 1.0, reach)  # the slope of a branch not taken counts too
+    return jnp.where(jnp.isinf(reach), far, some * -jnp.expm1(-far / some))
+
+
 def latent_world(model: GoalModel) -> World:
     """What the model offers to an objective; `params` is a Guidance, goals are embeddings [D]."""
 
     def distance(guide: Guidance, latent: Any, goal: Array) -> Array:
         far = jnp.mean((model.embed(guide.model, latent) - goal) ** 2) / guide.scale
-        return jnp.where(jnp.isinf(guide.reach), far, guide.reach * -jnp.expm1(-far / guide.reach))
+        return within(guide.reach, far)
 
     def limits(guide: Guidance, latent: Any, action: Array) -> Array:
         place = model.embed(guide.model, latent)
@@ -217,7 +224,7 @@ def make_goal_agent(
 
     Every simulator has its own goal and its own key; what it does depends on no other.
     """
-    planning = partial(plan_once, model, objective, config)
+    planning = partial(plan_once, model, replace(objective, block=model.block), config)
     one = partial(react_once, model) if reactive else planning
 
     def act(guide, carry, frames, goals, is_first, keys):

@@ -141,6 +141,7 @@ class GoalEvalConfig:
         for name in ("goals", "slots"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed(self.seed)
         check_seed(self.seed + HELD_OUT)
 
     @property

@@ -111,9 +111,11 @@ def learn(
     state = _State(params, jax.tree.map(jnp.copy, params), optimiser.init(params))
     key, losses = jax.random.key(config.seed + 1), jnp.zeros(1)
     for done in range(0, config.updates, AT_ONCE):
-        state, losses = some(state, table, jax.random.split(jax.random.fold_in(key, done), AT_ONCE))
+        count = min(AT_ONCE, config.updates - done)
+        keys = jax.random.split(jax.random.fold_in(key, done), count)
+        state, losses = some(state, table, keys)
         if report:
-            report(done + AT_ONCE, float(losses.mean()))
+            report(done + count, float(losses.mean()))
     return state.average, float(losses.mean())
 
 

@@ -14,7 +14,7 @@ from agents.goal_agent import GoalAgent, make_goal_agent
 from agents.goal_config import HELD_OUT, LEARNED, PLAIN, GoalEvalConfig, goal_planner
 from agents.goal_config import ObjectiveConfig as ObjectiveConfig
 from agents.goal_model import Guides, embed_goals, goal_model, guidance, load_guides, spread
-from agents.goal_oracle import goal_oracle
+from agents.goal_oracle import NOT_TRUE, goal_oracle
 from agents.goal_rollout import (
     Eyes,
     Outcome,
@@ -207,9 +207,9 @@ def summarise(outcomes: list[Outcome], spec: EnvSpec) -> dict[str, Any]:
 
 
 def _oracle(config: GoalEvalConfig, spec: EnvSpec) -> Controlled:
-    """The planner of a run without guides, on the true simulator; it has no learned terms."""
+    """The planner of a run without guides, on the true simulator, with the terms it has."""
     planner = goal_planner(config.planner, guided=False)
-    objective = replace(config.objective.apply(PLAIN), **dict.fromkeys(LEARNED, 0.0))
+    objective = replace(config.objective.apply(PLAIN), **dict.fromkeys(NOT_TRUE, 0.0))
     agent, eyes = goal_oracle(spec, planner, objective)
     return Controlled(agent, None, eyes, planner, objective)
 

@@ -80,7 +80,7 @@ def _reporter(config: GuideConfig, console: Any):
     every = max(config.updates // 5 // goal_critic.AT_ONCE, 1) * goal_critic.AT_ONCE
 
     def report(stage: str, done: int, loss: float) -> None:
-        if done % every == 0:
+        if done % every == 0 or done == config.updates:
             console.print(f"{stage}: {done} of {config.updates} updates, loss {loss:.3g}")
 
     return report

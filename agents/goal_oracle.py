@@ -4,7 +4,6 @@ Its distance is between achieved quantities, each over its spread, angles by the
 parts errors of the model from those of the search and of a cost that only looks straight ahead.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,9 @@ import numpy as np
 
 from agents.compiling import cpu_options
 from agents.config import ConfigError
-from agents.goal_agent import GoalAgent
-from agents.goal_config import HELD_OUT, ObjectiveConfig
-from agents.goal_model import weights_of
+from agents.goal_agent import GoalAgent, within
+from agents.goal_config import HELD_OUT, LEARNED, ObjectiveConfig
+from agents.goal_model import reach_of, weights_of
 from agents.goal_rollout import Eyes
 from agents.oracle import on_host, simulation
 from envs.registry import make_vec
@@ -26,6 +25,8 @@ from planning.objective import Objective, Problem, Situation, World, planner_mod
 from planning.types import PlanInfo, shift
 
 Array = jax.Array
+NOT_TRUE = (*LEARNED, "limits")
+"""Terms that the true world lacks: it has no critic, and no latents that could leave their box."""
 SAMPLED = 256  # goals that say how far apart goals are
 
 
@@ -41,29 +42,35 @@ class Moment(NamedTuple):
 def goal_oracle(
     spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig
 ) -> tuple[GoalAgent, Eyes]:
-    """The agent and how it sees; the objective has no learned terms. Raises ConfigError."""
+    """The agent and how it sees; the objective has none of `NOT_TRUE`. Raises ConfigError."""
     if spec.backend != "native" or config.method == "gradient":
         raise ConfigError("the oracle needs native simulators and a planner without gradients")
     periods, spreads = _geometry(spec)
-    world = World(_step(spec), distance=partial(_distance, periods, spreads))
-    search = planner_model(Objective(objective.terms, config.horizon), world)
-    weights = weights_of(objective)
+    reach, weights = reach_of(objective), weights_of(objective)
 
-    def one(plan, moment: Moment, goal: Array, is_first: Array, key: Array):
+    def distance(params: Any, moment: Moment, goal: Array) -> Array:
+        return within(reach, _distance(periods, spreads, params, moment, goal))
+
+    world = World(_step(spec), distance=distance)
+    search = planner_model(Objective(objective.terms, config.horizon), world)
+
+    def one(plan, before: Array, moment: Moment, goal: Array, is_first: Array, key: Array):
         fresh = planners.init(config, spec.action_dim)
         moved = shift(plan, 1, config.init_std)
         plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-        at = Situation(moment, jnp.zeros(spec.action_dim))
+        at = Situation(moment, jnp.where(is_first, 0.0, before))
         problem = Problem(None, goal, weights)
         plan, info = planners.improve(config, search, problem, at, plan, key)
         return jnp.clip(plan.mean[0], -1.0, 1.0), plan, info
 
-    def act(guidance, plans, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
-        return jax.vmap(one)(plans, moments, goals, is_first, keys)
+    def act(guidance, carry, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
+        plans, before = carry
+        action, plans, info = jax.vmap(one)(plans, before, moments, goals, is_first, keys)
+        return action, (plans, action), info
 
     def init_carry(num_envs: int):
-        plan = planners.init(config, spec.action_dim)
-        return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), plan)
+        carry = planners.init(config, spec.action_dim), jnp.zeros(spec.action_dim)
+        return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
     eyes = Eyes(_moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32))
     return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), eyes

@@ -1,9 +1,14 @@
-"""Which starts and goals are held out: those of no episode that anything was learned from."""
+"""What is held out: starts, goals and episodes that nothing was learned from."""
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from agents.config import ConfigError
+from agents.dataset import Dataset
 from agents.goal_config import HELD_OUT, GoalEvalConfig
 from agents.goal_model import guide_data
 from agents.jepa_load import JepaTrained
@@ -26,3 +31,33 @@ def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
             return []
 
     return frozenset(of(trained.data_info.get("path", "")) + of(guide_data(trained)))
+
+
+def unlearned(dataset: Dataset, learned: str) -> Dataset:
+    """`dataset`, its episodes that are also among those learned from in `learned` moved to train.
+
+    The same settings record the same episodes again, however many there are, and the splits of
+    more of them are others. Where `learned` is no longer there, it is taken as it is.
+
+    Raises ConfigError where no test episode is left.
+    """
+    try:
+        other = Dataset.open(learned)
+    except ConfigError:
+        return dataset
+    known = {other.episodes[i].seed: other.episode(int(i), False) for i in other.split("train")}
+
+    def is_known(number: int, seed: int) -> bool:
+        here, there = dataset.episode(number, False)["obs"], known.get(seed, {}).get("obs")
+        return there is not None and np.array_equal(here, there)
+
+    episodes = tuple(
+        replace(e, split="train") if is_known(i, e.seed) else e
+        for i, e in enumerate(dataset.episodes)
+    )
+    if not any(e.split == "test" for e in episodes):
+        raise ConfigError(
+            f"every test episode of {dataset.path} is one that the model learned from: "
+            "collect others with another --seed"
+        )
+    return Dataset(dataset.path, replace(dataset.info, episodes=episodes), dataset.arrays)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,20 @@ from agents.plots import GREY, OURS, PALE, WARM, figure
 GREEN = "#1a7f37"
 
 
+def _known(values: Iterable[Any]) -> np.ndarray:
+    """Figures as they are stored, unknown ones (None) as NaN, which is not drawn."""
+    return np.array(list(values), float)
+
+
 def probes(rows: list[dict[str, Any]]) -> str:
     """R2 of linear and MLP probes with intervals, a quantity a line."""
 
     def draw(axes: Any) -> None:
         y = np.arange(len(rows))[::-1]
         for shift, name, colour in ((0.17, "linear", OURS), (-0.17, "mlp", GREEN)):
-            r2 = np.array([row[name]["r2"] for row in rows])
-            low = np.array([row[name]["low"] for row in rows])
-            high = np.array([row[name]["high"] for row in rows])
+            r2, low, high = (
+                _known(row[name][end] for row in rows) for end in ("r2", "low", "high")
+            )
             shown = np.clip(r2, -0.2, 1)
             spread = np.stack([shown - np.clip(low, -0.2, 1), np.clip(high, -0.2, 1) - shown])
             axes.barh(y + shift, shown, 0.3, color=colour, alpha=0.85, label=name)
@@ -46,7 +52,8 @@ def open_loop(curves: dict[str, Any]) -> str:
             curve = curves[name]
             k = np.arange(1, len(curve["mean"]) + 1)
             axes.plot(k, curve["mean"], color=colour, marker="o", ms=3, label=label)
-            axes.fill_between(k, curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+            low, high = _known(curve["low"]), _known(curve["high"])
+            axes.fill_between(k, low, high, color=colour, alpha=0.15, lw=0)
         axes.axhline(1, color=GREY, lw=0.8, ls="--")
         axes.set_xlabel(f"steps ahead ({curves['step_s']:.3g} s each)")
         axes.set_ylabel("squared error / random pair")
@@ -64,7 +71,8 @@ def events(found: dict[str, dict[str, Any]]) -> str:
         y = np.arange(len(rows))[::-1]
         for at, (name, row) in zip(y, rows, strict=True):
             colour = WARM if "control" in name else OURS
-            axes.plot([row["low"], row["high"]], [at, at], color=colour, lw=2.5, alpha=0.5)
+            ends = _known((row["low"], row["high"]))
+            axes.plot(ends, [at, at], color=colour, lw=2.5, alpha=0.5)
             axes.plot(row["auroc"], at, "o", color=colour)
             axes.annotate(
                 f"{row['auroc']:.3f}",
@@ -117,7 +125,7 @@ def counterfactuals(rows: list[dict[str, Any]]) -> str:
     def draw(axes: Any) -> None:
         x = np.arange(len(rows))
         means = np.array([row["accuracy"] for row in rows])
-        ends = np.array([[row["low"], row["high"]] for row in rows])
+        ends = _known([row["low"], row["high"]] for row in rows)
         axes.bar(x, means, 0.45, color=OURS, alpha=0.85)
         axes.errorbar(
             x,

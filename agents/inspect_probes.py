@@ -58,10 +58,11 @@ def _is_angle(values: np.ndarray, state: np.ndarray, quantities: tuple[Quantity,
 def probe(splits: Sequence[Part], names: list, seed: int = 0) -> list[dict]:
     """A row for each quantity that varies: R2 of both probes with intervals over test episodes.
 
+    What is the same in all rows of train, or in all of test, has no R2 and no row.
     `splits` are train, validation and test; `names` the (name, kind) of the targets' columns.
     """
     train, validation, test = splits
-    varies = train.target.std(0) > MIN_STD
+    varies = (train.target.std(0) > MIN_STD) & (test.target.std(0) > MIN_STD)
     parts = [p._replace(target=p.target[:, varies]) for p in (train, validation, test)]
     centre, scale = parts[0].target.mean(0), parts[0].target.std(0)
     mean, std = parts[0].latent.mean(0), parts[0].latent.std(0)

@@ -19,6 +19,15 @@ th{text-align:left;padding:2px 14px 2px 0;font-weight:600}
 """
 
 
+FEW = 5
+TOO_FEW = ", too few for their intervals to be believed"
+
+
+def few_episodes(result: dict[str, Any]) -> bool:
+    """Whether intervals over so few episodes are narrower than what is not known."""
+    return result["test_episodes"] < FEW
+
+
 def page(result: dict[str, Any], pictures: np.ndarray | None) -> str:
     """The page as text; `pictures` [C, 3, K, H, W, 3] are those of the decoder."""
     title = f"What the latents of {result['run']} know"
@@ -45,7 +54,7 @@ def _subtitle(result: dict[str, Any]) -> str:
         f"objective {result['objective']}",
         f"sees {result['sees']}, {result['history']} frames",
         f"{result['action_block']} decisions a step",
-        "test episodes only",
+        f"{result['test_episodes']} test episodes only" + (TOO_FEW if few_episodes(result) else ""),
     ]
     return escape(" · ".join(parts))
 
@@ -138,8 +147,7 @@ def _events(found: dict[str, Any]) -> str:
 
 def _geometry(shape: dict[str, Any]) -> str:
     straight = "; ".join(
-        f"{name} {_num(row['mean'])} ({_num(row['low'])} to {_num(row['high'])})"
-        for name, row in shape["straightness"].items()
+        f"{name} {_interval(row, 'mean')}" for name, row in shape["straightness"].items()
     )
     note = (
         f"Effective rank {_num(shape['effective_rank'])} of {shape['dimensions']} "
@@ -196,6 +204,8 @@ def _card(title: str, body: str, note: str = "", wide: bool = False) -> str:
 
 
 def _interval(row: dict[str, Any], name: str) -> str:
+    if row["low"] is None:
+        return f"{_num(row[name])} (no interval)"
     return f"{_num(row[name])} ({_num(row['low'])} to {_num(row['high'])})"
 
 

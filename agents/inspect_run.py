@@ -18,6 +18,7 @@ from agents import (
 )
 from agents.config import ConfigError
 from agents.dataset import Dataset
+from agents.held_out import unlearned
 from agents.inspect_config import InspectConfig
 from agents.inspect_model import Viewed, rows_of
 from agents.inspect_report import page
@@ -66,12 +67,14 @@ def open_run(
 
         run = load_jepa(config.path)
         model, spec = inspect_model.view_jepa(run.net, run.params), run.spec
-        path, objective = config.data or run.config.data, run.config.objective
+        learned = run.config.data
+        path, objective = config.data or learned, run.config.objective
     else:
         from agents.load import load
 
         trained = load(config.path)
         model, spec = inspect_model.view_reward(trained.net, trained.params), trained.spec
+        learned = ""  # its episodes were never recorded
         path, objective = config.data or _recorded(config, spec, out, told), "reward"
         run = trained
     dataset = Dataset.open(path)
@@ -81,6 +84,8 @@ def open_run(
             f"{'; '.join(found)}: give --data of the same task"
         )
     inspect_model.require_frames(model, dataset)
+    if config.data and learned:
+        dataset = unlearned(dataset, learned)
     about = {
         "run": config.path,
         "checkpoint": str(run.path),
@@ -91,6 +96,7 @@ def open_run(
         "sees": model.field,
         "history": model.history,
         "action_block": model.block,
+        "test_episodes": len(dataset.split("test")),
     }
     return model, dataset, about
 

@@ -1,11 +1,14 @@
 """The figures of an inspection as plain functions of arrays, each with its formula. Imports no jax.
 
 Intervals are 95 % percentile bootstraps; what belongs together (an episode, a clip) is drawn so.
+Of a single one nothing can be said: NaN.
 """
 
 import numpy as np
 
 REPS = 2000
+CONSTANT = 1e-12
+"""Share of the sum of squares below which a spread is rounding."""
 Interval = tuple[float, float]
 
 
@@ -25,7 +28,7 @@ def auroc_interval(events: np.ndarray, controls: np.ndarray, seed: int = 0) -> I
         return float("nan"), float("nan")
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), REPS)
     found = np.einsum("ri,ij,rj->r", weights, wins, weights, optimize=True) / count**2
-    return _ends(found)
+    return _ends(found, count)
 
 
 def _wins(events: np.ndarray, controls: np.ndarray) -> np.ndarray:
@@ -36,8 +39,8 @@ def _wins(events: np.ndarray, controls: np.ndarray) -> np.ndarray:
 
 def r2(true: np.ndarray, predicted: np.ndarray) -> float:
     """1 - sum (y - p)^2 / sum (y - mean y)^2; NaN for a constant y."""
-    spread = np.sum((true - true.mean()) ** 2)
-    return float(1 - np.sum((true - predicted) ** 2) / spread) if spread > 0 else float("nan")
+    spread, least = np.sum((true - true.mean()) ** 2), CONSTANT * np.sum(true**2)
+    return float(1 - np.sum((true - predicted) ** 2) / spread) if spread > least else float("nan")
 
 
 def r2_interval(
@@ -53,7 +56,7 @@ def r2_interval(
     spread = squares - total**2 / n
     with np.errstate(divide="ignore", invalid="ignore"):
         found = 1 - errors / spread
-    return _ends(found[spread > 1e-12 * np.maximum(squares, 1e-300)])
+    return _ends(found[spread > CONSTANT * np.maximum(squares, 1e-300)], count)
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
@@ -63,11 +66,11 @@ def mean_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Inte
     sums = np.stack([np.bincount(where, c, count) for c in (np.ones_like(values), values)])
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), REPS)
     n, total = sums @ weights.T
-    return _ends(total / n)
+    return _ends(total / n, count)
 
 
-def _ends(found: np.ndarray) -> Interval:
-    if not found.size:
+def _ends(found: np.ndarray, groups: int) -> Interval:
+    if groups < 2 or not found.size:
         return float("nan"), float("nan")
     low, high = np.percentile(found, (2.5, 97.5))
     return float(low), float(high)

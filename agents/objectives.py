@@ -61,6 +61,12 @@ class CompareConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What rows of one table have in common, as it is stored with each."""
+        names = ("data", "guide_data", "preset", "updates", "goals")
+        return {name: getattr(self, name) for name in names}
+
 
 def settings(config: CompareConfig, objective: str, seed: int, run: Path) -> PretrainConfig:
     """One training: small enough for minutes on one core."""
@@ -88,17 +94,34 @@ def compare(config: CompareConfig, told: Callable[[str], None]) -> list[dict[str
 
     Raises ConfigError, CheckpointError, EnvError, StorageError.
     """
+    paths = [Path(config.out) / f"{name}-{seed}" / "row.json" for seed, name in _points(config)]
+    for path in paths:
+        _check_kept(config, path)
+    for data in {config.data, config.guide_data} - {""}:
+        Dataset.open(data)  # mistakes come before work
     rows = []
-    for seed, objective in _points(config):
-        path = Path(config.out) / f"{objective}-{seed}"
-        kept = path / "row.json"
+    for (seed, objective), kept in zip(_points(config), paths, strict=True):
         if not kept.is_file():
             told(f"{objective}, seed {seed}")
-            row = {"objective": objective, "seed": seed, **_measure(config, objective, seed, path)}
-            path.mkdir(parents=True, exist_ok=True)
+            found = _measure(config, objective, seed, kept.parent)
+            row = {"objective": objective, "seed": seed, "settings": config.shared, **found}
+            kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, json.dumps(plain(row), indent=1).encode() + b"\n")
         rows.append(json.loads(kept.read_bytes()))
     return rows
+
+
+def _check_kept(config: CompareConfig, path: Path) -> None:
+    """Raise ConfigError for a row that was measured with other settings."""
+    if not path.is_file():
+        return
+    stored = json.loads(path.read_bytes()).get("settings", {})
+    for name, value in config.shared.items():
+        if stored.get(name) != value:
+            raise ConfigError(
+                f"{path} was measured with {name} {stored.get(name)!r}, now {value!r}: "
+                "give another --out, or the settings that it has"
+            )
 
 
 def _points(config: CompareConfig) -> Iterator[tuple[int, str]]:
@@ -139,7 +162,8 @@ def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dic
 
 def _core_seconds(chosen: PretrainConfig, data: Dataset) -> float:
     """Of one update, data included and compilation not: what other work does not change much."""
-    trainer = Pretrainer(chosen, data)
+    updates = (1 + TIMED_CALLS) * chosen.updates_per_call
+    trainer = Pretrainer(replace(chosen, updates=updates), data)
     for calls in (1, TIMED_CALLS):
         began = time.process_time()
         for _ in range(calls):

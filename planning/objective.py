@@ -61,7 +61,7 @@ class Situation(NamedTuple):
 
     latent: Any
     action: Array
-    """[A] the action before, which smoothness compares with."""
+    """[A] the action before, whose last decision smoothness compares with."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,16 @@ class Objective:
 
     terms: tuple[str, ...] = ("goal",)
     horizon: int = 1
+    block: int = 1
+    """Decisions that the action of a step holds, one after the other."""
 
     def __post_init__(self):
         """Reject terms that do not exist. Raises ValueError naming the first."""
         for name in self.terms:
             if name not in TERMS:
                 raise ValueError(f"objective: unknown term {name!r}; expected {', '.join(TERMS)}")
-        if not self.terms or self.horizon < 1:
-            raise ValueError("objective: give at least one term and a horizon of at least 1")
+        if not self.terms or self.horizon < 1 or self.block < 1:
+            raise ValueError("objective: give a term, and a horizon and block of at least 1")
 
 
 def planner_model(objective: Objective, world: World) -> Model:
@@ -178,11 +180,18 @@ def _stage_costs(
         "progress": lambda: _of(world.critic)(params, after, goal),
         "leap": lambda: _of(world.leap)(params, before.latent, after),
         "effort": lambda: jnp.mean(action**2),
-        "smoothness": lambda: jnp.mean((action - before.action) ** 2),
+        "smoothness": lambda: _changes(objective.block, before.action, action),
         "limits": lambda: _of(world.limits)(params, after, action),
         "reward": lambda: -_of(world.reward)(params, before.latent, action),
     }
     return {n: known[n]() / objective.horizon for n in STAGE if n in objective.terms}
+
+
+def _changes(block: int, before: Array, action: Array) -> Array:
+    """Mean square of the changes from one decision to the next, within a step and into it."""
+    made = action.reshape(block, -1)
+    last = before.reshape(block, -1)[-1:]
+    return jnp.mean(jnp.diff(made, axis=0, prepend=last) ** 2)
 
 
 def _terminal_costs(

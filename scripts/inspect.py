@@ -65,7 +65,8 @@ def _table(result: dict[str, Any]):
     """The figures that matter most."""
     from rich.table import Table
 
-    table = Table("", "figure", title=f"{result['run']}: {result['report']}", title_justify="left")
+    title = f"{result['run']}, {result['test_episodes']} test episodes: {result['report']}"
+    table = Table("", "figure", title=title, title_justify="left")
     for row in result["probes"]:
         best = row["mlp"]
         text = f"{best['r2']:.3f} ({best['low']:.3f} to {best['high']:.3f})"

@@ -14,7 +14,7 @@ class TasksConfig:
     """What to list."""
 
     match: str = ""
-    """Only ids that contain this."""
+    """Only those whose id or note contains this: `goal`, `walker`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TasksFlags(TasksConfig):
     """List the tasks that can be trained on. Every continuous Gymnasium id works as well."""
 
     match: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = ""
-    """Only ids that contain this."""
+    """Only those whose id or note contains this: `goal`, `walker`."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         from envs.registry import list_tasks
 
-        tasks = [task for task in list_tasks() if flags.match.lower() in task.env_id.lower()]
+        wanted = flags.match.lower()
+        tasks = [t for t in list_tasks() if wanted in f"{t.env_id} {t.note}".lower()]
     if flags.json:
         print_json([asdict(task) for task in tasks])
     else:

@@ -112,6 +112,41 @@ def reaching(agent, guidance, slots=8, seeds=SEEDS):
     return run_goals(agent, guidance, ToyGoals(slots), seeing_state(), seeds, 0)
 
 
+def test_distances_saturate_with_a_slope_everywhere():
+    """Also where there is no reach: gradients go through the branch that is not taken."""
+    for reach, far, value, slope in (
+        (np.inf, 2.0, 2.0, 1.0),
+        (0.5, 0.0, 0.0, 1.0),
+        (0.5, 0.5, 0.5 * (1 - np.exp(-1)), np.exp(-1)),
+    ):
+        found = jax.value_and_grad(goal_agent.within, argnums=1)(jnp.float32(reach), far)
+        assert found == (pytest.approx(value, abs=1e-6), pytest.approx(slope, rel=1e-5))
+
+
+def test_an_agent_compares_decisions_not_blocks():
+    """Whatever block the objective was made for."""
+    seen, model = [], toy_model()._replace(block=3)
+    real = goal_agent.planner_model
+
+    def noted(objective, world):
+        seen.append(objective.block)
+        return real(objective, world)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(goal_agent, "planner_model", noted)
+        agent = make_goal_agent(model, PLANNER, Objective(("smoothness",)))
+        jax.eval_shape(
+            agent.act,
+            toy_guidance(smoothness=1.0),
+            agent.init_carry(1),
+            jnp.zeros((1, 2)),
+            jnp.zeros((1, 2)),
+            jnp.ones(1, bool),
+            jax.random.split(jax.random.key(0), 1),
+        )
+    assert set(seen) == {3}
+
+
 def successes(outcomes):
     return sum(o.success for o in outcomes)
 

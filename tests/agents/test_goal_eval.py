@@ -144,10 +144,10 @@ def test_the_oracle_needs_no_sequences_of_a_policy():
         goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
 
 
-def test_the_oracle_has_no_learned_terms():
-    """They are left out where they were given, and what is left has to be something."""
+def test_the_oracle_has_the_terms_of_the_true_world_alone():
+    """Others are left out where they were given, and what is left has to be something."""
     spec, few = make_spec("two-room"), PlannerOverrides(num_samples=16, num_elites=8)
-    given = ObjectiveOverrides(progress=1.0, leap=5.0, path=2.0)
+    given = ObjectiveOverrides(progress=1.0, leap=5.0, limits=1.0, path=2.0)
     found = goal_eval._oracle(GoalEvalConfig("run", planner=few, objective=given), spec)
     assert found.objective is not None
     assert found.objective.terms == ("goal", "path")

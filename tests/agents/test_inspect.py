@@ -1,6 +1,7 @@
 """Inspections of models whose answers are known: an exact one, a blind one, one of pictures."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from agents.collect import collect
 from agents.collect_config import CollectConfig
 from agents.config import ConfigError
 from agents.dataset import Dataset
+from agents.held_out import unlearned
 from agents.inspect_config import InspectConfig
 from agents.inspect_model import Viewed, rows_of
 from agents.inspect_report import page
@@ -23,11 +25,13 @@ from scripts.cli import main
 SMALL = InspectConfig(rows=400, horizon=3, clips=24, window=2, starts=6, branches=4, decoder_rows=0)
 
 
+HOW = {"steps": 24, "pixels": False, "correlation": 0.8, "test": 0.3}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "points"
-    how = {"episodes": 30, "steps": 24, "pixels": False, "correlation": 0.8, "test": 0.3}
-    collect(CollectConfig("point_mass-easy", str(out), **how))
+    collect(CollectConfig("point_mass-easy", str(out), episodes=30, **HOW))
     return Dataset.open(out)
 
 
@@ -80,6 +84,41 @@ def test_an_exact_model_is_surprised_by_what_cannot_be(result):
     assert events["mass"]["auroc"] > 0.6
     assert "does not see" in events["vanishing"]["note"]
     assert "does not see" in events["colour (control)"]["note"]
+
+
+def test_little_data_is_shown_with_what_is_not_known(exact, data):
+    """A quantity that never changes in test, and one test episode: no figure, no interval."""
+    state = np.array(data.arrays["state"])
+    tests = data.split("test")
+    still = next(i for i, q in enumerate(data.info.state) if q.kind == "position")
+    for number in tests:
+        state[data.episodes[number].rows, still] = 0.7
+    one = [replace(e, split="train") if i in tests[1:] else e for i, e in enumerate(data.episodes)]
+    info = replace(data.info, episodes=tuple(one))
+    few = Dataset(data.path, info, {**data.arrays, "state": state})
+    found = inspect_run.examine(exact, few, SMALL)[0]
+    kept = {row["name"] for row in found["probes"]}
+    assert data.info.state[still].name not in kept and len(kept) > 1
+    assert all(np.isnan(row["mlp"]["low"]) for row in found["probes"])
+    about = {"run": "r", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
+    html = page(plain({**about, "action_block": 1, "test_episodes": 1, **found}), None)
+    assert "no interval" in html and "1 test episodes only, too few" in html
+
+
+def test_no_test_episode_is_one_that_was_learned_from(data, tmp_path):
+    """More episodes with the same seed hold the same ones again, in other splits."""
+    collect(CollectConfig("point_mass-easy", str(tmp_path / "more"), episodes=45, **HOW))
+    more = Dataset.open(tmp_path / "more")
+    learned = {data.episodes[i].seed for i in data.split("train")}
+    leaked = [i for i in more.split("test") if more.episodes[i].seed in learned]
+    assert leaked, "the splits of more episodes are others"
+    kept = unlearned(more, str(data.path))
+    assert set(kept.split("test")) == set(more.split("test")) - set(leaked)
+    assert set(more.split("train")) <= set(kept.split("train"))
+    assert unlearned(more, str(tmp_path / "gone")) is more
+    none = replace(more.info, episodes=tuple(replace(e, split="train") for e in more.episodes))
+    with pytest.raises(ConfigError, match=r"every test episode of .*collect others with another"):
+        unlearned(Dataset(more.path, none, more.arrays), str(data.path))
 
 
 def test_a_blind_model_knows_nothing(data):
@@ -178,6 +217,7 @@ def test_hiding_and_recolouring_touch_the_object_only(pictured):
 
 def test_the_page_is_self_contained(result, pictured):
     about = {"run": "r<1>", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
+    about["test_episodes"] = 9
     full = plain({**about, "action_block": 1, **result})
     html = page(full, None)
     assert "r&lt;1&gt;" in html and "What can be read" in html and "<svg" in html
@@ -221,6 +261,7 @@ def test_decoded_pictures_are_laid_out(pictured):
 
 def test_the_verb_writes_a_page_and_its_figures(tmp_path, monkeypatch, capsys, result):
     about = {"run": "toy", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
+    about["test_episodes"] = 9
     opened = (None, None, {**about, "action_block": 1})
     monkeypatch.setattr(inspect_run, "open_run", lambda *_: opened)
     monkeypatch.setattr(inspect_run, "examine", lambda *_: (dict(result), None))

@@ -45,10 +45,20 @@ def test_r2_by_hand_and_as_a_squared_correlation():
     assert scores.r2(y, y) == 1 and scores.r2(y, np.full(3, 2.0)) == 0
     assert scores.r2(y, np.array([3.0, 2, 1])) == 1 - 8 / 2
     assert np.isnan(scores.r2(np.ones(3), y))
+    assert np.isnan(scores.r2(np.full(3, 0.1) + np.array([0, 1e-17, 0]), y)), (
+        "rounding is no spread"
+    )
     x = RNG.standard_normal(50)
     y = 2 * x + RNG.standard_normal(50)
     line = np.polyval(np.polyfit(x, y, 1), x)
     assert scores.r2(y, line) == pytest.approx(scipy_stats.linregress(x, y).rvalue ** 2)
+
+
+def test_of_a_single_group_there_is_no_interval():
+    one, values = np.zeros(9, int), RNG.standard_normal(9)
+    assert np.isnan(scores.mean_interval(values, one)).all()
+    assert np.isnan(scores.r2_interval(values, values + 0.1, one)).all()
+    assert np.isnan(scores.auroc_interval(np.ones(1), np.zeros(1))).all()
 
 
 def test_r2_interval_draws_whole_groups():

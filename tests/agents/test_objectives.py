@@ -45,6 +45,7 @@ def test_points_that_were_measured_are_not_measured_again(config, tmp_path, monk
         return row(objective, seed, 10)
 
     monkeypatch.setattr(objectives, "_measure", measure)
+    monkeypatch.setattr(objectives.Dataset, "open", lambda path: None)
     with pytest.raises(KeyboardInterrupt):
         compare(config, lambda line: None)
     assert measured == [("lewm", 0), ("none", 0), (FLOOR, 0), ("lewm", 1)]
@@ -53,6 +54,8 @@ def test_points_that_were_measured_are_not_measured_again(config, tmp_path, monk
     assert [(r["objective"], r["seed"]) for r in rows] == measured[:3] + measured[4:]
     kept = json.loads((tmp_path / "none-1" / "row.json").read_text())
     assert kept == rows[4]
+    with pytest.raises(ConfigError, match=r"lewm-0/row.json was measured with goals 100, now 50"):
+        compare(replace(config, goals=50), lambda line: None)
 
 
 def test_only_the_objective_and_the_seed_differ(config, tmp_path):

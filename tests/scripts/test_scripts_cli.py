@@ -258,6 +258,14 @@ def test_tasks_as_table_and_as_json(train_with, capsys):
     assert (task["env_id"], task["obs_dim"], task["action_dim"]) == ("walker-walk", 5, None)
 
 
+def test_tasks_with_goals_are_found_by_that_word(capsys):
+    """As the refusal of a task without goals says."""
+    assert cli.main(["tasks", "goal", "--json"]) == 0
+    found = {task["env_id"] for task in json.loads(capsys.readouterr().out)}
+    assert {"two-room", "point-maze", "reacher-goal", "push-t", "ogbench:cube-single-v0"} <= found
+    assert "walker-walk" not in found
+
+
 def test_eval_hands_over_the_overrides(monkeypatch, tmp_path, capsys):
     import agents.config
 
