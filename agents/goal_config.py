@@ -154,10 +154,10 @@ class GoalEvalConfig:
 class GuideConfig:
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
-    updates: int = 6_000
+    updates: int = 3_000
     """Updates of the critic, and as many of the policy."""
     batch_size: int = 512
-    width: int = 256
+    width: int = 128
     """Hidden width of both networks, which have two hidden layers."""
     learning_rate: float = 5e-4
     seed: int = 0

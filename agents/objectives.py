@@ -35,7 +35,7 @@ FLOOR = "random"
 """Row of random actions on the same goals."""
 APART = 10_000
 """Between the first goals of two seeds, and between a run's seed and that of its frozen encoder."""
-GUIDES = GuideConfig(updates=600, batch_size=256, width=128)
+GUIDES = GuideConfig(updates=600, batch_size=256)
 TIMED_CALLS = 4
 PROBE_ROWS = {"train": 4000, "validation": 2000, "test": 2000}
 
