@@ -34,7 +34,7 @@ def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
 
 
 def unlearned(dataset: Dataset, learned: str) -> Dataset:
-    """`dataset`, its episodes that are also among those learned from in `learned` moved to train.
+    """`dataset`, its test episodes that are also among those learned from in `learned` in train.
 
     The same settings record the same episodes again, however many there are, and the splits of
     more of them are others. Where `learned` is no longer there, it is taken as it is.
@@ -52,7 +52,7 @@ def unlearned(dataset: Dataset, learned: str) -> Dataset:
         return there is not None and np.array_equal(here, there)
 
     episodes = tuple(
-        replace(e, split="train") if is_known(i, e.seed) else e
+        replace(e, split="train") if e.split == "test" and is_known(i, e.seed) else e
         for i, e in enumerate(dataset.episodes)
     )
     if not any(e.split == "test" for e in episodes):

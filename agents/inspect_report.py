@@ -54,7 +54,8 @@ def _subtitle(result: dict[str, Any]) -> str:
         f"objective {result['objective']}",
         f"sees {result['sees']}, {result['history']} frames",
         f"{result['action_block']} decisions a step",
-        f"{result['test_episodes']} test episodes only" + (TOO_FEW if few_episodes(result) else ""),
+        f"test episodes only: {result['test_episodes']}"
+        + (TOO_FEW if few_episodes(result) else ""),
     ]
     return escape(" · ".join(parts))
 

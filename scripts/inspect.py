@@ -1,5 +1,6 @@
 """`latentmpc inspect RUN`: what the latents of a trained model know, and where they fail."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -61,15 +62,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _ends(figure: dict[str, Any]) -> str:
+    """Of an interval; of a single test episode there is none."""
+    low, high = figure["low"], figure["high"]
+    return "no interval" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
 def _table(result: dict[str, Any]):
     """The figures that matter most."""
     from rich.table import Table
 
-    title = f"{result['run']}, {result['test_episodes']} test episodes: {result['report']}"
+    title = f"{result['run']} (test episodes: {result['test_episodes']}): {result['report']}"
     table = Table("", "figure", title=title, title_justify="left")
     for row in result["probes"]:
         best = row["mlp"]
-        text = f"{best['r2']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+        text = f"{best['r2']:.3f} ({_ends(best)})"
         table.add_row(f"R2 {row['name']} (linear, MLP)", f"{row['linear']['r2']:.3f}, {text}")
     for name in ("model", "copy"):
         mean = result["open_loop"][name]["mean"]
@@ -80,7 +87,7 @@ def _table(result: dict[str, Any]):
             table.add_row(f"counterfactuals, {row['steps']} steps", text)
     for name, row in result["events"].items():
         if "auroc" in row:
-            text = f"{row['auroc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+            text = f"{row['auroc']:.3f} ({_ends(row)})"
             table.add_row(f"AUROC {name}", text)
     shape = result["geometry"]
     table.add_row("effective rank", f"{shape['effective_rank']:.1f} of {shape['dimensions']}")

@@ -102,7 +102,7 @@ def test_little_data_is_shown_with_what_is_not_known(exact, data):
     assert all(np.isnan(row["mlp"]["low"]) for row in found["probes"])
     about = {"run": "r", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
     html = page(plain({**about, "action_block": 1, "test_episodes": 1, **found}), None)
-    assert "no interval" in html and "1 test episodes only, too few" in html
+    assert "no interval" in html and "test episodes only: 1, too few" in html
 
 
 def test_no_test_episode_is_one_that_was_learned_from(data, tmp_path):
