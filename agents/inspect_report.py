@@ -20,12 +20,7 @@ th{text-align:left;padding:2px 14px 2px 0;font-weight:600}
 
 
 FEW = 5
-TOO_FEW = ", too few for their intervals to be believed"
-
-
-def few_episodes(result: dict[str, Any]) -> bool:
-    """Whether intervals over so few episodes are narrower than what is not known."""
-    return result["test_episodes"] < FEW
+"""Test episodes below which their intervals are narrower than what is not known."""
 
 
 def page(result: dict[str, Any], pictures: np.ndarray | None) -> str:
@@ -49,13 +44,13 @@ def page(result: dict[str, Any], pictures: np.ndarray | None) -> str:
 
 
 def _subtitle(result: dict[str, Any]) -> str:
+    count = result["test_episodes"]
     parts = [
         result["env_id"],
         f"objective {result['objective']}",
         f"sees {result['sees']}, {result['history']} frames",
         f"{result['action_block']} decisions a step",
-        f"test episodes only: {result['test_episodes']}"
-        + (TOO_FEW if few_episodes(result) else ""),
+        f"test episodes only: {count}" + (", too few to believe intervals" if count < FEW else ""),
     ]
     return escape(" · ".join(parts))
 
