@@ -93,7 +93,8 @@ agent, eyes = goal_oracle(
 )
 for decision in range(60):
     keys = jax.random.split(jax.random.key(decision), 25)
-    seen = eyes[0](env, obs), eyes[1](env), jnp.ones(25, bool)
+    begun = np.ones(25, bool)
+    seen = eyes.frames(env, obs, begun), eyes.goals(env), jnp.asarray(begun)
     action, _, _ = agent.act(None, agent.init_carry(25), *seen, keys)
     obs = env.step(np.asarray(action))[0]
 print(action.shape)
