@@ -14,10 +14,10 @@ from agents.goal_model import guide_data
 from agents.jepa_load import JepaTrained
 
 
-def held_out(config: GoalEvalConfig, recorded: frozenset[int], count: int = 0) -> list[int]:
+def held_out(config: GoalEvalConfig, recorded: frozenset[int]) -> list[int]:
     """Seeds of the pairs of start and goal: none is that of a recorded episode."""
     free = (s for s in itertools.count(HELD_OUT + config.seed) if s not in recorded)
-    return list(itertools.islice(free, count or config.goals))
+    return list(itertools.islice(free, config.goals))
 
 
 def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
@@ -45,11 +45,11 @@ def unlearned(dataset: Dataset, learned: str) -> Dataset:
         other = Dataset.open(learned)
     except ConfigError:
         return dataset
-    known = {other.episodes[i].seed: other.episode(int(i), False) for i in other.split("train")}
+    known = {other.episodes[i].seed: other.episode(int(i))["obs"] for i in other.split("train")}
 
     def is_known(number: int, seed: int) -> bool:
-        here, there = dataset.episode(number, False)["obs"], known.get(seed, {}).get("obs")
-        return there is not None and np.array_equal(here, there)
+        there = known.get(seed)
+        return there is not None and np.array_equal(dataset.episode(number)["obs"], there)
 
     episodes = tuple(
         replace(e, split="train") if e.split == "test" and is_known(i, e.seed) else e

@@ -125,7 +125,7 @@ def test_distances_saturate_with_a_slope_everywhere():
 
 def test_an_agent_compares_decisions_not_blocks():
     """Whatever block the objective was made for."""
-    seen, model = [], toy_model()._replace(block=3)
+    seen, model = [], toy_model(block=3)
     real = goal_agent.planner_model
 
     def noted(objective, world):
