@@ -159,12 +159,13 @@ def _physics(mjx: Any, model: Any, impl: Impl) -> _Physics:
 def _lenient(physics: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """MJX adds arrays of different ranks, which programs of ours may have forbidden.
 
-    In float64 its tendons also come back with wider integers, which a loop does not take.
+    Its products are of full float32: by default GPUs round their factors to ten bits (TF32). In
+    float64 its tendons also come back with wider integers, which a loop does not take.
     """
     import jax
 
     def run(model: Any, data: Any) -> Any:
-        with jax.numpy_rank_promotion("allow"):
+        with jax.numpy_rank_promotion("allow"), jax.default_matmul_precision("float32"):
             after = physics(model, data)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), after, data)
 

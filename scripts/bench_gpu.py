@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--minutes", type=float, default=9.0, help="no part begins after them")
     made.add_argument("--out", default="runs/headline", help="folder of headline.json")
     made.add_argument("--small", action="store_true", help="a miniature, to try the script")
+    made.add_argument("--parts", nargs="+", default=[], metavar="PART", help="these alone")
     made.add_argument("--json", action="store_true", help="the result alone on standard output")
     return made
 
@@ -24,10 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("--minutes must be positive")
     from agents.headline import measure, parts
 
+    chosen = parts(flags.small)
+    if unknown := [name for name in flags.parts if name not in chosen]:
+        parser().error(f"--parts knows {', '.join(chosen)}, not {unknown[0]!r}")
+    chosen = {name: chosen[name] for name in flags.parts or chosen}
     out = Path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
     tell = (lambda line: None) if flags.json else (lambda line: print(line, flush=True))
-    found = measure(parts(flags.small), flags.minutes, out, tell)
+    found = measure(chosen, flags.minutes, out, tell)
     if flags.json:
         print(json.dumps(found, indent=2))
     failed = [name for name in found if isinstance(found[name], dict) and "error" in found[name]]

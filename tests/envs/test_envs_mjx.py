@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.mjx import load_mjx, make_pure, put_model
+from envs.mjx import _lenient, load_mjx, make_pure, put_model
 from envs.mjx_vector import MjxVectorEnv, make_mjx
 from envs.native import make_native
 from envs.spec import EnvError, UnknownTaskError
@@ -28,6 +28,15 @@ SUITE = [
     for name in TASKS
     if not hasattr(TASKS[name], "goal")
 ]
+
+
+def test_physics_multiplies_in_full_float32():
+    """Where the default is less, as on GPUs."""
+    x = jnp.ones((2, 2))
+    with jax.default_matmul_precision("bfloat16"):
+        program = jax.make_jaxpr(_lenient(lambda model, data: model @ data))(x, x)
+    (product,) = [e for e in program.jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert product.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
 
 
 def twins(env_id, count, repeat=2):
