@@ -15,8 +15,9 @@ import tyro
 
 from agents.bundle_files import known_digest
 from agents.config import ConfigError
-from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
+from agents.schema import flat_types, read_toml, unknown
 from agents.trust_config import TrustConfig
+from bounds import read
 from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
@@ -48,9 +49,7 @@ def parse(
     default = cls(**_fields_of(base(merged))) if base else cls()
     if wants_help:
         tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)
-    settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
-    check_finite(settings)
-    return settings
+    return _run_tyro(verb, cls, _tokens(merged, positional), default)
 
 
 def require_controller(flags: TrustConfig, path: str) -> None:
@@ -92,7 +91,7 @@ def scan(
             given[name] = value if has_value else next(tokens, None)
             if given[name] is None or (not has_value and given[name].startswith("--")):
                 raise ConfigError(f"--{flag} needs a value; {see}")
-            check_text(f"--{flag}", given[name], types[name])
+            read(f"--{flag}", given[name], types[name])
     return given
 
 

@@ -1,0 +1,195 @@
+"""Bounds of settings, said once in the type of each field, and the one function that checks them.
+
+    @dataclass(frozen=True)
+    class SearchConfig(Settings, block="search"):
+        num_samples: Count = 128
+        decay: Annotated[float, Meta(gt=0, le=1)] = 0.5
+
+Flags, files, stored settings and settings made by a program are all held to these types. Upper
+bounds are generous: what a large machine could mean. Imports nothing of the other folders, all of
+which may import it, and no jax.
+"""
+
+import difflib
+import functools
+import numbers
+import types
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from msgspec import Meta
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+NUMBERS = {int: numbers.Integral, float: numbers.Real}
+
+Seed = Annotated[int, Meta(ge=0, lt=2**31)]
+"""What random streams can begin from."""
+Total = Annotated[int, Meta(ge=1, lt=2**31)]
+"""Steps, rows or updates of a whole run, which are counted in 32 bits."""
+Period = Annotated[int, Meta(ge=0, lt=2**31)]
+"""The same, where 0 says that there is none or that the default is taken."""
+Count = Annotated[int, Meta(ge=1, le=2**20)]
+Some = Annotated[int, Meta(ge=0, le=2**20)]
+Width = Annotated[int, Meta(ge=1, le=2**14)]
+"""Of a layer or a latent."""
+Few = Annotated[int, Meta(ge=1, le=1000)]
+"""Steps of a horizon, heads, layers: what programs are unrolled or repeated over."""
+FewOrNone = Annotated[int, Meta(ge=0, le=1000)]
+Episodes = Annotated[int, Meta(ge=1, le=10_000)]
+Rate = Annotated[float, Meta(gt=0, le=10)]
+"""A learning rate."""
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+PositiveShare = Annotated[float, Meta(gt=0, le=1)]
+InnerShare = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class ConfigError(ValueError):
+    """A setting the user can fix; shown as one line."""
+
+    exit_code = 2
+
+
+class Settings:
+    """Base of all dataclasses of settings; `block` is their name in front of a field's."""
+
+    block = ""
+
+    def __init_subclass__(cls, block: str = "", **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.block = f"{block}." if block else cls.block
+
+    def __post_init__(self):
+        """Raise ConfigError naming the first field whose value its type does not hold."""
+        for name, kind in kinds(type(self)).items():
+            if _limited(kind):
+                check(f"{self.block}{name}", getattr(self, name), kind)
+
+
+@functools.cache
+def kinds(cls: type) -> dict[str, Any]:
+    """Type of every field that can be given, with its bounds and without what others annotate."""
+    plain, full = get_type_hints(cls), get_type_hints(cls, include_extras=True)
+    return {
+        f.name: full[f.name] if _metas(full[f.name]) else plain[f.name]
+        for f in fields(cls)
+        if f.init
+    }
+
+
+def check(name: str, value: Any, kind: Any, where: str = "") -> None:
+    """Raise ConfigError unless `value` is of the type `kind` and in its bounds."""
+    if any(_has_type(value, option) and _inside(value, option) for option in options(kind)):
+        return
+    wanted = list(dict.fromkeys(_wanted(option, value) for option in options(kind)))
+    must = " or ".join(text for text in wanted if text)
+    raise ConfigError(f"{where}{name} must {must}, got {shown(value)}{_hint(value, kind)}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: text in quotes, and never longer than a line has room for."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def read(name: str, text: str, kind: Any) -> Any:
+    """The value that a text spells. Raises ConfigError unless it is of the type `kind`."""
+    value: Any = text
+    for option in options(kind):
+        base = _base(option)
+        try:
+            found = base(text) if base in (int, float) else _chosen(text, option)
+        except ValueError:
+            continue
+        if _has_type(found, option):
+            return found
+        value = text
+    must = " or ".join(filter(None, (_type_name(option) for option in options(kind))))
+    raise ConfigError(f"{name} must be {must}, got {shown(value)}")
+
+
+@functools.cache
+def options(kind: Any) -> tuple[Any, ...]:
+    """The types of which a value may have any."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def holds(kind: Any, base: type) -> bool:
+    """Whether a value of the type `kind` may be a `base`."""
+    return base in map(_base, options(kind))
+
+
+def _chosen(text: str, option: Any) -> Any:
+    """The choice of a Literal that a text spells; otherwise the text."""
+    return next((c for c in get_args(option) if str(c) == text), text)
+
+
+def _base(option: Any) -> Any:
+    return get_args(option)[0] if get_origin(option) is Annotated else option
+
+
+@functools.cache
+def _metas(kind: Any) -> tuple[Meta, ...]:
+    found = [option for option in options(kind) if get_origin(option) is Annotated]
+    return tuple(a for option in found for a in get_args(option)[1:] if isinstance(a, Meta))
+
+
+def _limited(kind: Any) -> bool:
+    """Whether a type says more than what kind of value it is, and so is checked again."""
+    return bool(_metas(kind)) or any(get_origin(option) is Literal for option in options(kind))
+
+
+def _has_type(value: Any, option: Any) -> bool:
+    base = _base(option)
+    if get_origin(base) is Literal:
+        return any(type(value) is type(known) and value == known for known in get_args(base))
+    if not isinstance(base, type) or is_dataclass(base):
+        return True
+    return isinstance(value, NUMBERS.get(base, base)) and (
+        base is bool or not isinstance(value, bool)
+    )
+
+
+def _inside(value: Any, option: Any) -> bool:
+    """Whether a number lies in the bounds; NaN lies in none."""
+    return all(
+        (m.ge is None or value >= m.ge)
+        and (m.gt is None or value > m.gt)
+        and (m.le is None or value <= m.le)
+        and (m.lt is None or value < m.lt)
+        for m in _metas(option)
+    )
+
+
+def _wanted(option: Any, value: Any) -> str:
+    """The rest of "must ..." for a value that does not fit."""
+    if _has_type(value, option) and (metas := _metas(option)):
+        low = f"[{_number(metas[0].ge)}" if metas[0].gt is None else f"({_number(metas[0].gt)}"
+        high = f"{_number(metas[0].le)}]" if metas[0].lt is None else f"{_number(metas[0].lt)})"
+        return f"lie in {low}, {high}"
+    name = _type_name(option)
+    return f"be {name}" if name else ""
+
+
+def _type_name(option: Any) -> str:
+    base = _base(option)
+    if get_origin(base) is Literal:
+        return "one of " + ", ".join(map(str, get_args(base)))
+    return "" if base is type(None) else KINDS.get(base, str(base))
+
+
+def _number(bound: float | None) -> str:
+    """A bound as people write it: 2**20 is not 1048576."""
+    if isinstance(bound, int) and bound > 2**16 and bound & (bound - 1) == 0:
+        return f"2**{bound.bit_length() - 1}"
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _hint(value: Any, kind: Any) -> str:
+    known = [str(c) for option in options(kind) for c in get_args(_base(option))]
+    close = difflib.get_close_matches(str(value), known, 1, 0.4) if isinstance(value, str) else []
+    return f"; did you mean {close[0]}?" if close else ""
