@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from agents.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.schema import unknown
-from bounds import Episodes, FewOrNone, Seed, Settings, check
+from bounds import Episodes, FewOrNone, Seed, Settings, TaskId, check
 from planning.config import PlannerConfig
 from wm.config import LearnerConfig
 
@@ -60,7 +60,7 @@ NOT_TRAINED_WITH = {
 class BenchConfig(Settings):
     """Settings of one bench."""
 
-    tasks: str = ""
+    tasks: TaskId = ""
     """Task ids, comma-separated; default: those of the suite, or of the runs."""
     suite: str = ""
     """quick (default), dmc-core or gym-v5: tasks, and the training settings below for them."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from agents.config import ConfigError, PlannerOverrides
-from bounds import Count, FewOrNone, Meta, Period, Seed, Settings, Share
+from bounds import Count, FewOrNone, Meta, Period, Seed, Settings, Share, TaskId
 
 Policy = Literal["random", "noise", "checkpoint", "scripted"]
 
@@ -13,7 +13,7 @@ Policy = Literal["random", "noise", "checkpoint", "scripted"]
 class CollectConfig(Settings):
     """Settings of one collection."""
 
-    env_id: str = ""
+    env_id: TaskId = ""
     """Task to record (`latentmpc tasks` lists them)."""
     out: str = ""
     """Directory of the dataset; the same command resumes. Default: data/ENV-POLICY-seed."""

@@ -9,7 +9,19 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass, replac
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bounds import ConfigError as ConfigError
-from bounds import Episodes, Few, FewOrNone, Meta, Period, Seed, Settings, Total, kinds
+from bounds import (
+    Episodes,
+    Few,
+    FewOrNone,
+    Meta,
+    Period,
+    Seed,
+    Settings,
+    TaskId,
+    Total,
+    check,
+    kinds,
+)
 from planning.config import PlannerConfig
 from wm.config import PRESETS, LearnerConfig, ModelConfig
 
@@ -22,7 +34,7 @@ LoopKind = Literal["auto", "host", "fused"]
 class TrainConfig(Settings):
     """Settings of one training run."""
 
-    env_id: str = "cartpole-swingup"
+    env_id: TaskId = "cartpole-swingup"
     """Task to learn (`latentmpc tasks` lists them), or several for one model: multi:A,B,C."""
     run_dir: str = ""
     """Where the run lives; the same command resumes it. Default: runs/ENV-seed."""
@@ -64,6 +76,9 @@ class TrainConfig(Settings):
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
         super().__post_init__()
+        if self.utd:
+            check("utd", self.utd, Annotated[float, Meta(ge=1e-6, le=1000)])
+        check("env_steps x utd", int(self.env_steps * self.utd), Period)
         _check_preset(self.preset)
         least = self.num_envs * (self.learner.horizon + 2)
         if self.replay_capacity < least:
@@ -131,7 +146,7 @@ class EvalConfig(Settings):
     """Seed of the episodes; the same seed gives the same initial states."""
     mode: Mode = "plan"
     """plan: the planner; prior: the learned prior alone; random and zero: the floors."""
-    env_id: str = ""
+    env_id: TaskId = ""
     """Evaluate on this task instead of the run's; its spec must match the checkpoint's.
 
     For a run of several tasks: one of them."""

@@ -15,6 +15,7 @@ from bounds import (
     Seed,
     Settings,
     Share,
+    TaskId,
     Total,
     Weight,
     Width,
@@ -141,7 +142,7 @@ class GoalEvalConfig(Settings):
     """Also run the oracle on the first so many of the goals (slow)."""
     guides: bool = True
     """Use the critic and the policy that `latentmpc distill` has learned, if it has."""
-    env_id: str = ""
+    env_id: TaskId = ""
     """Evaluate on this task instead of the run's."""
     slots: Few = 25
     """Simulators side by side; a goal that is done makes room for the next."""

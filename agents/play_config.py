@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from agents.config import PlannerOverrides
-from bounds import Meta, Seed, Settings, Weight
+from bounds import Meta, Seed, Settings, TaskId, Weight
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class PlayConfig(Settings):
 
     path: str = ""
     """Run directory, checkpoint or bundle to watch."""
-    env_id: str = ""
+    env_id: TaskId = ""
     """Watch on this task instead of the run's; its spec must match."""
     mode: Literal["plan", "prior"] = "plan"
     """Who acts first: the planner or the learned prior; the browser can change it."""

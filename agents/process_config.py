@@ -7,6 +7,8 @@ from typing import Annotated
 from agents.config import ConfigError, TrainConfig
 from bounds import Few, Meta, Settings
 
+ProcessId = Annotated[int, Meta(ge=-1, lt=1000)]
+
 
 @dataclass(frozen=True)
 class ProcessConfig(Settings):
@@ -14,7 +16,7 @@ class ProcessConfig(Settings):
 
     processes: Few = 1
     """Processes that train together, each started with this command and its own --process-id."""
-    process_id: Annotated[int, Meta(ge=-1, lt=1000)] = -1
+    process_id: ProcessId = -1
     """Which of them this one is: 0, which writes the run, to --processes minus 1."""
     coordinator: str = ""
     """HOST:PORT at which process 0 is to be found by the others."""

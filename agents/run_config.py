@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from agents.config import ConfigError, PlannerOverrides
 from agents.safety_config import SafetyConfig
 from agents.trust_config import TrustConfig
-from bounds import Episodes, Meta, Period, Seed, Weight
+from bounds import Episodes, Meta, Period, Seed, TaskId, Weight
 
 RunMode = Literal["plan", "prior", "auto"]
 
@@ -17,7 +17,7 @@ class RunConfig(TrustConfig):
 
     path: str = ""
     """Bundle, run directory or checkpoint to run."""
-    env: str = ""
+    env: TaskId = ""
     """Task that is simulated in wall-clock time; its spec must match. Default: the bundle's."""
     rate: Weight = 0.0
     """Decisions a second. Has to be what the model was trained at, which is the default."""

@@ -5,6 +5,7 @@ Imports no jax.
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
@@ -15,6 +16,7 @@ from agents.config import ConfigError, TrainConfig
 from bounds import check, holds, kinds
 
 T = TypeVar("T")
+MOST_BYTES = 1 << 20
 STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
 
@@ -101,6 +103,23 @@ def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
     Raises CheckpointError when they are not those of this version.
     """
     return stored_config(TrainConfig, stored, where)
+
+
+def peek(path: str) -> TrainConfig | None:
+    """Settings of a run, checkpoint or bundle before anything is verified; None where unreadable.
+
+    What is wrong with it is said by what verifies it.
+    """
+    from wm.durable import CheckpointError
+
+    for name in ("config.json", "contract.json"):
+        file = Path(path, name)
+        try:
+            if file.is_file() and file.stat().st_size <= MOST_BYTES:
+                return train_config_from(json.loads(file.read_bytes()), str(file))
+        except (OSError, ValueError, AttributeError, RecursionError, CheckpointError):
+            return None
+    return None
 
 
 def stored_config(

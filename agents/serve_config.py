@@ -2,8 +2,8 @@
 
 import ipaddress
 import os
+import shlex
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 from agents.config import ConfigError, PlannerOverrides
@@ -12,7 +12,7 @@ from agents.trust_config import TrustConfig
 from bounds import Count, Meta, Seed
 
 TOKEN_VARIABLE = "LATENTMPC_TOKEN"
-LEAST_TOKEN = 16
+LEAST_TOKEN, MOST_TOKEN = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,17 @@ def token_of(config: ServeConfig) -> str:
     token = os.environ.get(TOKEN_VARIABLE, "")
     if config.token_file:
         try:
-            token = Path(config.token_file).read_text("utf-8").strip()
+            with open(config.token_file, encoding="utf-8") as file:
+                token, mode = file.read(MOST_TOKEN).strip(), os.fstat(file.fileno()).st_mode
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"token_file {config.token_file} cannot be read: {error}") from error
         if not token:
             raise ConfigError(f"token_file {config.token_file} is empty")
+        if mode & 0o077:
+            raise ConfigError(
+                f"token_file {config.token_file} can be read by others (mode {mode & 0o777:03o}): "
+                f"chmod 600 {shlex.quote(config.token_file)}"
+            )
     if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
         raise ConfigError(f"the token must be {LEAST_TOKEN} or more printable ASCII characters")
     if not token and not config.loopback:

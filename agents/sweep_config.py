@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents import needs
 from agents.axes import Axes, parse_grid
 from agents.clock_config import Clock
 from agents.config import ConfigError, PlannerOverrides, TrainConfig
@@ -98,7 +99,13 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     if all(s.training or s.planner for s in settings) and has_model(config.path):
         settings = [as_trained(base), *settings]
     budget, source = _budget(config, spec)
-    return SweepPlan(config, base, axes, settings, budget, source, _directory(config))
+    plan = SweepPlan(config, base, axes, settings, budget, source, _directory(config))
+    sims = 1 if Clock.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
+    for setting in settings:
+        if setting.training or not has_model(config.path):
+            needs.require(needs.training(setting.config))
+        needs.require(needs.evaluation(setting.config, setting.config.planner, sims))
+    return plan
 
 
 def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:

@@ -13,6 +13,7 @@ which may import it, and no jax.
 import difflib
 import functools
 import numbers
+import re
 import types
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -43,6 +44,17 @@ Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 InnerShare = Annotated[float, Meta(gt=0, lt=1)]
+
+
+TaskId = Annotated[
+    str,
+    Meta(
+        pattern=r"(?:\w+(?:[./:@,+ -]+\w+)*,?)?",
+        max_length=2000,
+        description="be the id of a task, or several with commas (`latentmpc tasks` lists them)",
+    ),
+]
+MOST_TEXT = 2**16
 
 
 class ConfigError(ValueError):
@@ -100,9 +112,9 @@ def read(name: str, text: str, kind: Any) -> Any:
     """The value that a text spells. Raises ConfigError unless it is of the type `kind`."""
     value: Any = text
     for option in options(kind):
-        base = _base(option)
+        number = base(option) in (int, float)
         try:
-            found = base(text) if base in (int, float) else _chosen(text, option)
+            found = base(option)(text) if number else _chosen(text, option)
         except ValueError:
             continue
         if _has_type(found, option):
@@ -118,18 +130,19 @@ def options(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def holds(kind: Any, base: type) -> bool:
-    """Whether a value of the type `kind` may be a `base`."""
-    return base in map(_base, options(kind))
+def base(option: Any) -> Any:
+    """A type without its bounds."""
+    return get_args(option)[0] if get_origin(option) is Annotated else option
+
+
+def holds(kind: Any, wanted: type) -> bool:
+    """Whether a value of the type `kind` may be a `wanted`."""
+    return wanted in map(base, options(kind))
 
 
 def _chosen(text: str, option: Any) -> Any:
     """The choice of a Literal that a text spells; otherwise the text."""
     return next((c for c in get_args(option) if str(c) == text), text)
-
-
-def _base(option: Any) -> Any:
-    return get_args(option)[0] if get_origin(option) is Annotated else option
 
 
 @functools.cache
@@ -139,23 +152,34 @@ def _metas(kind: Any) -> tuple[Meta, ...]:
 
 
 def _limited(kind: Any) -> bool:
-    """Whether a type says more than what kind of value it is, and so is checked again."""
-    return bool(_metas(kind)) or any(get_origin(option) is Literal for option in options(kind))
+    """Whether values of a type can be wrong although they were made by a program."""
+    return bool(_metas(kind)) or any(
+        option is str or get_origin(option) is Literal for option in options(kind)
+    )
 
 
 def _has_type(value: Any, option: Any) -> bool:
-    base = _base(option)
-    if get_origin(base) is Literal:
-        return any(type(value) is type(known) and value == known for known in get_args(base))
-    if not isinstance(base, type) or is_dataclass(base):
+    kind = base(option)
+    if get_origin(kind) is Literal:
+        return any(type(value) is type(known) and value == known for known in get_args(kind))
+    if not isinstance(kind, type) or is_dataclass(kind):
         return True
-    return isinstance(value, NUMBERS.get(base, base)) and (
-        base is bool or not isinstance(value, bool)
+    return isinstance(value, NUMBERS.get(kind, kind)) and (
+        kind is bool or not isinstance(value, bool)
     )
 
 
 def _inside(value: Any, option: Any) -> bool:
-    """Whether a number lies in the bounds; NaN lies in none."""
+    """Whether a number lies in the bounds (NaN lies in none), or a text is one of its kind."""
+    if isinstance(value, str):
+        return (
+            len(value) <= MOST_TEXT
+            and "\0" not in value
+            and all(
+                len(value) <= m.max_length and re.fullmatch(m.pattern, value, re.ASCII)
+                for m in _metas(option)
+            )
+        )
     return all(
         (m.ge is None or value >= m.ge)
         and (m.gt is None or value > m.gt)
@@ -167,7 +191,12 @@ def _inside(value: Any, option: Any) -> bool:
 
 def _wanted(option: Any, value: Any) -> str:
     """The rest of "must ..." for a value that does not fit."""
-    if _has_type(value, option) and (metas := _metas(option)):
+    metas = _metas(option)
+    if metas and metas[0].description:
+        return metas[0].description
+    if isinstance(value, str) and base(option) is str:
+        return f"be text of at most {MOST_TEXT} characters, without NUL"
+    if _has_type(value, option) and metas:
         low = f"[{_number(metas[0].ge)}" if metas[0].gt is None else f"({_number(metas[0].gt)}"
         high = f"{_number(metas[0].le)}]" if metas[0].lt is None else f"{_number(metas[0].lt)})"
         return f"lie in {low}, {high}"
@@ -176,10 +205,10 @@ def _wanted(option: Any, value: Any) -> str:
 
 
 def _type_name(option: Any) -> str:
-    base = _base(option)
-    if get_origin(base) is Literal:
-        return "one of " + ", ".join(map(str, get_args(base)))
-    return "" if base is type(None) else KINDS.get(base, str(base))
+    kind = base(option)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    return "" if kind is type(None) else KINDS.get(kind, str(kind))
 
 
 def _number(bound: float | None) -> str:
@@ -190,6 +219,6 @@ def _number(bound: float | None) -> str:
 
 
 def _hint(value: Any, kind: Any) -> str:
-    known = [str(c) for option in options(kind) for c in get_args(_base(option))]
+    known = [str(c) for option in options(kind) for c in get_args(base(option))]
     close = difflib.get_close_matches(str(value), known, 1, 0.4) if isinstance(value, str) else []
     return f"; did you mean {close[0]}?" if close else ""

@@ -19,6 +19,8 @@ from bounds import (
 )
 
 Method = Literal["mppi", "cem", "icem", "predictive_sampling", "gradient"]
+MOST_STEPS = 2**30
+"""Model steps of one decision; more would only keep a machine busy."""
 METHODS: tuple[str, ...] = get_args(Method)
 SAMPLING = ("mppi", "cem", "icem", "predictive_sampling")
 USED_BY = {
@@ -120,6 +122,11 @@ class PlannerConfig(Settings, block="planner"):
         for field, (holds, wanted) in limits.items():
             if not holds:
                 raise ConfigError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
+        if (steps := evaluations(self)) > MOST_STEPS:
+            raise ConfigError(
+                f"planner.num_samples, horizon and num_iterations come to {steps:,} model steps a "
+                f"decision, at most {MOST_STEPS:,} can be meant"
+            )
         for field, methods in USED_BY.items():
             off = type(self).__dataclass_fields__[field].default
             if self.method not in methods and getattr(self, field) != off:

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 import tyro
 
+from agents import needs
 from agents.bundle_files import known_digest
-from agents.config import ConfigError
-from agents.schema import flat_types, read_toml, unknown
-from agents.trust_config import TrustConfig
+from agents.config import ConfigError, PlannerOverrides
+from agents.run_config import RunConfig
+from agents.schema import flat_types, peek, read_toml, unknown
+from agents.serve_config import ServeConfig
 from bounds import read
 from wm.durable import require_directory as require_directory
 
@@ -52,7 +54,7 @@ def parse(
     return _run_tyro(verb, cls, _tokens(merged, positional), default)
 
 
-def require_controller(flags: TrustConfig, path: str) -> None:
+def require_controller(flags: RunConfig | ServeConfig, path: str, clients: int = 1) -> None:
     """Raise CheckpointError unless `path` may be a controller and the digest may be one.
 
     What is in them is verified when it is loaded; this much can be said at once.
@@ -60,6 +62,18 @@ def require_controller(flags: TrustConfig, path: str) -> None:
     require_directory(path, "a bundle, a run or a checkpoint")
     if flags.digest:
         known_digest(flags.digest)
+    check_planner(path, flags.planner, clients, "--clients")
+
+
+def check_planner(
+    path: str, planner: PlannerOverrides, sims: int = 1, lower: str = "--episodes"
+) -> None:
+    """Refuse planner settings that do not fit a stored run or this machine, before jax is loaded.
+
+    `sims` simulators are planned for at once, as many as the flag `lower` says.
+    """
+    if stored := peek(path):
+        needs.require(needs.evaluation(stored, planner.apply(stored.planner), sims, lower))
 
 
 def scan(
