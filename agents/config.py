@@ -8,20 +8,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import bounds
 from bounds import ConfigError as ConfigError
-from bounds import (
-    Episodes,
-    Few,
-    FewOrNone,
-    Meta,
-    Period,
-    Seed,
-    Settings,
-    TaskId,
-    Total,
-    check,
-    kinds,
-)
+from bounds import Meta, Settings, check, kinds
 from planning.config import PlannerConfig
 from wm.config import PRESETS, LearnerConfig, ModelConfig
 
@@ -34,30 +23,30 @@ LoopKind = Literal["auto", "host", "fused"]
 class TrainConfig(Settings):
     """Settings of one training run."""
 
-    env_id: TaskId = "cartpole-swingup"
+    env_id: bounds.TaskId = "cartpole-swingup"
     """Task to learn (`latentmpc tasks` lists them), or several for one model: multi:A,B,C."""
     run_dir: str = ""
     """Where the run lives; the same command resumes it. Default: runs/ENV-seed."""
     preset: str = "tiny"
     """Model size: tiny, 1M, 5M, 19M, 48M or 317M."""
-    env_steps: Total = 50_000
+    env_steps: bounds.Total = 50_000
     """Agent decisions to train for (frames = env_steps x action_repeat)."""
-    seed: Seed = 0
+    seed: bounds.Seed = 0
     num_envs: Annotated[int, Meta(ge=1, le=2**16)] = 4
     """Simulators that collect in parallel."""
-    action_repeat: FewOrNone = 0
+    action_repeat: bounds.FewOrNone = 0
     """Frames per decision; 0 takes the task's own (2 on DMControl, 1 on Gymnasium)."""
     utd: Annotated[float, Meta(ge=0, le=1000)] = 1.0
     """Updates per decision."""
-    seed_steps: Period = 0
+    seed_steps: bounds.Period = 0
     """Random decisions before learning starts; 0 takes max(1000, 5 episodes)."""
-    eval_every: Period = 10_000
+    eval_every: bounds.Period = 10_000
     """Decisions between evaluations during training; 0 switches them off."""
-    eval_episodes: Episodes = 10
+    eval_episodes: bounds.Episodes = 10
     """Episodes of the final evaluation (and of each one in training)."""
-    save_every: Total = 5_000
+    save_every: bounds.Total = 5_000
     """Decisions between checkpoints: the most a kill can lose."""
-    replay_capacity: Total = 1_000_000
+    replay_capacity: bounds.Total = 1_000_000
     """Transitions kept; the oldest go first."""
     video: bool = True
     """Render one evaluation episode into the report (skipped, and said so, without GL)."""
@@ -65,7 +54,7 @@ class TrainConfig(Settings):
     """Simulators that train: native (MuJoCo's threads), mjx or mjx-warp (on jax's device)."""
     loop: LoopKind = "auto"
     """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
-    devices: Few = 1
+    devices: bounds.Few = 1
     """Devices that plan and learn, each for its share of the simulators and of the batch."""
     randomize: str = ""
     """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
@@ -78,7 +67,7 @@ class TrainConfig(Settings):
         super().__post_init__()
         if self.utd:
             check("utd", self.utd, Annotated[float, Meta(ge=1e-6, le=1000)])
-        check("env_steps x utd", int(self.env_steps * self.utd), Period)
+        check("env_steps x utd", int(self.env_steps * self.utd), bounds.Period)
         _check_preset(self.preset)
         least = self.num_envs * (self.learner.horizon + 2)
         if self.replay_capacity < least:
@@ -140,13 +129,13 @@ class EvalConfig(Settings):
 
     path: str = ""
     """Run directory or checkpoint to evaluate."""
-    episodes: Episodes = 10
+    episodes: bounds.Episodes = 10
     """Episodes, one a simulator, run side by side."""
-    seed: Seed = 1000
+    seed: bounds.Seed = 1000
     """Seed of the episodes; the same seed gives the same initial states."""
     mode: Mode = "plan"
     """plan: the planner; prior: the learned prior alone; random and zero: the floors."""
-    env_id: TaskId = ""
+    env_id: bounds.TaskId = ""
     """Evaluate on this task instead of the run's; its spec must match the checkpoint's.
 
     For a run of several tasks: one of them."""

@@ -3,24 +3,9 @@
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import bounds
 from agents.config import ConfigError, PlannerOverrides
-from bounds import (
-    Count,
-    Episodes,
-    Few,
-    FewOrNone,
-    InnerShare,
-    Meta,
-    Positive,
-    Seed,
-    Settings,
-    Share,
-    TaskId,
-    Total,
-    Weight,
-    Width,
-    kinds,
-)
+from bounds import Meta, Settings, kinds
 from planning.config import PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
@@ -36,23 +21,23 @@ class ObjectiveConfig(Settings, block="objective"):
     A term of weight 0 is left out when an evaluation begins.
     """
 
-    goal: Weight = 1.0
+    goal: bounds.Weight = 1.0
     """Latent distance to the goal at the end of the horizon."""
-    path: Weight = 0.0
+    path: bounds.Weight = 0.0
     """Latent distance to the goal, mean over the horizon."""
-    critic: Weight = 0.0
+    critic: bounds.Weight = 0.0
     """Learned cost to go at the end of the horizon."""
-    progress: Weight = 0.0
+    progress: bounds.Weight = 0.0
     """Learned cost to go, mean over the horizon."""
-    leap: Weight = 0.0
+    leap: bounds.Weight = 0.0
     """By how much steps go farther than the critic knows them to."""
-    effort: Weight = 0.0
+    effort: bounds.Weight = 0.0
     """Mean square of the actions."""
-    smoothness: Weight = 0.0
+    smoothness: bounds.Weight = 0.0
     """Mean square of the changes of action."""
-    limits: Weight = 0.0
+    limits: bounds.Weight = 0.0
     """By how much latents leave the box that holds those of the data."""
-    reach: Weight = 0.0
+    reach: bounds.Weight = 0.0
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     def __post_init__(self):
@@ -129,7 +114,7 @@ class GoalEvalConfig(Settings):
 
     path: str = ""
     """Pretrain run or checkpoint to evaluate."""
-    goals: Episodes = 200
+    goals: bounds.Episodes = 200
     """Held-out pairs of start and goal (--episodes is the same)."""
     seed: GoalSeed = 0
     """Which held-out pairs: the same seed gives the same ones, to every agent."""
@@ -142,9 +127,9 @@ class GoalEvalConfig(Settings):
     """Also run the oracle on the first so many of the goals (slow)."""
     guides: bool = True
     """Use the critic and the policy that `latentmpc distill` has learned, if it has."""
-    env_id: TaskId = ""
+    env_id: bounds.TaskId = ""
     """Evaluate on this task instead of the run's."""
-    slots: Few = 25
+    slots: bounds.Few = 25
     """Simulators side by side; a goal that is done makes room for the next."""
     out: str = ""
     """Directory for result.json and goals.jsonl; nothing is written when empty."""
@@ -161,37 +146,37 @@ class GoalEvalConfig(Settings):
 class GuideConfig(Settings, block="guide"):
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
-    updates: Total = 3_000
+    updates: bounds.Total = 3_000
     """Updates of the critic, and as many of the policy."""
-    batch_size: Count = 512
-    width: Width = 128
+    batch_size: bounds.Count = 512
+    width: bounds.Width = 128
     """Hidden width of both networks, which have two hidden layers."""
     learning_rate: Annotated[float, Meta(ge=0, le=10)] = 5e-4
-    seed: Seed = 0
-    discount: InnerShare = 0.98
+    seed: bounds.Seed = 0
+    discount: bounds.InnerShare = 0.98
     """Of a decision: distances far beyond 1 / (1 - discount) decisions look alike."""
-    stride: Few = 4
+    stride: bounds.Few = 4
     """Decisions between two moments that are always compared, whatever the goal."""
-    bound: Positive = 10.0
+    bound: bounds.Positive = 10.0
     """Weight of keeping distances within what was taken, beside spreading places apart."""
-    same_episode: Share = 0.6
+    same_episode: bounds.Share = 0.6
     """Share of goals that come later in the same episode; the others are any moment's."""
-    nearness: InnerShare = 0.1
+    nearness: bounds.InnerShare = 0.1
     """Chance per decision that such a goal comes no later: mean lead 1 / nearness."""
-    noise: Weight = 0.05
+    noise: bounds.Weight = 0.05
     """Noise on embeddings, as a share of their spread: predicted ones are never quite right."""
-    turns: FewOrNone = 0
+    turns: bounds.FewOrNone = 0
     """Learn from each episode turned by so many random angles, in tasks that look the same from
     all sides; 0: as it was recorded."""
-    advantage: Weight = 3.0
+    advantage: bounds.Weight = 3.0
     """How much more the policy imitates actions that brought the goal nearer than expected."""
-    imagined: FewOrNone = 3
+    imagined: bounds.FewOrNone = 3
     """Steps of the model over which the policy brings down the planner's cost; 0 only imitates."""
-    imitation: Weight = 0.1
+    imitation: bounds.Weight = 0.1
     """Weight of imitation beside that cost."""
-    path: Weight = 4.0
+    path: bounds.Weight = 4.0
     """Weight of the distance to the goal beside the critic, for policy and planner alike."""
-    reach: Weight = 0.02
+    reach: bounds.Weight = 0.02
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     @property

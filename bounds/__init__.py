@@ -10,12 +10,14 @@ bounds are generous: what a large machine could mean. Imports nothing of the oth
 which may import it, and no jax.
 """
 
+import contextlib
 import difflib
 import functools
 import numbers
 import re
 import types
 from dataclasses import fields, is_dataclass
+from operator import ge, gt, le, lt
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
@@ -49,8 +51,7 @@ InnerShare = Annotated[float, Meta(gt=0, lt=1)]
 TaskId = Annotated[
     str,
     Meta(
-        pattern=r"(?:\w+(?:[./:@,+ -]+\w+)*,?)?",
-        max_length=2000,
+        pattern=r"(?=.{0,2000}\Z)(?:\w+(?:[./:@,+ -]+\w+)*,?)?",
         description="be the id of a task, or several with commas (`latentmpc tasks` lists them)",
     ),
 ]
@@ -75,28 +76,25 @@ class Settings:
     def __post_init__(self):
         """Raise ConfigError naming the first field whose value its type does not hold."""
         for name, kind in kinds(type(self)).items():
-            if _limited(kind):
-                check(f"{self.block}{name}", getattr(self, name), kind)
+            check(f"{self.block}{name}", getattr(self, name), kind)
 
 
 @functools.cache
 def kinds(cls: type) -> dict[str, Any]:
     """Type of every field that can be given, with its bounds and without what others annotate."""
     plain, full = get_type_hints(cls), get_type_hints(cls, include_extras=True)
-    return {
-        f.name: full[f.name] if _metas(full[f.name]) else plain[f.name]
-        for f in fields(cls)
-        if f.init
-    }
+    bounded = {name for name, kind in full.items() if any(map(_meta, options(kind)))}
+    return {f.name: (full if f.name in bounded else plain)[f.name] for f in fields(cls) if f.init}
 
 
 def check(name: str, value: Any, kind: Any, where: str = "") -> None:
     """Raise ConfigError unless `value` is of the type `kind` and in its bounds."""
-    if any(_has_type(value, option) and _inside(value, option) for option in options(kind)):
+    if any(_fits(value, option) for option in options(kind)):
         return
-    wanted = list(dict.fromkeys(_wanted(option, value) for option in options(kind)))
-    must = " or ".join(text for text in wanted if text)
-    raise ConfigError(f"{where}{name} must {must}, got {shown(value)}{_hint(value, kind)}")
+    wanted = dict.fromkeys(_wanted(o, value) for o in options(kind) if o is not type(None))
+    raise ConfigError(
+        f"{where}{name} must {' or '.join(wanted)}, got {shown(value)}{_hint(value, kind)}"
+    )
 
 
 def shown(value: Any) -> str:
@@ -110,18 +108,14 @@ def shown(value: Any) -> str:
 
 def read(name: str, text: str, kind: Any) -> Any:
     """The value that a text spells. Raises ConfigError unless it is of the type `kind`."""
-    value: Any = text
-    for option in options(kind):
-        number = base(option) in (int, float)
-        try:
-            found = base(option)(text) if number else _chosen(text, option)
-        except ValueError:
-            continue
-        if _has_type(found, option):
-            return found
-        value = text
-    must = " or ".join(filter(None, (_type_name(option) for option in options(kind))))
-    raise ConfigError(f"{name} must be {must}, got {shown(value)}")
+    for option in map(base, options(kind)):
+        if option in (int, float):
+            with contextlib.suppress(ValueError):
+                return option(text)
+        elif chosen := [c for c in get_args(option) if str(c) == text]:
+            return chosen[0]
+    check(name, text, kind)
+    return text
 
 
 @functools.cache
@@ -140,75 +134,50 @@ def holds(kind: Any, wanted: type) -> bool:
     return wanted in map(base, options(kind))
 
 
-def _chosen(text: str, option: Any) -> Any:
-    """The choice of a Literal that a text spells; otherwise the text."""
-    return next((c for c in get_args(option) if str(c) == text), text)
-
-
 @functools.cache
-def _metas(kind: Any) -> tuple[Meta, ...]:
-    found = [option for option in options(kind) if get_origin(option) is Annotated]
-    return tuple(a for option in found for a in get_args(option)[1:] if isinstance(a, Meta))
+def _meta(option: Any) -> Meta | None:
+    """The bounds that a type states."""
+    given = get_args(option)[1:] if get_origin(option) is Annotated else ()
+    return next((meta for meta in given if isinstance(meta, Meta)), None)
 
 
-def _limited(kind: Any) -> bool:
-    """Whether values of a type can be wrong although they were made by a program."""
-    return bool(_metas(kind)) or any(
-        option is str or get_origin(option) is Literal for option in options(kind)
-    )
-
-
-def _has_type(value: Any, option: Any) -> bool:
-    kind = base(option)
+def _has_type(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return any(type(value) is type(known) and value == known for known in get_args(kind))
     if not isinstance(kind, type) or is_dataclass(kind):
         return True
-    return isinstance(value, NUMBERS.get(kind, kind)) and (
-        kind is bool or not isinstance(value, bool)
-    )
+    right = isinstance(value, NUMBERS.get(kind, kind))
+    return right and (kind is bool or not isinstance(value, bool))
 
 
-def _inside(value: Any, option: Any) -> bool:
-    """Whether a number lies in the bounds (NaN lies in none), or a text is one of its kind."""
+def _fits(value: Any, option: Any) -> bool:
+    """Whether a value has a type and lies in its bounds; NaN lies in none."""
+    meta = _meta(option)
+    if not _has_type(value, base(option)):
+        return False
     if isinstance(value, str):
-        return (
-            len(value) <= MOST_TEXT
-            and "\0" not in value
-            and all(
-                len(value) <= m.max_length and re.fullmatch(m.pattern, value, re.ASCII)
-                for m in _metas(option)
-            )
-        )
-    return all(
-        (m.ge is None or value >= m.ge)
-        and (m.gt is None or value > m.gt)
-        and (m.le is None or value <= m.le)
-        and (m.lt is None or value < m.lt)
-        for m in _metas(option)
+        plain = len(value) <= MOST_TEXT and "\0" not in value
+        return plain and (not meta or bool(re.fullmatch(meta.pattern or "", value, re.ASCII)))
+    return not meta or all(
+        bound is None or lies(value, bound)
+        for lies, bound in ((ge, meta.ge), (gt, meta.gt), (le, meta.le), (lt, meta.lt))
     )
 
 
 def _wanted(option: Any, value: Any) -> str:
     """The rest of "must ..." for a value that does not fit."""
-    metas = _metas(option)
-    if metas and metas[0].description:
-        return metas[0].description
-    if isinstance(value, str) and base(option) is str:
-        return f"be text of at most {MOST_TEXT} characters, without NUL"
-    if _has_type(value, option) and metas:
-        low = f"[{_number(metas[0].ge)}" if metas[0].gt is None else f"({_number(metas[0].gt)}"
-        high = f"{_number(metas[0].le)}]" if metas[0].lt is None else f"{_number(metas[0].lt)})"
-        return f"lie in {low}, {high}"
-    name = _type_name(option)
-    return f"be {name}" if name else ""
-
-
-def _type_name(option: Any) -> str:
-    kind = base(option)
+    kind, meta = base(option), _meta(option)
+    if meta and meta.description:
+        return meta.description
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    return "" if kind is type(None) else KINDS.get(kind, str(kind))
+        return "be one of " + ", ".join(map(str, get_args(kind)))
+    if not _has_type(value, kind):
+        return f"be {KINDS.get(kind, kind)}"
+    if not meta:
+        return f"be text of at most {MOST_TEXT} characters, without NUL"
+    low = f"[{_number(meta.ge)}" if meta.gt is None else f"({_number(meta.gt)}"
+    high = f"{_number(meta.le)}]" if meta.lt is None else f"{_number(meta.lt)})"
+    return f"lie in {low}, {high}"
 
 
 def _number(bound: float | None) -> str:
@@ -219,6 +188,6 @@ def _number(bound: float | None) -> str:
 
 
 def _hint(value: Any, kind: Any) -> str:
-    known = [str(c) for option in options(kind) for c in get_args(base(option))]
-    close = difflib.get_close_matches(str(value), known, 1, 0.4) if isinstance(value, str) else []
+    known = [c for option in options(kind) for c in get_args(base(option)) if isinstance(c, str)]
+    close = difflib.get_close_matches(value, known, 1, 0.4) if isinstance(value, str) else []
     return f"; did you mean {close[0]}?" if close else ""
