@@ -65,10 +65,6 @@ def _value(name: str, text: str) -> Value:
     kind = TYPES[name]
     if not text:
         raise ConfigError(f"grid: {name} has an empty value; write {name}=V1,V2")
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"grid: {name} must be true or false, got {text!r}")
-        return text.lower() == "true"
     value = read(f"grid: {name}", text, kind)
     check(f"grid: {name}", value, kind)
     return value

@@ -8,7 +8,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,17 +73,22 @@ def flatten(cls: type, mapping: Mapping[str, Any], where: str, prefix: str = "")
 def build(cls: type[T], flat: Mapping[str, Any]) -> T:
     """An instance from checked flat settings; the rest are defaults.
 
-    Raises ValueError (from the class) when the values make no sense together.
+    Raises ConfigError (from the class) when the values make no sense together.
     """
-    values: dict[str, Any] = {}
-    for name, kind in kinds(cls).items():
+    return overlay(cls(), flat)
+
+
+def overlay(config: T, flat: Mapping[str, Any]) -> T:
+    """`config` with flat settings in place of its own. Raises ConfigError, from its class."""
+    changes: dict[str, Any] = {}
+    for name, kind in kinds(type(config)).items():
         if is_dataclass(kind):
             dot = f"{name}."
-            inner = {k.removeprefix(dot): v for k, v in flat.items() if k.startswith(dot)}
-            values[name] = build(kind, inner)  # type: ignore[arg-type]
+            if inner := {k.removeprefix(dot): v for k, v in flat.items() if k.startswith(dot)}:
+                changes[name] = overlay(getattr(config, name), inner)
         elif name in flat:
-            values[name] = flat[name]
-    return cls(**values)
+            changes[name] = flat[name]
+    return replace(config, **changes)  # type: ignore[type-var]
 
 
 def read_toml(cls: type, path: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ TaskId = Annotated[
     str,
     Meta(
         pattern=r"(?=.{0,2000}\Z)(?:\w+(?:[./:@,+ -]+\w+)*,?)?",
-        description="be the id of a task, or several with commas (`latentmpc tasks` lists them)",
+        description="be the id of a task (`latentmpc tasks` lists them)",
     ),
 ]
 MOST_TEXT = 2**16
@@ -112,6 +112,8 @@ def read(name: str, text: str, kind: Any) -> Any:
         if option in (int, float):
             with contextlib.suppress(ValueError):
                 return option(text)
+        elif option is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
         elif chosen := [c for c in get_args(option) if str(c) == text]:
             return chosen[0]
     check(name, text, kind)
@@ -167,12 +169,12 @@ def _fits(value: Any, option: Any) -> bool:
 def _wanted(option: Any, value: Any) -> str:
     """The rest of "must ..." for a value that does not fit."""
     kind, meta = base(option), _meta(option)
-    if meta and meta.description:
-        return meta.description
     if get_origin(kind) is Literal:
         return "be one of " + ", ".join(map(str, get_args(kind)))
     if not _has_type(value, kind):
         return f"be {KINDS.get(kind, kind)}"
+    if meta and meta.description:
+        return meta.description
     if not meta:
         return f"be text of at most {MOST_TEXT} characters, without NUL"
     low = f"[{_number(meta.ge)}" if meta.gt is None else f"({_number(meta.gt)}"

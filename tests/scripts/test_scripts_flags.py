@@ -108,7 +108,7 @@ WRONG_FLAGS = {
     "--learner.batch-size -1": "learner.batch_size must lie in [1, 2**20], got -1",
     "--video=yes": "--video takes no value; use --video or --no-video",
     "--no-video=yes": "--no-video takes no value; use --no-video or --video",
-    "--env-id=-h": "env_id must not begin with a dash, got '-h'",
+    "--env-id=-h": "--env-id must be the id of a task (`latentmpc tasks` lists them), got '-h'",
     "a b": "unexpected argument 'b'; see latentmpc train --help",
     "--config nowhere.toml": "nowhere.toml cannot be read: No such file or directory",
 }
@@ -137,7 +137,9 @@ WRONG_FILES = {
     "video = 1": "{}: video must be true or false, got 1",
     "env_id = 3": "{}: env_id must be text, got 3",
     "seed = [1]": "{}: seed must be an integer, got [1]",
-    'env_id = "--help"': "env_id must not begin with a dash, got '--help'",
+    'env_id = "--help"': (
+        "{}: env_id must be the id of a task (`latentmpc tasks` lists them), got '--help'"
+    ),
     "utd = nan": "{}: utd must lie in [0, 1000], got nan",
     'preset = "2M"': "preset must be one of tiny, 1M, 5M, 19M, 48M, 317M, got '2M'",
     "[planner]\nhorizon = 0": "{}: planner.horizon must lie in [1, 1000], got 0",

@@ -166,7 +166,7 @@ WORDS = {
     "--randomize mass=1e300": "randomize: shift mass must lie in [0.001, 1000], got 1e+300",
     "--randomize obs_delay=1:1000000": "randomize: shift obs_delay must lie in [0, 1000]",
     "--seeds 256 --replay-capacity 100000000": "lower --replay-capacity",
-    "--run-dir a\0b": "run_dir must be text of at most 65536 characters, without NUL",
+    "--run-dir a\0b": "--run-dir must be text of at most 65536 characters, without NUL",
     "--tasks :,;": "env_id must be the id of a task",
 }
 
