@@ -6,6 +6,8 @@ known yet (of observations and actions) count as 1.
 
 from agents.collect_config import CollectConfig
 from agents.config import TrainConfig
+from agents.goal_config import GuideConfig
+from agents.pretrain_config import PretrainConfig
 from bounds import memory
 from planning.config import PlannerConfig
 from wm.config import ModelConfig
@@ -118,6 +120,40 @@ def evaluation(
     }
 
 
+def pretraining(config: PretrainConfig) -> Parts:
+    """A reward-free model: the layers of encoder and predictor that grow with its settings."""
+    model, learner = config.model, config.learner
+    layers, width = model.encoder_layers, model.encoder_width
+    blocks = model.predictor_layers * model.latent_dim
+    encoders = {
+        "mlp": _mlp(1, (width,) * layers, model.latent_dim),
+        "vit": 12 * layers * model.embed_dim**2,
+        "cnn": 36 * model.cnn_channels**2 + width * model.latent_dim,
+    }
+    heads = 4 * model.predictor_heads * model.predictor_head_dim
+    predictors = {
+        "transformer": blocks * (heads + 2 * model.predictor_width),
+        "mlp": _mlp(model.latent_dim, (model.predictor_width,) * model.predictor_layers),
+        "gru": 3 * model.latent_dim * model.predictor_width,
+    }
+    count = encoders.get(model.encoder, 0) + predictors[model.predictor]
+    rows, kept = learner.batch_size * learner.rollout, width + model.latent_dim
+    kept += learner.sigreg_directions if config.objective == "lewm" else 0
+    return {
+        "parameters": (FLOAT * (COPIES - 1) * count, "--model.encoder-width or --model.latent-dim"),
+        "an update": (FLOAT * rows * kept, "--learner.batch-size or --learner.rollout"),
+    }
+
+
+def distilling(guide: GuideConfig) -> Parts:
+    """Critic and policy of two hidden layers."""
+    rows = guide.batch_size * (1 + guide.imagined)
+    return {
+        "parameters": (FLOAT * COPIES * 2 * guide.width**2, "--guide.width"),
+        "an update": (FLOAT * rows * 2 * guide.width, "--guide.batch-size or --guide.imagined"),
+    }
+
+
 def reaching(planner: PlannerConfig, sims: int, oracle: bool = False) -> Parts:
     """Goals, or an oracle: it plans on simulators, one for every sequence."""
     each = max(planner.num_samples, planner.num_restarts) if oracle else 1
@@ -145,5 +181,5 @@ def require(parts: Parts) -> None:
     Where there is an accelerator, whose memory only jax knows, simulators alone are held to it.
     """
     if memory.accelerated():
-        parts = {"the simulators": parts["the simulators"]}
+        parts = {name: part for name, part in parts.items() if name == "the simulators"}
     memory.require(parts)

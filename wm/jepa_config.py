@@ -10,6 +10,9 @@ Predictor = Literal["mlp", "gru", "transformer"]
 Objective = Literal["lewm", "vicreg", "consistency", "ema", "frozen", "reconstruction", "none"]
 
 
+Layers = Annotated[int, Meta(ge=1, le=128)]
+
+
 @dataclass(frozen=True)
 class JepaConfig(Settings, block="model"):
     """Encoder and predictor."""
@@ -29,7 +32,7 @@ class JepaConfig(Settings, block="model"):
     """Decisions one step of the predictor spans; it sees all their actions."""
     encoder_width: Width = 256
     """Hidden width of the state encoder and of the last layer over CNN features."""
-    encoder_layers: Few = 2
+    encoder_layers: Layers = 2
     """Hidden layers of the state encoder; blocks of the ViT."""
     frame_differences: bool = False
     """The CNN sees the latest frame and the changes that led to it: velocity is learned sooner."""
@@ -47,7 +50,7 @@ class JepaConfig(Settings, block="model"):
     """Hidden width of the projector behind the ViT; 0 is one dense layer."""
     predictor_width: Width = 256
     """Hidden width of the predictor (of a transformer's feed-forward layers)."""
-    predictor_layers: Few = 2
+    predictor_layers: Layers = 2
     """Hidden layers of the MLP; blocks of the transformer."""
     predictor_heads: Few = 4
     """Attention heads of the transformer."""

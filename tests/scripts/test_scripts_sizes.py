@@ -25,6 +25,8 @@ import scripts.sweep
 import scripts.train
 from agents import needs, setup
 from agents.config import EvalConfig, PlannerOverrides, TrainConfig, preset_config
+from agents.goal_config import DistillConfig
+from agents.pretrain_config import PretrainConfig
 from agents.schema import build, flat_types, flatten, train_config_from
 from bounds import ConfigError, Meta, base, memory, options, read
 from planning.config import PlannerConfig
@@ -86,7 +88,11 @@ def bounds_of(kind) -> Meta:
 def weigh(config) -> None:
     """What a verb looks at once it has its settings: the planner, and bytes."""
     planner = getattr(config, "planner", None)
-    if isinstance(config, TrainConfig):
+    if isinstance(config, PretrainConfig):
+        needs.require(needs.pretraining(config))
+    elif isinstance(config, DistillConfig):
+        needs.require(needs.distilling(config.guide))
+    elif isinstance(config, TrainConfig):
         needs.require(needs.training(config))
     elif isinstance(planner, PlannerOverrides):
         sims = getattr(config, "episodes", 1) if isinstance(config, EvalConfig) else 1
@@ -178,6 +184,23 @@ def test_what_nobody_can_mean_is_told_in_one_line(line, laptop):
         parse_train([*task, *line.split(" ")])
     said = str(caught.value)
     assert WORDS[line] in said and "\n" not in said and len(said) < 400
+
+
+WEIGHED = {
+    "--model.encoder-width 16384 --model.encoder-layers 100": "lower --model.encoder-width",
+    "--preset vit --model.embed-dim 16384 --model.encoder-layers 100": "GiB of it for parameters",
+    "--preset lewm --model.latent-dim 16384 --model.predictor-layers 128": "for parameters",
+    "--learner.batch-size 1000000 --learner.rollout 1000": "lower --learner.batch-size",
+}
+
+
+@pytest.mark.parametrize("line", WEIGHED)
+def test_a_pretraining_is_weighed_too(line, laptop, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        scripts.pretrain.parse_pretrain([str(tmp_path), *line.split()])
+    assert WEIGHED[line] in str(caught.value)
+    for preset in ("state", "pixels", "vit", "lewm"):
+        scripts.pretrain.parse_pretrain([str(tmp_path), "--preset", preset])
 
 
 @pytest.mark.parametrize("env_id", [":", "::", ".", "//", "a:", ":a", "a\nb", "a\0", "a" * 3000])
