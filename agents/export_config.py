@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from agents.config import ConfigError, PlannerOverrides
-from bounds import Meta, Settings
+from bounds import Meta, Settings, shown
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class ExportConfig(Settings):
             found = tuple(float(part) for part in text.split(",")) if text.strip() else ()
         except ValueError:
             found = (math.nan,)
-        if not all(map(math.isfinite, found)):
-            raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {text!r}")
+        if not all(abs(number) <= 1e6 for number in found):
+            raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {shown(text)}")
         if name in ("action_low", "action_high") and any(abs(x) > 1 for x in found):
             raise ConfigError(f"{name} must lie in [-1, 1], got {text!r}")
         return found

@@ -19,6 +19,8 @@ COPIES = 5
 """Of every parameter while learning: itself, its running average, gradient and two moments."""
 SIMULATOR = {"dmc": 2**23, "ogbench": 2**23}
 LEAST_SIMULATOR = 2**17
+PROCESS = 2**27
+ON_HOST = ("the simulators", "worker processes", "the episodes of a shard")
 
 Parts = dict[str, tuple[float, str]]
 """Of what is needed: name to (bytes, the flag that lowers it)."""
@@ -114,7 +116,10 @@ def evaluation(
 ) -> Parts:
     """A trained model that plans for `sims` simulators at once."""
     return {
-        "parameters": (FLOAT * parameters(config.model), lower),
+        "parameters": (
+            FLOAT * parameters(config.model),
+            "the sizes of its model, in a new training",
+        ),
         "the simulators": (LEAST_SIMULATOR * sims, lower),
         **planning(planner, sims, lower, config.model),
     }
@@ -164,6 +169,11 @@ def reaching(planner: PlannerConfig, sims: int, oracle: bool = False) -> Parts:
     }
 
 
+def workers(jobs: int, executor: str = "local") -> Parts:
+    """Processes on this machine, each with libraries and a compiler."""
+    return {"worker processes": (PROCESS * jobs * (executor == "local"), "--jobs")}
+
+
 def recording(config: CollectConfig) -> Parts:
     """The episodes of a shard, as far as their length is known."""
     rows = min(config.shard, config.episodes) * max(config.steps, 1)
@@ -172,14 +182,15 @@ def recording(config: CollectConfig) -> Parts:
     return {
         "the simulators": (LEAST_SIMULATOR * sims, "--shard"),
         "the episodes of a shard": (rows * (pictures + FLOAT), "--shard, --steps or --size"),
+        **workers(config.jobs),
     }
 
 
 def require(parts: Parts) -> None:
     """Raise ConfigError unless this machine has what is needed.
 
-    Where there is an accelerator, whose memory only jax knows, simulators alone are held to it.
+    Where there is an accelerator, whose memory only jax knows, what it takes over is not counted.
     """
     if memory.accelerated():
-        parts = {name: part for name, part in parts.items() if name == "the simulators"}
+        parts = {name: part for name, part in parts.items() if name in ON_HOST}
     memory.require(parts)

@@ -101,6 +101,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     budget, source = _budget(config, spec)
     plan = SweepPlan(config, base, axes, settings, budget, source, _directory(config))
     sims = 1 if Clock.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
+    needs.require(needs.workers(config.jobs, config.executor))
     for setting in settings:
         if setting.training or not has_model(config.path):
             needs.require(needs.training(setting.config))

@@ -39,6 +39,7 @@ class BenchFlags(BenchConfig):
 def parse_bench(argv: Sequence[str]) -> BenchFlags:
     """Settings from the command line. Raises ConfigError."""
     flags = parse("bench", BenchFlags, BenchConfig, argv, positional="tasks", base=suite_base)
+    needs.require(needs.workers(flags.jobs, flags.executor))
     if not flags.run_list:
         needs.require(needs.training(flags.train))
     for path in flags.run_list:

@@ -222,6 +222,8 @@ def test_overrides_of_a_stored_run_are_weighed_before_it_is_loaded(tmp_path, lap
         parse_serve([run, *much])
     with pytest.raises(ConfigError, match="GiB of it for planning"):
         parse_sweep([run, "--grid", "planner.num_samples=1000000", "planner.horizon=300"])
+    with pytest.raises(ConfigError, match="lower --jobs"):
+        parse_sweep([run, "--grid", "planner.horizon=1", "--jobs", "900"])
     with pytest.raises(ConfigError, match="GiB of it for parameters"):
         parse_sweep([run, "--grid", "model.mlp_width=16384", "model.num_heads=500"])
     assert parse_eval([run, "--planner.num-samples", "4096"]).planner.num_samples == 4096
