@@ -4,10 +4,10 @@ Every value is checked against the type of its setting.
 """
 
 import math
-from typing import Literal, get_origin
 
 from agents.config import ConfigError, TrainConfig
-from agents.schema import check_text, flat_types, unknown
+from agents.schema import flat_types, unknown
+from bounds import check, read
 
 Value = int | float | bool | str
 Axes = dict[str, list[Value]]
@@ -65,14 +65,6 @@ def _value(name: str, text: str) -> Value:
     kind = TYPES[name]
     if not text:
         raise ConfigError(f"grid: {name} has an empty value; write {name}=V1,V2")
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"grid: {name} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    check_text(f"grid: {name}", text, kind)
-    if get_origin(kind) is Literal or kind is str:
-        return text
-    value = kind(text)
-    if not math.isfinite(value) or abs(value) >= 2**63:
-        raise ConfigError(f"grid: {name} must be finite and below 2**63, got {text}")
+    value = read(f"grid: {name}", text, kind)
+    check(f"grid: {name}", value, kind)
     return value

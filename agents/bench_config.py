@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
+from agents.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.schema import unknown
+from bounds import Episodes, FewOrNone, Seed, Settings, TaskId, check
 from planning.config import PlannerConfig
 from wm.config import LearnerConfig
 
@@ -56,10 +57,10 @@ NOT_TRAINED_WITH = {
 
 
 @dataclass(frozen=True)
-class BenchConfig:
+class BenchConfig(Settings):
     """Settings of one bench."""
 
-    tasks: str = ""
+    tasks: TaskId = ""
     """Task ids, comma-separated; default: those of the suite, or of the runs."""
     suite: str = ""
     """quick (default), dmc-core or gym-v5: tasks, and the training settings below for them."""
@@ -69,11 +70,11 @@ class BenchConfig:
     """Training seeds, comma-separated: one model each a task."""
     runs: str = ""
     """Runs or checkpoints, comma-separated, to evaluate instead of training their task."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Evaluation episodes of each agent, on the same starts for all."""
-    oracle_episodes: int = 3
+    oracle_episodes: Episodes = 3
     """Episodes of the oracle, which is slow."""
-    eval_seed: int = 1000
+    eval_seed: Seed = 1000
     """Seed of the first episode; episode i starts from seed + i."""
     clock: str = "free"
     """free, measured or fixed:MS, or several: what thinking costs. free is always run beside."""
@@ -83,7 +84,7 @@ class BenchConfig:
     """Output directory; the same command resumes it. Default: runs/bench-RUN, -TASK or -SUITE."""
     executor: str = "local"
     """local, ray or slurm."""
-    jobs: int = 1
+    jobs: FewOrNone = 1
     """Points at once; more than one share the cores, and their latencies say so. 0: one by one
     in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
@@ -91,23 +92,20 @@ class BenchConfig:
 
     def __post_init__(self):
         """Reject what cannot be run. Raises ConfigError naming the setting."""
+        super().__post_init__()
         from agents.clock_config import Clock
-        from agents.executors.run import check
+        from agents.executors.run import known_executor
 
         _known("suite", [self.suite_name], SUITES)
         _known("agent", self.agent_list, AGENTS)
         for name, instead in NOT_TRAINED_WITH.items():
             if getattr(self.train, name) != getattr(TrainConfig, name):
                 raise ConfigError(f"train.{name} is not used by a bench: {instead}")
-        for name in ("episodes", "oracle_episodes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        check_seed(self.eval_seed)
         for text in self.clock_list:
             Clock.parse(text)
         for seed in self.seed_list:
-            check_seed(seed)
-        check(self.executor, self.jobs)
+            check("seed", seed, Seed)
+        known_executor(self.executor)
 
     @property
     def suite_name(self) -> str:

@@ -6,8 +6,11 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import bounds
+from bounds import ConfigError as ConfigError
+from bounds import Meta, Settings, check, kinds
 from planning.config import PlannerConfig
 from wm.config import PRESETS, LearnerConfig, ModelConfig
 
@@ -16,40 +19,34 @@ Backend = Literal["auto", "native", "mjx", "mjx-warp"]
 LoopKind = Literal["auto", "host", "fused"]
 
 
-class ConfigError(ValueError):
-    """A setting the user can fix; shown as one line."""
-
-    exit_code = 2
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Settings of one training run."""
 
-    env_id: str = "cartpole-swingup"
+    env_id: bounds.TaskId = "cartpole-swingup"
     """Task to learn (`latentmpc tasks` lists them), or several for one model: multi:A,B,C."""
     run_dir: str = ""
     """Where the run lives; the same command resumes it. Default: runs/ENV-seed."""
     preset: str = "tiny"
     """Model size: tiny, 1M, 5M, 19M, 48M or 317M."""
-    env_steps: int = 50_000
+    env_steps: bounds.Total = 50_000
     """Agent decisions to train for (frames = env_steps x action_repeat)."""
-    seed: int = 0
-    num_envs: int = 4
+    seed: bounds.Seed = 0
+    num_envs: Annotated[int, Meta(ge=1, le=2**16)] = 4
     """Simulators that collect in parallel."""
-    action_repeat: int = 0
+    action_repeat: bounds.FewOrNone = 0
     """Frames per decision; 0 takes the task's own (2 on DMControl, 1 on Gymnasium)."""
-    utd: float = 1.0
+    utd: Annotated[float, Meta(ge=0, le=1000)] = 1.0
     """Updates per decision."""
-    seed_steps: int = 0
+    seed_steps: bounds.Period = 0
     """Random decisions before learning starts; 0 takes max(1000, 5 episodes)."""
-    eval_every: int = 10_000
+    eval_every: bounds.Period = 10_000
     """Decisions between evaluations during training; 0 switches them off."""
-    eval_episodes: int = 10
+    eval_episodes: bounds.Episodes = 10
     """Episodes of the final evaluation (and of each one in training)."""
-    save_every: int = 5_000
+    save_every: bounds.Total = 5_000
     """Decisions between checkpoints: the most a kill can lose."""
-    replay_capacity: int = 1_000_000
+    replay_capacity: bounds.Total = 1_000_000
     """Transitions kept; the oldest go first."""
     video: bool = True
     """Render one evaluation episode into the report (skipped, and said so, without GL)."""
@@ -57,7 +54,7 @@ class TrainConfig:
     """Simulators that train: native (MuJoCo's threads), mjx or mjx-warp (on jax's device)."""
     loop: LoopKind = "auto"
     """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
-    devices: int = 1
+    devices: bounds.Few = 1
     """Devices that plan and learn, each for its share of the simulators and of the batch."""
     randomize: str = ""
     """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
@@ -67,25 +64,10 @@ class TrainConfig:
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
-        for name, known in (("backend", get_args(Backend)), ("loop", get_args(LoopKind))):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        for name in (
-            "env_steps",
-            "num_envs",
-            "save_every",
-            "eval_episodes",
-            "replay_capacity",
-            "devices",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("action_repeat", "seed_steps", "eval_every", "utd"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        check_seed(self.seed)
+        super().__post_init__()
+        if self.utd:
+            check("utd", self.utd, Annotated[float, Meta(ge=1e-6, le=1000)])
+        check("env_steps x utd", int(self.env_steps * self.utd), bounds.Period)
         _check_preset(self.preset)
         least = self.num_envs * (self.learner.horizon + 2)
         if self.replay_capacity < least:
@@ -108,7 +90,7 @@ class TrainConfig:
         return self.env_id.replace("/", "-").replace(",", "+")
 
 
-class _Overrides:
+class _Overrides(Settings, block="planner"):
     """Planner settings that replace the run's own; what is not given stays as it was trained.
 
     Another method brings what is customary for it. `latentmpc train --help` explains them all.
@@ -122,10 +104,7 @@ class _Overrides:
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        try:
-            return planner.changed(**self.given)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return planner.changed(**self.given)
 
 
 if TYPE_CHECKING:
@@ -137,7 +116,7 @@ if TYPE_CHECKING:
 else:  # every planner setting, unset
     PlannerOverrides = make_dataclass(
         "PlannerOverrides",
-        [(name, kind | None, None) for name, kind in get_type_hints(PlannerConfig).items()],
+        [(name, kind | None, None) for name, kind in kinds(PlannerConfig).items()],
         bases=(_Overrides,),
         frozen=True,
         namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
@@ -145,36 +124,24 @@ else:  # every planner setting, unset
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Settings):
     """Settings of one closed-loop evaluation."""
 
     path: str = ""
     """Run directory or checkpoint to evaluate."""
-    episodes: int = 10
+    episodes: bounds.Episodes = 10
     """Episodes, one a simulator, run side by side."""
-    seed: int = 1000
+    seed: bounds.Seed = 1000
     """Seed of the episodes; the same seed gives the same initial states."""
     mode: Mode = "plan"
     """plan: the planner; prior: the learned prior alone; random and zero: the floors."""
-    env_id: str = ""
+    env_id: bounds.TaskId = ""
     """Evaluate on this task instead of the run's; its spec must match the checkpoint's.
 
     For a run of several tasks: one of them."""
     out: str = ""
     """Directory for result.json and eval.json; nothing is written when empty."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
-
-    def __post_init__(self):
-        """Reject impossible values. Raises ConfigError naming the field."""
-        if self.episodes < 1:
-            raise ConfigError(f"episodes must be at least 1, got {self.episodes}")
-        check_seed(self.seed)
-
-
-def check_seed(seed: int) -> None:
-    """Raise ConfigError unless random streams can begin from `seed`."""
-    if not 0 <= seed < 2**31:
-        raise ConfigError(f"seed must lie in [0, 2**31), got {seed}")
 
 
 def _check_shares(config: TrainConfig) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from agents import decision
 from agents.compiling import cpu_options
-from agents.config import ConfigError, PlannerOverrides, check_seed
+from agents.config import ConfigError, PlannerOverrides
 from agents.contract import Contract
 from agents.deadline import PRIOR, AnytimePlanner, Budget, Made
 from agents.decision import Decide, Memory
@@ -27,6 +27,7 @@ from agents.safety import Guard
 from agents.safety_config import SafetyConfig
 from agents.surprise import Monitor
 from agents.ticks import CompileCounter, Tick, tick_of
+from bounds import Seed, check
 from planning.config import PlannerConfig
 from wm.tdmpc import Networks
 
@@ -134,7 +135,7 @@ class Controller:
     def reset(self, seed: int | None = None) -> None:
         """A new episode: plan, random streams and what the guard compares with begin again."""
         self.seed = self.seed if seed is None else seed
-        check_seed(self.seed)
+        check("seed", self.seed, Seed)
         self._memory = jax.device_put(decision.init_memory(self.net, self.planner, self.seed))
         self._elapsed = 0
         self._good: np.ndarray | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from agents import needs
 from agents.mpc import Carry, act_once, planner_model
 from planning import registry as planners
 from planning.config import PlannerConfig, evaluations
@@ -22,7 +23,6 @@ from wm import learner, tdmpc
 from wm.losses.tdmpc import Batch
 from wm.tdmpc import Networks
 
-FLOAT = 4  # bytes
 PLAN_KERNELS, UPDATE_KERNELS = 40, 400  # programs' steps that an accelerator launches one by one
 
 
@@ -103,8 +103,8 @@ def _inside(params: dict[str, Any]) -> Iterator[Any]:
 
 def weights(net: Networks) -> int:
     """Parameters."""
-    params = jax.eval_shape(lambda: tdmpc.init(net, jax.random.key(0)))
-    return sum(x.size for x in jax.tree.leaves(params))
+    spec = net.spec
+    return needs.parameters(net.config, spec.obs_dim, spec.action_dim, spec.tasks)
 
 
 def plan(net: Networks, config: PlannerConfig, sims: int) -> Cost:
@@ -116,7 +116,7 @@ def plan(net: Networks, config: PlannerConfig, sims: int) -> Cost:
     flop = products(one, params, carry, obs, jax.ShapeDtypeStruct((), bool), key)
     passes = 1 + config.horizon * (2 + config.num_iterations)
     rows = evaluations(config)  # model steps of one simulator
-    moved = FLOAT * (passes * weights(net) + 2 * sims * rows * _width(net))
+    moved = needs.FLOAT * (passes * weights(net) + 2 * sims * rows * needs.row(net.config))
     return Cost(sims * flop, moved, PLAN_KERNELS * passes)
 
 
@@ -131,14 +131,8 @@ def update(net: Networks, batch: int = 0) -> Cost:
     state = jax.eval_shape(lambda: learner.init(net, key))
     flop = products(partial(learner.update, net), state, shapes, key) * batch / cfg.batch_size
     optimiser = 10 * weights(net)  # parameters, gradients, two moments, average: in and out
-    activations = 6 * batch * (cfg.horizon + 1) * _width(net)
-    return Cost(flop, FLOAT * (optimiser + activations), UPDATE_KERNELS)
-
-
-def _width(net: Networks) -> int:
-    """Numbers that one row leaves behind in a step of the model: layers, latent and bins."""
-    cfg = net.config
-    return 6 * cfg.mlp_width + 2 * cfg.latent_dim + cfg.num_bins * (1 + cfg.num_heads)
+    activations = 6 * batch * (cfg.horizon + 1) * needs.row(net.config)
+    return Cost(flop, needs.FLOAT * (optimiser + activations), UPDATE_KERNELS)
 
 
 @dataclass(frozen=True)
@@ -166,7 +160,7 @@ def predict(
     """
     planned = plan(net, planner, sims).seconds(machine)
     share = max(1, net.learner.batch_size // devices)
-    size = FLOAT * weights(net)
+    size = needs.FLOAT * weights(net)
     summed = 0.0
     if devices > 1:
         summed = machine.latency + 2 * size * (devices - 1) / devices / machine.link

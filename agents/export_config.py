@@ -2,19 +2,21 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from agents.config import ConfigError, PlannerOverrides
+from bounds import Meta, Settings, shown
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Settings):
     """Settings of one export."""
 
     path: str = ""
     """Run directory or checkpoint to export."""
     out: str = ""
     """New folder for the bundle."""
-    calibration_episodes: int = 10
+    calibration_episodes: Annotated[int, Meta(ge=0, le=10_000)] = 10
     """Held-out episodes (of each of three kinds) that the limits of observations and the
     threshold of surprise come from; 0 leaves both unknown."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
@@ -30,10 +32,7 @@ class ExportConfig:
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
-        if self.calibration_episodes < 0:
-            raise ConfigError(
-                f"calibration_episodes must not be negative, got {self.calibration_episodes}"
-            )
+        super().__post_init__()
         for name in ("action_low", "action_high", "action_rate", "action_safe"):
             self._numbers(name)
 
@@ -54,8 +53,8 @@ class ExportConfig:
             found = tuple(float(part) for part in text.split(",")) if text.strip() else ()
         except ValueError:
             found = (math.nan,)
-        if not all(map(math.isfinite, found)):
-            raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {text!r}")
+        if not all(abs(number) <= 1e6 for number in found):
+            raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {shown(text)}")
         if name in ("action_low", "action_high") and any(abs(x) > 1 for x in found):
             raise ConfigError(f"{name} must lie in [-1, 1], got {text!r}")
         return found

@@ -1,48 +1,48 @@
 """Typed settings of planning to goals and of its evaluation. Imports no jax."""
 
-import math
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from agents.config import ConfigError, PlannerOverrides, check_seed
+import bounds
+from agents.config import ConfigError, PlannerOverrides
+from bounds import Meta, Settings, kinds
 from planning.config import PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]
 HELD_OUT = 900_000_000
 """Seeds of evaluated starts and goals begin here; those of recorded episodes are passed over."""
+GoalSeed = Annotated[int, Meta(ge=0, lt=2**31 - HELD_OUT)]
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
+class ObjectiveConfig(Settings, block="objective"):
     """Weights of the terms of the cost; distances are shares of that of two random observations.
 
     A term of weight 0 is left out when an evaluation begins.
     """
 
-    goal: float = 1.0
+    goal: bounds.Weight = 1.0
     """Latent distance to the goal at the end of the horizon."""
-    path: float = 0.0
+    path: bounds.Weight = 0.0
     """Latent distance to the goal, mean over the horizon."""
-    critic: float = 0.0
+    critic: bounds.Weight = 0.0
     """Learned cost to go at the end of the horizon."""
-    progress: float = 0.0
+    progress: bounds.Weight = 0.0
     """Learned cost to go, mean over the horizon."""
-    leap: float = 0.0
+    leap: bounds.Weight = 0.0
     """By how much steps go farther than the critic knows them to."""
-    effort: float = 0.0
+    effort: bounds.Weight = 0.0
     """Mean square of the actions."""
-    smoothness: float = 0.0
+    smoothness: bounds.Weight = 0.0
     """Mean square of the changes of action."""
-    limits: float = 0.0
+    limits: bounds.Weight = 0.0
     """By how much latents leave the box that holds those of the data."""
-    reach: float = 0.0
+    reach: bounds.Weight = 0.0
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     def __post_init__(self):
         """Reject weights that are negative. Raises ConfigError naming the field."""
-        for name, value in asdict(self).items():
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"objective.{name} must be finite and not negative, got {value}")
+        super().__post_init__()
         if not self.terms:
             raise ConfigError("objective: at least one weight must be positive")
 
@@ -53,7 +53,7 @@ class ObjectiveConfig:
         return tuple(name for name, weight in weights.items() if weight > 0)
 
 
-class _Overrides:
+class _Overrides(Settings, block="objective"):
     """Weights that replace the defaults; the learned terms count only where they were learned."""
 
     def apply(self, base: ObjectiveConfig) -> ObjectiveConfig:
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 else:  # every weight, unset
     ObjectiveOverrides = make_dataclass(
         "ObjectiveOverrides",
-        [(name, kind | None, None) for name, kind in get_type_hints(ObjectiveConfig).items()],
+        [(name, kind | None, None) for name, kind in kinds(ObjectiveConfig).items()],
         bases=(_Overrides,),
         frozen=True,
         namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
@@ -109,40 +109,32 @@ def goal_planner(overrides: PlannerOverrides, guided: bool) -> PlannerConfig:
 
 
 @dataclass(frozen=True)
-class GoalEvalConfig:
+class GoalEvalConfig(Settings):
     """Settings of one evaluation on held-out goals."""
 
     path: str = ""
     """Pretrain run or checkpoint to evaluate."""
-    goals: int = 200
+    goals: bounds.Episodes = 200
     """Held-out pairs of start and goal (--episodes is the same)."""
-    seed: int = 0
+    seed: GoalSeed = 0
     """Which held-out pairs: the same seed gives the same ones, to every agent."""
     mode: GoalMode = "plan"
     """plan: the planner; prior: the learned policy alone; oracle: the planner on the true
     simulator, by distance in achieved quantities; random and zero: the floors."""
     floor: bool = True
     """Also run random actions on the same goals."""
-    oracle_goals: int = 0
+    oracle_goals: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """Also run the oracle on the first so many of the goals (slow)."""
     guides: bool = True
     """Use the critic and the policy that `latentmpc distill` has learned, if it has."""
-    env_id: str = ""
+    env_id: bounds.TaskId = ""
     """Evaluate on this task instead of the run's."""
-    slots: int = 25
+    slots: bounds.Few = 25
     """Simulators side by side; a goal that is done makes room for the next."""
     out: str = ""
     """Directory for result.json and goals.jsonl; nothing is written when empty."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     objective: ObjectiveOverrides = field(default_factory=ObjectiveOverrides)
-
-    def __post_init__(self):
-        """Reject impossible values. Raises ConfigError naming the field."""
-        for name in ("goals", "slots"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        check_seed(self.seed)
-        check_seed(self.seed + HELD_OUT)
 
     @property
     def led(self) -> bool:
@@ -151,61 +143,41 @@ class GoalEvalConfig:
 
 
 @dataclass(frozen=True)
-class GuideConfig:
+class GuideConfig(Settings, block="guide"):
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
-    updates: int = 3_000
+    updates: bounds.Total = 3_000
     """Updates of the critic, and as many of the policy."""
-    batch_size: int = 512
-    width: int = 128
+    batch_size: bounds.Count = 512
+    width: bounds.Width = 128
     """Hidden width of both networks, which have two hidden layers."""
-    learning_rate: float = 5e-4
-    seed: int = 0
-    discount: float = 0.98
+    learning_rate: Annotated[float, Meta(ge=0, le=10)] = 5e-4
+    seed: bounds.Seed = 0
+    discount: bounds.InnerShare = 0.98
     """Of a decision: distances far beyond 1 / (1 - discount) decisions look alike."""
-    stride: int = 4
+    stride: bounds.Few = 4
     """Decisions between two moments that are always compared, whatever the goal."""
-    bound: float = 10.0
+    bound: bounds.Positive = 10.0
     """Weight of keeping distances within what was taken, beside spreading places apart."""
-    same_episode: float = 0.6
+    same_episode: bounds.Share = 0.6
     """Share of goals that come later in the same episode; the others are any moment's."""
-    nearness: float = 0.1
+    nearness: bounds.InnerShare = 0.1
     """Chance per decision that such a goal comes no later: mean lead 1 / nearness."""
-    noise: float = 0.05
+    noise: bounds.Weight = 0.05
     """Noise on embeddings, as a share of their spread: predicted ones are never quite right."""
-    turns: int = 0
+    turns: bounds.FewOrNone = 0
     """Learn from each episode turned by so many random angles, in tasks that look the same from
     all sides; 0: as it was recorded."""
-    advantage: float = 3.0
+    advantage: bounds.Weight = 3.0
     """How much more the policy imitates actions that brought the goal nearer than expected."""
-    imagined: int = 3
+    imagined: bounds.FewOrNone = 3
     """Steps of the model over which the policy brings down the planner's cost; 0 only imitates."""
-    imitation: float = 0.1
+    imitation: bounds.Weight = 0.1
     """Weight of imitation beside that cost."""
-    path: float = 4.0
+    path: bounds.Weight = 4.0
     """Weight of the distance to the goal beside the critic, for policy and planner alike."""
-    reach: float = 0.02
+    reach: bounds.Weight = 0.02
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
-
-    def __post_init__(self):
-        """Reject impossible values. Raises ConfigError naming the field."""
-        for name in ("updates", "batch_size", "width", "stride"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"guide.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("discount", "nearness"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(f"guide.{name} must lie in (0, 1), got {getattr(self, name)}")
-        if not 0 <= self.same_episode <= 1:
-            raise ConfigError(f"guide.same_episode must lie in [0, 1], got {self.same_episode}")
-        for name in ("imagined", "turns"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"guide.{name} must not be negative, got {getattr(self, name)}")
-        if not 0 < self.bound < math.inf:
-            raise ConfigError(f"guide.bound must be positive and finite, got {self.bound}")
-        for name in ("learning_rate", "noise", "advantage", "imitation", "path", "reach"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"guide.{name} must be finite, not negative")
-        check_seed(self.seed)
 
     @property
     def objective(self) -> ObjectiveConfig:

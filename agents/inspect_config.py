@@ -1,12 +1,14 @@
 """Settings of an inspection. Imports no jax."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from agents.config import ConfigError, PlannerOverrides, check_seed
+from agents.config import ConfigError, PlannerOverrides
+from bounds import Few, Meta, PositiveShare, Seed, Settings, Some
 
 
 @dataclass(frozen=True)
-class InspectConfig:
+class InspectConfig(Settings):
     """Settings of one inspection."""
 
     path: str = ""
@@ -16,42 +18,34 @@ class InspectConfig:
     one is recorded first."""
     out: str = ""
     """Directory for inspect.html and inspect.json. Default: RUN/inspect."""
-    seed: int = 0
-    rows: int = 4000
+    seed: Seed = 0
+    rows: Annotated[int, Meta(ge=10, le=2**20)] = 4000
     """Rows of train that probes learn from; validation and test have up to half as many."""
-    horizon: int = 10
+    horizon: Few = 10
     """Steps of the model in open-loop curves."""
-    clips: int = 128
+    clips: Annotated[int, Meta(ge=2, le=2**14)] = 128
     """Test moments at which events are staged."""
-    window: int = 4
+    window: Few = 4
     """Steps of the model that are watched from an event on."""
-    mass_factor: float = 4.0
+    mass_factor: Annotated[float, Meta(gt=0, le=1000)] = 4.0
     """Of all moving bodies, in the event `mass`."""
-    colour_shift: float = 0.3
+    colour_shift: PositiveShare = 0.3
     """How far the object's colour turns in the control event, in (0, 1]."""
-    starts: int = 48
+    starts: Annotated[int, Meta(ge=1, le=2**14)] = 48
     """Test moments from which actions are compared."""
-    branches: int = 8
+    branches: Annotated[int, Meta(ge=2, le=1000)] = 8
     """Action sequences from each; guessing gets 1 / branches right."""
-    decoder_rows: int = 1000
+    decoder_rows: Some = 1000
     """Rows of train that the decoder is fitted to, only to look; 0 leaves it out."""
-    record_episodes: int = 30
+    record_episodes: Annotated[int, Meta(ge=3, le=10_000)] = 30
     """Episodes recorded for a run that has no dataset; the planner's settings are for these."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
-        least = {"rows": 10, "horizon": 1, "clips": 2, "window": 1, "starts": 1, "branches": 2}
-        for name, lowest in {**least, "decoder_rows": 0, "record_episodes": 3}.items():
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
-        if self.mass_factor <= 0:
-            raise ConfigError(f"mass_factor must be positive, got {self.mass_factor}")
-        if not 0 < self.colour_shift <= 1:
-            raise ConfigError(f"colour_shift must lie in (0, 1], got {self.colour_shift}")
+        super().__post_init__()
         if self.data and self.planner.given:
             raise ConfigError(
                 f"planner.{next(iter(self.planner.given))} is for recording a dataset, and data "
                 "names one: give one of the two"
             )
-        check_seed(self.seed)

@@ -26,6 +26,7 @@ from agents.pretrain import pretrain
 from agents.pretrain_config import PretrainConfig, preset_config
 from agents.pretrainer import Pretrainer
 from agents.rundir import plain
+from bounds import Few, Settings, Total
 from wm import frozen
 from wm.durable import write_atomically
 from wm.jepa_config import Objective
@@ -41,7 +42,7 @@ PROBE_ROWS = {"train": 4000, "validation": 2000, "test": 2000}
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(Settings):
     """What is compared; everything else is the same for all objectives."""
 
     data: str
@@ -51,15 +52,9 @@ class CompareConfig:
     preset: Preset = "state"
     objectives: tuple[str, ...] = get_args(Objective)
     """For state vectors `frozen` has no encoder: latents are the observed vector."""
-    seeds: int = 3
-    updates: int = 1_000
-    goals: int = 100
-
-    def __post_init__(self):
-        """Reject what cannot be compared. Raises ConfigError."""
-        for name in ("seeds", "updates", "goals"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+    seeds: Few = 3
+    updates: Total = 1_000
+    goals: Few = 100
 
     @property
     def shared(self) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 from agents.axes import parse_grid
-from agents.config import ConfigError, TrainConfig, check_seed
+from agents.config import ConfigError, TrainConfig
+from bounds import Meta, Seed, check
 
 MOST_MEMBERS = 256
+Members = Annotated[int, Meta(ge=1, le=MOST_MEMBERS)]
 VARIABLE = (
     "learning_rate",
     "encoder_lr_scale",
@@ -28,9 +31,8 @@ def members(config: TrainConfig, seeds: int, vary: str) -> list[TrainConfig]:
     Seeds count from `config.seed`; `vary` is NAME=V1,V2 ... over learner settings. Raises
     ConfigError.
     """
-    if not 1 <= seeds <= MOST_MEMBERS:
-        raise ConfigError(f"seeds must lie in [1, {MOST_MEMBERS}], got {seeds}")
-    check_seed(config.seed + seeds - 1)
+    check("seeds", seeds, Members)
+    check("seed + seeds - 1", config.seed + seeds - 1, Seed)
     if config.loop == "fused" or config.backend not in ("auto", "native"):
         raise ConfigError(
             "a population runs in the host loop over native simulators: leave out "
@@ -72,8 +74,5 @@ def _axes(vary: str) -> dict[str, list[float]]:
 
 
 def _member(config: TrainConfig, seed: int, asked: dict[str, float], path: str) -> TrainConfig:
-    try:
-        learner = replace(config.learner, **asked)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    learner = replace(config.learner, **asked)
     return replace(config, seed=seed, learner=learner, run_dir=path)

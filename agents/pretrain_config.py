@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents.config import ConfigError, check_seed
+from agents.config import ConfigError
 from agents.schema import stored_config
+from bounds import Few, Seed, Settings, Share, Total
 from wm.jepa_config import (
     LEARNER_PRESETS,
     PRESETS,
@@ -27,7 +28,7 @@ STORED_BESIDE = ("kind", "env", "data_info", "digest", "versions")
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Settings of one pretraining."""
 
     data: str = ""
@@ -39,30 +40,25 @@ class PretrainConfig:
     ema (averaged targets), frozen (given encoder), reconstruction (decoder), none (collapses)."""
     preset: str = "state"
     """Model: state or pixels (64 px, small CNN), for two CPU cores; vit; lewm (18M, 224 px)."""
-    updates: int = 20_000
+    updates: Total = 20_000
     """Updates to train for; the step size falls over them."""
-    seed: int = 0
-    save_every: int = 2_000
+    seed: Seed = 0
+    save_every: Total = 2_000
     """Updates between checkpoints: the most a kill can lose."""
-    log_every: int = 500
+    log_every: Total = 500
     """Updates between rows of metrics and looks at the validation episodes."""
-    updates_per_call: int = 10
+    updates_per_call: Few = 10
     """Updates in one compiled call."""
     turned: bool = False
     """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
-    recolour: float = 0.0
+    recolour: Share = 0.0
     """Turn the colours of pictures at random, within so much of the circle of hues."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
-        for name in ("updates", "save_every", "log_every", "updates_per_call"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.recolour <= 1:
-            raise ConfigError(f"recolour must lie in [0, 1], got {self.recolour}")
-        check_seed(self.seed)
+        super().__post_init__()
         _check_preset(self.preset)
 
     @property

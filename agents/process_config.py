@@ -2,25 +2,27 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from agents.config import ConfigError, TrainConfig
+from bounds import Few, Meta, Settings
+
+ProcessId = Annotated[int, Meta(ge=-1, lt=1000)]
 
 
 @dataclass(frozen=True)
-class ProcessConfig:
+class ProcessConfig(Settings):
     """One of the processes that train together; by default there is no other."""
 
-    processes: int = 1
+    processes: Few = 1
     """Processes that train together, each started with this command and its own --process-id."""
-    process_id: int = -1
+    process_id: ProcessId = -1
     """Which of them this one is: 0, which writes the run, to --processes minus 1."""
     coordinator: str = ""
     """HOST:PORT at which process 0 is to be found by the others."""
 
     def check(self, config: TrainConfig) -> None:
         """Raise ConfigError unless these processes can share the training of `config`."""
-        if self.processes < 1:
-            raise ConfigError(f"--processes must be at least 1, got {self.processes}")
         if self.processes == 1:
             if self.coordinator or self.process_id > 0:
                 raise ConfigError(

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.needs import FLAGS as FLAGS
 from wm.losses.tdmpc import Batch
 
 Array = jax.Array
-FLAGS = 3  # reward, terminated, is_last
 
 
 class Replay(NamedTuple):

@@ -1,11 +1,12 @@
 """Settings of `run`: a controller in real time. Imports no jax."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from agents.config import ConfigError, PlannerOverrides, check_seed
+from agents.config import ConfigError, PlannerOverrides
 from agents.safety_config import SafetyConfig
 from agents.trust_config import TrustConfig
+from bounds import Episodes, Meta, Period, Seed, TaskId, Weight
 
 RunMode = Literal["plan", "prior", "auto"]
 
@@ -16,25 +17,25 @@ class RunConfig(TrustConfig):
 
     path: str = ""
     """Bundle, run directory or checkpoint to run."""
-    env: str = ""
+    env: TaskId = ""
     """Task that is simulated in wall-clock time; its spec must match. Default: the bundle's."""
-    rate: float = 0.0
+    rate: Weight = 0.0
     """Decisions a second. Has to be what the model was trained at, which is the default."""
     mode: RunMode = "plan"
     """plan: the planner; prior: the learned prior alone; auto: plan until the deadline."""
-    deadline_ms: float = 0.0
+    deadline_ms: Weight = 0.0
     """When mode auto has to have decided, from the beginning of a tick; 0 is 80 % of the period."""
-    seconds: float = 0.0
+    seconds: Weight = 0.0
     """Stop after this time; 0 lets the episodes decide."""
-    episodes: int = 0
+    episodes: Period = 0
     """Stop after this many episodes; 0 is 3, or no limit where seconds are given."""
-    seed: int = 1000
+    seed: Seed = 1000
     """Episode i begins from seed + i, as in an evaluation of one simulator."""
-    max_misses: int = 10
+    max_misses: Period = 10
     """Deadlines missed in a row at which the run stops with exit code 5; 0 never does."""
-    phase_ms: float = 2.0
+    phase_ms: Weight = 2.0
     """How long after a sensor reading is due the controller looks at it."""
-    spin_ms: float = 0.0
+    spin_ms: Weight = 0.0
     """The last part of each wait, spent looking at the clock: exacter, at the cost of a core."""
     realtime: bool = False
     """Ask the system for real-time scheduling (SCHED_FIFO), for the simulator too."""
@@ -42,28 +43,14 @@ class RunConfig(TrustConfig):
     """Directory for result.json and the recording. Default: runs/run-ENV-TIME, if needed."""
     record: bool = False
     """Keep the flight recording when nothing went wrong, too."""
-    record_seconds: float = 30.0
+    record_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
     """What the flight recorder remembers."""
-    record_faults: int = 10
+    record_faults: Episodes = 10
     """Recordings of faults that are kept, the last ones; each ends a second after its fault."""
     replay: str = ""
     """Replay this recording through PATH, in place of a simulator, and compare every bit."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
-
-    def __post_init__(self):
-        """Reject impossible values. Raises ConfigError naming the field."""
-        for name in ("rate", "deadline_ms", "seconds", "phase_ms", "spin_ms"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise ConfigError(f"{name} must lie in [0, 1e6), got {getattr(self, name)}")
-        if self.record_faults < 1:
-            raise ConfigError(f"record_faults must be at least 1, got {self.record_faults}")
-        for name in ("episodes", "max_misses"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 < self.record_seconds <= 3600:
-            raise ConfigError(f"record_seconds must lie in (0, 3600], got {self.record_seconds}")
-        check_seed(self.seed)
 
     @property
     def episode_limit(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.config import ConfigError
+from bounds import Count, Settings, Weight
 
 Fallback = Literal["zero", "prior", "safe"]
 Reaction = Literal["off", "report", "fallback", "stop"]
@@ -12,7 +13,7 @@ TOLERABLE = ("range", "stale", "future", "duplicated", "reordered")
 
 
 @dataclass(frozen=True)
-class SafetyConfig:
+class SafetyConfig(Settings, block="safety"):
     """What happens to observations and actions that break the contract.
 
     A bad tick is answered by the last action (hold), too many in a row by the fallback, and more
@@ -22,19 +23,19 @@ class SafetyConfig:
     fallback: Fallback = "zero"
     """zero: no action; prior: the learned policy, on the last good observation; safe: the
     contract's safe action."""
-    fallback_after: int = 3
+    fallback_after: Count = 3
     """Bad ticks in a row from which the fallback acts; 1 never holds."""
-    stop_after: int = 10
+    stop_after: Count = 10
     """Bad ticks, not parted by a recovery, from which it is stopped until it is re-armed."""
-    recover_after: int = 3
+    recover_after: Count = 3
     """Good ticks in a row after which a controller in fallback acts by itself again."""
-    max_obs_age_ms: float = 0.0
+    max_obs_age_ms: Weight = 0.0
     """Age at which an observation is stale; 0 takes the contract's."""
-    action_rate: float = 0.0
+    action_rate: Weight = 0.0
     """Most change of any action entry a second; 0 takes the contract's."""
     surprise: Reaction = "report"
     """What happens when the world is not as the model predicts: off, report, fallback or stop."""
-    surprise_after: int = 3
+    surprise_after: Count = 3
     """Ticks in a row above the threshold before that happens."""
     tolerate: str = ""
     """Faults that are counted and then ignored, by comma: range, stale, future, duplicated,
@@ -42,25 +43,12 @@ class SafetyConfig:
 
     def __post_init__(self):
         """Reject settings that protect nothing. Raises ConfigError naming the field."""
-        for name in ("fallback_after", "recover_after", "surprise_after"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"safety.{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
         if self.stop_after < self.fallback_after:
             raise ConfigError(
                 f"safety.stop_after must be at least fallback_after={self.fallback_after}, got "
                 f"{self.stop_after}"
             )
-        for name in ("max_obs_age_ms", "action_rate"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"safety.{name} must not be negative, got {getattr(self, name)}")
-        for name, known in (
-            ("fallback", ("zero", "prior", "safe")),
-            ("surprise", ("off", "report", "fallback", "stop")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"safety.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
         if strange := self.tolerated - set(TOLERABLE):
             raise ConfigError(
                 f"safety.tolerate knows {', '.join(TOLERABLE)}, not {', '.join(sorted(strange))}"

@@ -5,29 +5,28 @@ Imports no jax.
 """
 
 import difflib
-import math
+import json
 import tomllib
-import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from agents.config import ConfigError, TrainConfig
+from bounds import check, holds, kinds
 
 T = TypeVar("T")
+MOST_BYTES = 1 << 20
 STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
-KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
 def flat_types(cls: type, prefix: str = "") -> dict[str, Any]:
     """Type of every setting: {"env_steps": int, "model.latent_dim": int, ...} in field order."""
-    hints, flat = get_type_hints(cls), {}
-    for field in fields(cls):
-        name, kind = prefix + field.name, hints[field.name]
+    flat: dict[str, Any] = {}
+    for name, kind in kinds(cls).items():
         nested = isinstance(kind, type) and is_dataclass(kind)
-        flat |= flat_types(kind, f"{name}.") if nested else {name: kind}
+        flat |= flat_types(kind, f"{prefix}{name}.") if nested else {prefix + name: kind}
     return flat
 
 
@@ -50,7 +49,7 @@ def unknown(what: str, name: str, known: Iterable[str], see: str) -> ConfigError
 
 
 def flatten(cls: type, mapping: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"model.latent_dim": 64}, checked for name and type.
+    """Nested settings as {"model.latent_dim": 64}, checked for name, type and bounds.
 
     Raises ConfigError naming `where`, the key and what was expected.
     """
@@ -65,68 +64,31 @@ def flatten(cls: type, mapping: Mapping[str, Any], where: str, prefix: str = "")
         elif name not in known:
             raise unknown(f"key in {where}:", name, [*known, *blocks], "see --help for the names")
         else:
-            flat[name] = check_value(name, value, known[name], where)
+            check(name, value, known[name], f"{where}: ")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            flat[name] = float(value) if whole and holds(known[name], float) else value
     return flat
-
-
-def check_value(name: str, value: Any, kind: Any, where: str) -> Any:
-    """`value` if it has the type `kind`; integers pass as numbers. Raises ConfigError."""
-    options = _options(kind)
-    for option in options:
-        if _fits(value, option):
-            return float(value) if option is float else value
-    raise ConfigError(f"{where}: {name} must be {_describe(options)}, got {value!r}")
-
-
-def check_text(name: str, text: str, kind: Any) -> None:
-    """Raises ConfigError unless the text of a flag reads as the type `kind`."""
-    options = _options(kind)
-    for option in options:
-        try:
-            value = option(text) if option in (int, float) else text
-        except ValueError:
-            continue
-        if _fits(value, option):
-            return
-    raise ConfigError(f"{name} must be {_describe(options)}, got {text!r}")
-
-
-def _options(kind: Any) -> tuple:
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def _fits(value: Any, option: Any) -> bool:
-    if get_origin(option) is Literal:
-        return isinstance(value, str) and value in get_args(option)
-    if option is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, option) and (option is bool or not isinstance(value, bool))
-
-
-def _describe(options: tuple) -> str:
-    texts = []
-    for option in options:
-        if get_origin(option) is Literal:
-            texts.append("one of " + ", ".join(get_args(option)))
-        elif option is not type(None):
-            texts.append(KINDS.get(option, str(option)))
-    return " or ".join(texts)
 
 
 def build(cls: type[T], flat: Mapping[str, Any]) -> T:
     """An instance from checked flat settings; the rest are defaults.
 
-    Raises ValueError (from the class) when the values make no sense together.
+    Raises ConfigError (from the class) when the values make no sense together.
     """
-    hints, values = get_type_hints(cls), {}
-    for field in fields(cls):  # type: ignore[arg-type]
-        kind, prefix = hints[field.name], f"{field.name}."
+    return overlay(cls(), flat)
+
+
+def overlay(config: T, flat: Mapping[str, Any]) -> T:
+    """`config` with flat settings in place of its own. Raises ConfigError, from its class."""
+    changes: dict[str, Any] = {}
+    for name, kind in kinds(type(config)).items():
         if is_dataclass(kind):
-            inner = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
-            values[field.name] = build(kind, inner)  # type: ignore[arg-type]
-        elif field.name in flat:
-            values[field.name] = flat[field.name]
-    return cls(**values)
+            dot = f"{name}."
+            if inner := {k.removeprefix(dot): v for k, v in flat.items() if k.startswith(dot)}:
+                changes[name] = overlay(getattr(config, name), inner)
+        elif name in flat:
+            changes[name] = flat[name]
+    return replace(config, **changes)  # type: ignore[type-var]
 
 
 def read_toml(cls: type, path: str) -> dict[str, Any]:
@@ -148,6 +110,23 @@ def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
     return stored_config(TrainConfig, stored, where)
 
 
+def peek(path: str) -> TrainConfig | None:
+    """Settings of a run, checkpoint or bundle before anything is verified; None where unreadable.
+
+    What is wrong with it is said by what verifies it.
+    """
+    from wm.durable import CheckpointError
+
+    for name in ("config.json", "contract.json"):
+        file = Path(path, name)
+        try:
+            if file.is_file() and file.stat().st_size <= MOST_BYTES:
+                return train_config_from(json.loads(file.read_bytes()), str(file))
+        except (OSError, ValueError, AttributeError, RecursionError, CheckpointError):
+            return None
+    return None
+
+
 def stored_config(
     cls: type[T], stored: Mapping[str, Any], where: str, beside: Sequence[str] = STORED_BESIDE
 ) -> T:
@@ -167,13 +146,3 @@ def stored_config(
         raise CheckpointError(
             f"{error} (in {where}; was it written by another version of latentmpc?)"
         ) from error
-
-
-def check_finite(config: Any, prefix: str = "") -> None:
-    """Raises ConfigError naming the first setting that is NaN or infinite."""
-    for field in fields(config):
-        name, value = prefix + field.name, getattr(config, field.name)
-        if is_dataclass(value):
-            check_finite(value, f"{name}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{name} must be finite, got {value}")

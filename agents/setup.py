@@ -1,13 +1,15 @@
 """From settings and an environment's spec to networks and agents."""
 
-import os
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import jax
+
+from agents import needs
 from agents.config import ConfigError, TrainConfig
 from agents.randomize import draw
-from agents.replay import FLAGS
+from bounds import memory
 from envs.multi import num_tasks
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
@@ -85,14 +87,12 @@ def updates_due(env_steps: Any, utd: float) -> Any:
     return whole * rate.numerator + rest * rate.numerator // rate.denominator
 
 
-def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1) -> None:
-    """Raise ConfigError when the replay could not be held in this machine's memory."""
-    width = spec.obs_dim + spec.action_dim + FLAGS
-    needed = 4 * config.replay_capacity * width * members
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory // 2:
-        many = f" for {members} members" if members > 1 else ""
-        raise ConfigError(
-            f"replay_capacity {config.replay_capacity}{many} needs {needed / 2**30:.1f} GiB, this "
-            f"machine has {memory / 2**30:.1f} GiB: ask for at most half of it"
-        )
+def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1, shares: int = 1) -> None:
+    """Raise ConfigError when a training could not be held in memory: of host and of devices."""
+    sizes = spec.obs_dim, spec.action_dim, num_tasks(spec)
+    parts = needs.training(config, *sizes, backend=spec.backend, members=members, shares=shares)
+    needs.require(parts)
+    there = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if there:
+        parts.pop("the simulators")
+        memory.require(parts, there * config.devices)

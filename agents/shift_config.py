@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from agents.config import ConfigError, PlannerOverrides
-from agents.goal_config import GoalEvalConfig, GoalMode, ObjectiveOverrides
+from agents.goal_config import GoalEvalConfig, GoalMode, GoalSeed, ObjectiveOverrides
 from agents.schema import unknown
+from bounds import Episodes, Few, Settings
 
 LEVELS: dict[str, tuple[float, ...]] = {
     "mass": (0.5, 1.5, 2.0, 4.0),
@@ -29,19 +30,19 @@ OF_SIGHT = (*OF_PIXELS, "obs_noise", "obs_delay")
 
 
 @dataclass(frozen=True)
-class ShiftConfig:
+class ShiftConfig(Settings):
     """Settings of one bench of shifted worlds."""
 
     path: str = ""
     """Pretrain run or checkpoint."""
     kinds: str = ""
     """Comma-separated kinds of shift; default: all that reach what the model sees."""
-    goals: int = 50
+    goals: Episodes = 50
     """Held-out goals in each world, the same in all."""
-    seed: int = 0
+    seed: GoalSeed = 0
     mode: GoalMode = "plan"
     """plan: the planner; prior: the learned policy alone."""
-    slots: int = 25
+    slots: Few = 25
     """Simulators side by side."""
     out: str = ""
     """Directory for shift.json and shift.html; nothing is written when empty."""
@@ -50,6 +51,7 @@ class ShiftConfig:
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
+        super().__post_init__()
         for name in self.kind_list:
             if name not in LEVELS:
                 raise unknown("kind of shift", name, LEVELS, f"expected {', '.join(LEVELS)}")

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents import needs
 from agents.axes import Axes, parse_grid
 from agents.clock_config import Clock
-from agents.config import ConfigError, PlannerOverrides, TrainConfig, check_seed
-from agents.executors.run import check
+from agents.config import ConfigError, PlannerOverrides, TrainConfig
+from agents.executors.run import known_executor
 from agents.grid import Setting, as_trained, combinations
 from agents.schema import train_config_from
+from bounds import Episodes, FewOrNone, Seed, Settings, Weight, check
 from wm.durable import CheckpointError, require_directory
 
 LOOKS: tuple[int, ...] = (2, 4, 7, 10)
@@ -19,20 +21,20 @@ LOOKS: tuple[int, ...] = (2, 4, 7, 10)
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Settings):
     """Settings of one sweep."""
 
     path: str = ""
     """Run directory or checkpoint whose settings are varied."""
     grid: str = ""
     """NAME=V1,V2 ...: every combination is tried. Training settings train first."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Episodes of a setting that is not stopped early, on the same starts for all."""
-    seed: int = 1000
+    seed: Seed = 1000
     """Seed of the first episode; episode i starts from seed + i."""
-    budget_ms: float = 0.0
+    budget_ms: Weight = 0.0
     """Longest p99 of a decision in milliseconds; 0 takes the task's control period."""
-    rate_hz: float = 0.0
+    rate_hz: Weight = 0.0
     """Decisions a second that must be kept up: another way to say the budget."""
     clock: str = "free"
     """free, measured or fixed:MS: what thinking costs in the episodes."""
@@ -42,24 +44,19 @@ class SweepConfig:
     """Output directory; the same command resumes it. Default: RUN/sweep."""
     executor: str = "local"
     """local, ray or slurm."""
-    jobs: int = 1
+    jobs: FewOrNone = 1
     """Points at once; more than one share the cores, and their latencies say so. 0: one by one
     in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
     def __post_init__(self):
         """Reject what cannot be run. Raises ConfigError naming the setting."""
-        if not 1 <= self.episodes <= 10_000:
-            raise ConfigError(f"episodes must lie in [1, 10000], got {self.episodes}")
-        check_seed(self.seed)
-        check_seed(self.seed + self.episodes)
-        for name in ("budget_ms", "rate_hz"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        super().__post_init__()
+        check("seed + episodes", self.seed + self.episodes, Seed)
         if self.budget_ms and self.rate_hz:
             raise ConfigError("budget_ms and rate_hz both say the budget: give one of them")
         Clock.parse(self.clock)
-        check(self.executor, self.jobs)
+        known_executor(self.executor)
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,14 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     if all(s.training or s.planner for s in settings) and has_model(config.path):
         settings = [as_trained(base), *settings]
     budget, source = _budget(config, spec)
-    return SweepPlan(config, base, axes, settings, budget, source, _directory(config))
+    plan = SweepPlan(config, base, axes, settings, budget, source, _directory(config))
+    sims = 1 if Clock.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
+    needs.require(needs.workers(config.jobs, config.executor))
+    for setting in settings:
+        if setting.training or not has_model(config.path):
+            needs.require(needs.training(setting.config))
+        needs.require(needs.evaluation(setting.config, setting.config.planner, sims))
+    return plan
 
 
 def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:

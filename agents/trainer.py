@@ -56,6 +56,7 @@ class Trainer:
         self.config, self.group = config, group
         env = shares.make_shared(config, group)
         self.spec = env.env_spec
+        setup.check_memory(config, self.spec, shares=group.count)
         self.net = setup.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
         self.mesh = sharding.make_mesh(config)
@@ -72,7 +73,6 @@ class Trainer:
         self.carry = self.agent.init_carry(config.num_envs)
         fresh = jax.jit(partial(learner.init, self.net))  # hundreds of programs otherwise
         self.state = fresh(self.stream(INIT, 0))
-        setup.check_memory(config, self.spec)
         self.replay = replay_lib.init(
             config.replay_capacity, config.num_envs, self.spec.obs_dim, self.spec.action_dim
         )

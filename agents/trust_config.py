@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from bounds import Settings
+
 
 @dataclass(frozen=True)
-class TrustConfig:
+class TrustConfig(Settings):
     """Settings of every verb that may run a bundle's own programs."""
 
     trust: bool = field(default=False, kw_only=True)

@@ -9,12 +9,17 @@ import colorsys
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
 
 import numpy as np
 
+from bounds import ConfigError, FewOrNone, Meta, check, holds, kinds, read
 from envs.spec import EnvError
+
+Factor = Annotated[float, Meta(ge=0, le=1000)]
+Noise = Annotated[float, Meta(ge=0, le=1000)]
+Turn = Annotated[float, Meta(ge=-360, le=360)]
 
 
 class ShiftError(EnvError):
@@ -27,37 +32,37 @@ class ShiftError(EnvError):
 class Shift:
     """Differences from the usual world; the defaults are none."""
 
-    mass: float = 1.0
+    mass: Annotated[float, Meta(ge=1e-3, le=1000)] = 1.0
     """Factor on every mass and inertia."""
-    friction: float = 1.0
+    friction: Factor = 1.0
     """Factor on contact friction and on dry friction in joints."""
-    damping: float = 1.0
+    damping: Factor = 1.0
     """Factor on viscous friction in joints."""
-    gravity: float = 1.0
+    gravity: Annotated[float, Meta(ge=-100, le=100)] = 1.0
     """Factor on gravity; flat worlds, which have no weight to carry, do not feel it: `tilt`."""
-    tilt: float = 0.0
+    tilt: Turn = 0.0
     """Degrees by which the world leans, so that things fall towards +x."""
-    gain: float = 1.0
+    gain: Annotated[float, Meta(ge=-1000, le=1000)] = 1.0
     """Factor on what actuators make of an action."""
-    obs_noise: float = 0.0
+    obs_noise: Noise = 0.0
     """Standard deviation of noise on every entry of an observation."""
-    action_noise: float = 0.0
+    action_noise: Noise = 0.0
     """Standard deviation of noise on every entry of an action."""
-    obs_delay: int = 0
+    obs_delay: FewOrNone = 0
     """Decisions by which observations are late."""
-    action_delay: int = 0
+    action_delay: FewOrNone = 0
     """Decisions by which actions are late."""
-    camera: float = 0.0
+    camera: Annotated[float, Meta(ge=-10, le=10)] = 0.0
     """How far the camera moves to its right, as a share of what it sees."""
-    roll: float = 0.0
+    roll: Turn = 0.0
     """Degrees by which the camera turns about its line of sight."""
-    color: float = 0.0
+    color: Annotated[float, Meta(ge=-10, le=10)] = 0.0
     """Turn of the hue of everything that moves, as a share of the colour circle."""
 
     def __post_init__(self) -> None:
         """Raises ShiftError for values that no world has."""
-        for spec in fields(self):
-            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+        for name, kind in kinds(Shift).items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
 
     @classmethod
     def parse(cls, text: str) -> "Shift":
@@ -102,23 +107,16 @@ class Shift:
 
 _DISTURBING = ("obs_noise", "action_noise", "obs_delay", "action_delay")
 _PHYSICAL = tuple(spec.name for spec in fields(Shift) if spec.name not in _DISTURBING)
-_ANY_SIGN = ("gravity", "tilt", "camera", "roll", "color", "gain")
 
 
-def _checked(spec: Field[Any], value: Any) -> float | int:
+def _checked(name: str, value: Any, kind: Any) -> float | int:
     """The value of a field in its type. Raises ShiftError."""
-    whole, given = type(spec.default) is int, f"shift {spec.name}={value}"
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (whole and number != int(number)):
-        raise ShiftError(f"{given}: expected {'a whole' if whole else 'a finite'} number")
-    if spec.name not in _ANY_SIGN and number < 0:
-        raise ShiftError(f"{given}: expected zero or more")
-    if spec.name == "mass" and number == 0:
-        raise ShiftError(f"{given}: expected more than zero")
-    return int(number) if whole else number
+        number = read(f"shift {name}", value, kind) if isinstance(value, str) else value
+        check(f"shift {name}", number, kind)
+    except ConfigError as error:
+        raise ShiftError(str(error)) from None
+    return float(number) if holds(kind, float) else int(number)
 
 
 _NONE = Shift()

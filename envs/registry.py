@@ -174,7 +174,7 @@ def _imported(name: str) -> str:
     module, _, env_id = name.partition(":")
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: no name of a module
         raise UnknownTaskError(
             f"{name}: cannot import {module!r} ({error}); is it installed, or its folder on "
             "PYTHONPATH?"

@@ -1,11 +1,26 @@
 """Static planner settings. This module imports no jax, so `--help` stays fast."""
 
-import difflib
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from bounds import (
+    ConfigError,
+    Count,
+    Few,
+    FewOrNone,
+    Meta,
+    Positive,
+    Rate,
+    Settings,
+    Share,
+    Some,
+    Weight,
+)
 
 Method = Literal["mppi", "cem", "icem", "predictive_sampling", "gradient"]
+MOST_STEPS = 2**30
+"""Model steps of one decision; more would only keep a machine busy."""
 METHODS: tuple[str, ...] = get_args(Method)
 SAMPLING = ("mppi", "cem", "icem", "predictive_sampling")
 USED_BY = {
@@ -33,129 +48,92 @@ OPTIONS = {*USED_BY, *(name for own in CUSTOMARY.values() for name in own)}
 
 
 @dataclass(frozen=True)
-class PlannerConfig:
+class PlannerConfig(Settings, block="planner"):
     """Settings of every planner; actions live in [-1, 1] per dimension.
 
     Defaults are the laptop planner, MPPI. TD-MPC2's own budget is 512 samples, 24 of them from
     the prior, 6 iterations, 64 elites (`PlannerConfig.full()`).
     """
 
-    horizon: int = 3
+    horizon: Few = 3
     """Steps the plan looks ahead (agent decisions); independent of the training horizon."""
-    num_samples: int = 128
+    num_samples: Count = 128
     """Action sequences scored in each iteration, the prior's and the nominal plan included."""
-    num_prior_samples: int = 16
+    num_prior_samples: Some = 16
     """Sequences rolled out by the learned prior; fixed over iterations."""
-    num_elites: int = 16
+    num_elites: Count = 16
     """Best sequences that update the plan."""
-    num_iterations: int = 3
+    num_iterations: Few = 3
     """Refinements of the plan per decision."""
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     """Divides the values: weights = softmax(value / temperature). TD-MPC2 multiplies by 0.5."""
-    init_std: float = 2.0
+    init_std: Annotated[float, Meta(gt=0, le=100)] = 2.0
     """Standard deviation every plan restarts from."""
-    min_std: float = 0.05
+    min_std: Annotated[float, Meta(gt=0, le=100)] = 0.05
     """Floor of the standard deviation."""
     method: Method = "mppi"
     """Planner: mppi, cem, icem, predictive_sampling or gradient."""
-    noise_beta: float = 0.0
+    noise_beta: Annotated[float, Meta(ge=0, le=10)] = 0.0
     """Colour of the noise over the horizon: power ~ 1 / frequency^beta. 0 is white, 2 drifts."""
-    num_knots: int = 0
+    num_knots: FewOrNone = 0
     """Points at which noise is drawn, a spline between them; 0 draws it at every step."""
     spline: Literal["linear", "cubic"] = "linear"
     """How noise is interpolated between knots."""
-    target_ess: float = 0.0
+    target_ess: Weight = 0.0
     """MPPI: effective samples that the temperature is chosen for; 0 keeps `temperature`."""
     risk: Literal["none", "std", "cvar"] = "none"
     """Terminal value of an ensemble: its mean, mean - coef x std, or mean of its worst share."""
-    risk_coef: float = 0.5
+    risk_coef: Weight = 0.5
     """Standard deviations to subtract (std), or the worst share of heads to average (cvar)."""
-    sample_decay: float = 1.0
+    sample_decay: Annotated[float, Meta(ge=1, le=1000)] = 1.0
     """Each iteration draws this many times fewer samples, but at least two per elite; 1 is off."""
-    stop_spread: float = 0.0
+    stop_spread: Weight = 0.0
     """Stop once mean and spread of the elites each move by less (RMS); 0 never stops early."""
-    keep_elites: float = 0.3
+    keep_elites: Share = 0.3
     """iCEM: share of the elites that compete again in the next iteration."""
-    num_restarts: int = 4
+    num_restarts: Annotated[int, Meta(ge=1, le=2**14)] = 4
     """Gradient: sequences improved side by side; from the plan, the prior and noise."""
-    learning_rate: float = 0.3
+    learning_rate: Rate = 0.3
     """Gradient: first step of Adam, in actions; falls linearly to zero over the iterations."""
     projection: Literal["clip", "tanh"] = "clip"
     """Gradient: stay in bounds by clipping after each step, or by descending before a tanh."""
 
     def __post_init__(self):
-        """Reject settings that cannot plan. Raises ValueError naming the field."""
-        self._check_search()
-        self._check_choices()
-        self._check_options()
-        for field, methods in USED_BY.items():
-            off = type(self).__dataclass_fields__[field].default
-            if self.method not in methods and getattr(self, field) != off:
-                raise ValueError(
-                    f"planner.{field} is not used by {self.method} but by {', '.join(methods)}; "
-                    f"leave it at {off}"
-                )
-
-    def _check_search(self) -> None:
-        for field in ("horizon", "num_samples", "num_elites", "num_iterations", "num_restarts"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"planner.{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("temperature", "init_std", "min_std", "learning_rate"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"planner.{field} must be positive, got {getattr(self, field)}")
-        if self.min_std > self.init_std:
-            raise ValueError(
-                f"planner.min_std must be at most init_std={self.init_std}, got {self.min_std}"
-            )
-        if not 0 <= self.num_prior_samples < self.num_samples:
-            raise ValueError(
-                f"planner.num_prior_samples must lie in [0, num_samples={self.num_samples}), "
-                f"got {self.num_prior_samples}"
-            )
-        if self.num_elites > self.num_samples:
-            raise ValueError(
-                f"planner.num_elites must be at most num_samples={self.num_samples}, "
-                f"got {self.num_elites}"
-            )
-
-    def _check_choices(self) -> None:
-        choices = {
-            "method": METHODS,
-            "spline": ("linear", "cubic"),
-            "risk": ("none", "std", "cvar"),
-            "projection": ("clip", "tanh"),
-        }
-        for field, known in choices.items():
-            if (given := getattr(self, field)) not in known:
-                close = difflib.get_close_matches(str(given), known, 1, 0.4)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise ValueError(
-                    f"planner.{field} must be one of {', '.join(known)}, got {given!r}{hint}"
-                )
-
-    def _check_options(self) -> None:
-        share = self.risk == "cvar"
+        """Reject settings that cannot plan. Raises ConfigError naming the field."""
+        super().__post_init__()
+        share = "(0, 1] with risk=cvar"
         limits = {
-            "noise_beta": (0 <= self.noise_beta <= 10, "lie in [0, 10]"),
-            "num_knots": (
-                0 <= self.num_knots <= self.horizon,
-                f"lie in [0, horizon={self.horizon}]",
+            "min_std": (self.min_std <= self.init_std, f"be at most init_std={self.init_std}"),
+            "num_prior_samples": (
+                self.num_prior_samples < self.num_samples,
+                f"lie in [0, num_samples={self.num_samples})",
             ),
+            "num_elites": (
+                self.num_elites <= self.num_samples,
+                f"be at most num_samples={self.num_samples}",
+            ),
+            "num_knots": (self.num_knots <= self.horizon, f"lie in [0, horizon={self.horizon}]"),
             "target_ess": (
                 self.target_ess == 0 or 1 <= self.target_ess <= self.num_elites,
                 f"be 0 or lie in [1, num_elites={self.num_elites}]",
             ),
-            "risk_coef": (
-                0 < self.risk_coef <= 1 if share else 0 <= self.risk_coef < math.inf,
-                "lie in (0, 1] with risk=cvar" if share else "be finite and not negative",
-            ),
-            "sample_decay": (1 <= self.sample_decay < math.inf, "be finite and at least 1"),
-            "stop_spread": (0 <= self.stop_spread < math.inf, "be finite and not negative"),
-            "keep_elites": (0 <= self.keep_elites <= 1, "lie in [0, 1]"),
+            "risk_coef": (self.risk != "cvar" or 0 < self.risk_coef <= 1, f"lie in {share}"),
         }
         for field, (holds, wanted) in limits.items():
             if not holds:
-                raise ValueError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
+                raise ConfigError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
+        if (steps := evaluations(self)) > MOST_STEPS:
+            raise ConfigError(
+                f"planner.num_samples, horizon and num_iterations come to {steps:,} model steps a "
+                f"decision, at most {MOST_STEPS:,} can be meant"
+            )
+        for field, methods in USED_BY.items():
+            off = type(self).__dataclass_fields__[field].default
+            if self.method not in methods and getattr(self, field) != off:
+                raise ConfigError(
+                    f"planner.{field} is not used by {self.method} but by {', '.join(methods)}; "
+                    f"leave it at {off}"
+                )
 
     @property
     def samples_drawn(self) -> tuple[int, ...]:
@@ -183,7 +161,7 @@ class PlannerConfig:
     def changed(self, **changes: Any) -> "PlannerConfig":
         """These settings with changes; another method brings what is customary for it.
 
-        Horizon and samples then stay, options of the old method go. Raises ValueError.
+        Horizon and samples then stay, options of the old method go. Raises ConfigError.
         """
         method = changes.get("method", self.method)
         if method == self.method:

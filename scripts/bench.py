@@ -6,12 +6,15 @@ from typing import Annotated
 
 import tyro
 
+from agents import needs
 from agents.bench_config import BenchConfig, suite_base
 from agents.config import ConfigError
 from agents.goal_config import goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.shift_config import ShiftConfig
-from scripts.flags import parse, settings_of
+from bounds import TaskId
+from planning.config import PlannerConfig
+from scripts.flags import check_planner, parse, settings_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class BenchFlags(BenchConfig):
     With --shift: a pretrained model in shifted worlds (latentmpc bench --shift --help).
     """
 
-    tasks: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TASK,TASK...]")] = ""
+    tasks: Annotated[TaskId, tyro.conf.Positional, tyro.conf.arg(metavar="[TASK,TASK...]")] = ""
     """Task ids, comma-separated; default: those of the suite, or of the runs."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys (`[planner]` and `[train]` as tables)."""
@@ -35,7 +38,16 @@ class BenchFlags(BenchConfig):
 
 def parse_bench(argv: Sequence[str]) -> BenchFlags:
     """Settings from the command line. Raises ConfigError."""
-    return parse("bench", BenchFlags, BenchConfig, argv, positional="tasks", base=suite_base)
+    flags = parse("bench", BenchFlags, BenchConfig, argv, positional="tasks", base=suite_base)
+    needs.require(needs.workers(flags.jobs, flags.executor))
+    if not flags.run_list:
+        needs.require(needs.training(flags.train))
+    for path in flags.run_list:
+        check_planner(path, flags.planner)
+    if "oracle" in flags.agent_list:
+        planner = flags.planner.apply(PlannerConfig(num_prior_samples=0))
+        needs.require(needs.reaching(planner, 1, oracle=True))
+    return flags
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,8 @@ def parse_shift(argv: Sequence[str]) -> ShiftFlags:
             f"{flags.path or 'bench --shift'}: give a run of `latentmpc pretrain`, as in "
             "latentmpc bench --shift runs/ID"
         )
-    goal_planner(flags.planner, guided=True)
+    planner = goal_planner(flags.planner, guided=True)
+    needs.require(needs.reaching(planner, min(flags.slots, flags.goals)))
     return flags
 
 

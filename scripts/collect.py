@@ -6,16 +6,18 @@ from typing import Annotated
 
 import tyro
 
+from agents import needs
 from agents.collect_config import CollectConfig
 from agents.config import ConfigError
-from scripts.flags import parse, settings_of
+from bounds import TaskId
+from scripts.flags import check_planner, parse, settings_of
 
 
 @dataclass(frozen=True)
 class CollectFlags(CollectConfig):
     """Record episodes of a task: states, pictures, actions, rewards. The same command resumes."""
 
-    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ""
+    env_id: Annotated[TaskId, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")] = ""
     """Task to record (`latentmpc tasks` lists them)."""
     config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
     """Settings from a file with these names as keys (`[planner]` as a table)."""
@@ -32,6 +34,9 @@ def parse_collect(argv: Sequence[str]) -> CollectFlags:
     flags = parse("collect", CollectFlags, CollectConfig, argv, positional="env_id")
     if not flags.env_id:
         raise ConfigError("which task? latentmpc collect ENV --episodes 100 --out DIR")
+    if flags.checkpoint:
+        check_planner(flags.checkpoint, flags.planner, min(flags.shard, flags.episodes), "--shard")
+    needs.require(needs.recording(flags))
     return flags
 
 

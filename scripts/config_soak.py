@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from agents.axes import ALLOWED, REFUSED
 from agents.config import TrainConfig, preset_config
 from agents.population_config import members
 from agents.schema import flat_types
+from bounds import base, options
 from planning.config import Method, PlannerConfig
 from scripts.bench import BenchFlags, parse_bench
 from scripts.eval import EvalFlags, parse_eval
@@ -182,17 +183,14 @@ def _value(rng: random.Random, kind: Any) -> str:
     """A value that may be meant, or one that cannot."""
     if rng.random() < 0.2:
         return rng.choice(HOSTILE)
-    options = [k for k in (get_args(kind) or (kind,)) if k is not type(None)]
-    if get_origin(kind) is Literal:
-        return rng.choice(options)
-    choices = [o for option in options for o in get_args(option)]
-    if choices:
+    found = [base(option) for option in options(kind)]
+    if choices := [str(c) for option in found for c in get_args(option)]:
         return rng.choice(choices)
-    if int in options:
+    if int in found:
         return str(rng.choice((1, 2, 3, 4, 8, 16, 64, 128, 512, rng.randint(-2, 10**9))))
-    if float in options:
+    if float in found:
         return repr(rng.choice((0.5, 1.0, rng.uniform(0, 2), rng.lognormvariate(0, 9))))
-    return rng.choice(("true", "false") if bool in options else HOSTILE)
+    return rng.choice(("true", "false") if bool in found else HOSTILE)
 
 
 def _axis(rng: random.Random) -> str:

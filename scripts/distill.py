@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from agents import needs
 from agents.config import ConfigError
 from agents.goal_config import DistillConfig
 from agents.pretrain_config import is_pretrained
@@ -42,6 +43,7 @@ def parse_distill(argv: Sequence[str]) -> DistillFlags:
         raise ConfigError(
             f"{flags.path} holds no reward-free model: give a run of `latentmpc pretrain`"
         )
+    needs.require(needs.distilling(flags.guide))
     return flags
 
 

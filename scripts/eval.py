@@ -1,19 +1,16 @@
 """`latentmpc eval RUN_OR_CHECKPOINT`: run a trained model closed-loop and report."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from agents import needs
 from agents.config import ConfigError, EvalConfig
 from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
-from agents.schema import train_config_from
-from scripts.flags import parse, require_directory, settings_of
-from wm.durable import CheckpointError
+from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,9 @@ def parse_goal_eval(argv: Sequence[str]) -> GoalEvalFlags:
             f"{flags.path or 'which run?'}: goals are for a run of `latentmpc pretrain`, as in "
             "latentmpc eval runs/ID --goals 200"
         )
-    goal_planner(flags.planner, guided=flags.led)
+    planner = goal_planner(flags.planner, guided=flags.led)
+    oracle = flags.mode == "oracle" or flags.oracle_goals
+    needs.require(needs.reaching(planner, min(flags.slots, flags.goals), bool(oracle)))
     flags.objective.apply(GUIDED)
     return flags
 
@@ -73,21 +72,8 @@ def parse_eval(argv: Sequence[str]) -> EvalFlags:
     if not flags.path:
         raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
     require_directory(flags.path, "a run directory or a checkpoint")
-    _check_overrides(flags)
+    check_planner(flags.path, flags.planner, flags.episodes)
     return flags
-
-
-def _check_overrides(flags: EvalFlags) -> None:
-    """Refuse overrides that do not fit the run's planner, before anything heavy is loaded.
-
-    A config.json that cannot be read is left to the evaluation, which verifies the checkpoint.
-    """
-    stored = Path(flags.path, "config.json")
-    try:
-        planner = train_config_from(json.loads(stored.read_bytes()), str(stored)).planner
-    except (OSError, ValueError, AttributeError, CheckpointError):
-        return
-    flags.planner.apply(planner)
 
 
 def _means_goals(argv: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.export_config import ExportConfig
-from scripts.flags import parse, require_directory, settings_of
+from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def parse_export(argv: Sequence[str]) -> ExportFlags:
             "which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW"
         )
     require_directory(flags.path, "a run directory or a checkpoint")
+    check_planner(flags.path, flags.planner)
     if not flags.out:
         raise ConfigError(f"where to? give a new folder: latentmpc export {flags.path} --out NEW")
     return flags

@@ -1,11 +1,9 @@
 """Command lines and TOML files to typed settings: defaults < preset < TOML < flags.
 
-The names, types and help come from the dataclass; tyro makes the settings and prints the help.
-Mistakes are found before it, so that flags and files are told wrong in the same words, in one line.
+The names, types and help come from the dataclass; tyro prints the help. Flags and files are read by
+the same rules, so that mistakes in both are told in the same words, in one line.
 """
 
-import contextlib
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -13,10 +11,13 @@ from typing import Any, TypeVar
 
 import tyro
 
+from agents import needs
 from agents.bundle_files import known_digest
-from agents.config import ConfigError
-from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
-from agents.trust_config import TrustConfig
+from agents.config import ConfigError, PlannerOverrides
+from agents.run_config import RunConfig
+from agents.schema import flat_types, overlay, peek, read_toml, unknown
+from agents.serve_config import ServeConfig
+from bounds import read
 from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
@@ -42,18 +43,16 @@ def parse(
     wants_help = "-h" in argv or "--help" in argv
     given = {} if wants_help else scan(argv, types, positional, verb)
     toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
-    merged = {**{k: _text(v) for k, v in toml.items()}, **given}
+    merged = {**toml, **given}
     if str(merged.get(positional, "")).startswith("-"):
         raise ConfigError(f"{positional} must not begin with a dash, got {merged[positional]!r}")
-    default = cls(**_fields_of(base(merged))) if base else cls()
+    default = cls(**vars(base(merged))) if base else cls()
     if wants_help:
         tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)
-    settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
-    check_finite(settings)
-    return settings
+    return overlay(default, merged)
 
 
-def require_controller(flags: TrustConfig, path: str) -> None:
+def require_controller(flags: RunConfig | ServeConfig, path: str, clients: int = 1) -> None:
     """Raise CheckpointError unless `path` may be a controller and the digest may be one.
 
     What is in them is verified when it is loaded; this much can be said at once.
@@ -61,12 +60,24 @@ def require_controller(flags: TrustConfig, path: str) -> None:
     require_directory(path, "a bundle, a run or a checkpoint")
     if flags.digest:
         known_digest(flags.digest)
+    check_planner(path, flags.planner, clients, "--clients")
+
+
+def check_planner(
+    path: str, planner: PlannerOverrides, sims: int = 1, lower: str = "--episodes"
+) -> None:
+    """Refuse planner settings that do not fit a stored run or this machine, before jax is loaded.
+
+    `sims` simulators are planned for at once, as many as the flag `lower` says.
+    """
+    if stored := peek(path):
+        needs.require(needs.evaluation(stored, planner.apply(stored.planner), sims, lower))
 
 
 def scan(
     argv: Sequence[str], types: Mapping[str, Any], positional: str, verb: str
 ) -> dict[str, Any]:
-    """{"model.latent_dim": "64", "video": False} from tokens; the last of a repeated flag wins.
+    """{"model.latent_dim": 64, "video": False} from tokens; the last of a repeated flag wins.
 
     Raises ConfigError: no such name, a missing or wrong value, a stray argument.
     """
@@ -92,7 +103,7 @@ def scan(
             given[name] = value if has_value else next(tokens, None)
             if given[name] is None or (not has_value and given[name].startswith("--")):
                 raise ConfigError(f"--{flag} needs a value; {see}")
-            check_text(f"--{flag}", given[name], types[name])
+            given[name] = read(f"--{flag}", given[name], types[name])
     return given
 
 
@@ -105,40 +116,3 @@ def _opposite(name: str) -> str:
 def settings_of(cls: type[T], flags: Any) -> T:
     """The settings of class `cls` alone, of flags that have more."""
     return cls(**{field.name: getattr(flags, field.name) for field in fields(cls)})  # type: ignore[arg-type]
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, bool) else str(value)
-
-
-def _fields_of(config: Any) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(config)}
-
-
-def _tokens(given: Mapping[str, Any], positional: str) -> list[str]:
-    """Settings as the tokens tyro reads."""
-    tokens = []
-    for name, value in given.items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            tokens.append(flag if value else _opposite(name))
-        else:
-            tokens.append(value if name == positional else f"{flag}={value}")
-    return tokens
-
-
-def _run_tyro(verb: str, cls: type[T], tokens: list[str], default: T) -> T:
-    """Convert the values. Raises ConfigError with tyro's message on one line."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(cls, prog=f"latentmpc {verb}", args=tokens, default=default)
-    except SystemExit:
-        raise ConfigError(_one_line(said.getvalue())) from None
-
-
-def _one_line(box: str) -> str:
-    """The message inside tyro's box (drawn in Unicode or ASCII), without its frame and footer."""
-    text = " ".join(" ".join(line.strip(" │|") for line in box.splitlines()).split())
-    found = re.search(r"Error parsing \S+ (.*?)(?: [─-]{5}|$)", text)
-    return found[1] if found else text

@@ -10,7 +10,7 @@ import tyro
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
 from agents.pretrain_config import is_pretrained
-from scripts.flags import parse, require_directory, settings_of
+from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def parse_inspect(argv: Sequence[str]) -> InspectFlags:
     if not flags.path:
         raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
     require_directory(flags.path, "a run directory or a checkpoint")
+    check_planner(flags.path, flags.planner)
     if flags.planner.given and is_pretrained(flags.path):
         raise ConfigError(
             f"planner.{next(iter(flags.planner.given))}: {flags.path} has the dataset it was "

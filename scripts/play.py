@@ -11,7 +11,7 @@ import tyro
 
 from agents.config import ConfigError
 from agents.play_config import PlayConfig
-from scripts.flags import parse, require_directory, settings_of
+from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def parse_play(argv: Sequence[str]) -> PlayFlags:
     if not flags.path:
         raise ConfigError("which run? give a run directory, checkpoint or bundle: play runs/ID")
     require_directory(flags.path, "a run, a checkpoint or a bundle")
+    check_planner(flags.path, flags.planner)
     if importlib.util.find_spec("viser") is None:
         raise ConfigError("the viewer needs viser: pip install 'latentmpc[viewer]'")
     return flags

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from agents import needs
 from agents.config import ConfigError
 from agents.pretrain_config import PretrainConfig, preset_config
 from scripts.flags import parse
@@ -51,6 +52,7 @@ def parse_pretrain(argv: Sequence[str]) -> PretrainFlags:
         )
     if not os.path.isdir(flags.data):
         raise ConfigError(f"{flags.data} is no folder: give what `latentmpc collect` made")
+    needs.require(needs.pretraining(flags))
     return flags
 
 

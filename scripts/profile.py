@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from agents import needs
 from agents.config import ConfigError, preset_config
 from agents.profile_config import ProfileConfig
+from agents.schema import peek
 from scripts.flags import parse, settings_of
 
 
@@ -33,7 +35,11 @@ def parse_profile(argv: Sequence[str]) -> ProfileFlags:
     flags = parse("profile", ProfileFlags, ProfileConfig, argv, positional="target")
     if not flags.target:
         raise ConfigError("profile what? give a run directory or a task: latentmpc profile runs/ID")
-    preset_config(flags.preset)
+    base = peek(flags.target) or preset_config(flags.preset)
+    sims = max(flags.num_envs or base.num_envs, flags.sims)
+    planner = flags.planner.apply(base.planner)
+    needs.require(needs.training(base))
+    needs.require(needs.evaluation(base, planner, sims, "--num-envs and --sims"))
     return flags
 
 

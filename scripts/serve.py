@@ -35,7 +35,7 @@ def parse_serve(argv: Sequence[str]) -> ServeFlags:
     flags = parse("serve", ServeFlags, ServeConfig, argv, positional="path")
     if not flags.path:
         raise ConfigError("which bundle? latentmpc serve BUNDLE")
-    require_controller(flags, flags.path)
+    require_controller(flags, flags.path, flags.clients)
     token_of(flags)
     return flags
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from envs.spec import EnvSpec
 from scripts.flags import parse
 
 
@@ -29,11 +30,11 @@ class TasksFlags(TasksConfig):
     """Print the list, and nothing else, as JSON on standard output."""
 
 
-def require_task(env_id: str) -> None:
-    """Raises UnknownTaskError, with the nearest name, unless the task exists."""
+def require_task(env_id: str) -> EnvSpec:
+    """The spec of a task. Raises UnknownTaskError, with the nearest name, unless it exists."""
     from envs import registry
 
-    registry.make_spec(env_id)
+    return registry.make_spec(env_id)
 
 
 def main(argv: Sequence[str]) -> int:

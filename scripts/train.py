@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from agents import needs
 from agents.config import ConfigError, TrainConfig, preset_config
-from agents.population_config import members
-from agents.process_config import ProcessConfig
+from agents.population_config import Members, members
+from agents.process_config import ProcessConfig, ProcessId
+from bounds import Few, TaskId
 from envs.task_list import multi_id, task_names
 from scripts.flags import parse
 
@@ -23,18 +25,18 @@ class TrainFlags(TrainConfig):
     """
 
     env_id: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV", help_behavior_hint="(required)")
+        TaskId, tyro.conf.Positional, tyro.conf.arg(metavar="ENV", help_behavior_hint="(required)")
     ] = TrainConfig.env_id
     """Task to learn (`latentmpc tasks` lists them); a file may name it, as env_id."""
     tasks: Annotated[str, tyro.conf.arg(metavar="A,B,C")] = ""
     """Learn these tasks, in place of ENV, with one model."""
-    seeds: int = 1
+    seeds: Members = 1
     """Trainings in one program, seeds --seed, --seed + 1, ...; each in RUN_DIR/seed-N."""
     vary: Annotated[str, tyro.conf.arg(metavar="'NAME=V1,V2 ...'")] = ""
     """Learner settings that members differ in, as in learner.learning_rate=1e-3,3e-4."""
-    processes: Annotated[int, tyro.conf.arg(metavar="N")] = ProcessConfig.processes
+    processes: Annotated[Few, tyro.conf.arg(metavar="N")] = ProcessConfig.processes
     """Processes that train together, each started with this command and its own --process-id."""
-    process_id: Annotated[int, tyro.conf.arg(metavar="I")] = ProcessConfig.process_id
+    process_id: Annotated[ProcessId, tyro.conf.arg(metavar="I")] = ProcessConfig.process_id
     """Which of the --processes this one is: 0, which writes the run, to N - 1."""
     coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT")] = ProcessConfig.coordinator
     """Where process 0 of several is found: its machine, and a port that is free there."""
@@ -61,6 +63,15 @@ class TrainFlags(TrainConfig):
         """The settings of one training, with the run directory filled in."""
         return replace(self.base, run_dir=self.base.resolved_run_dir)
 
+    def members(self) -> list[TrainConfig]:
+        """The trainings of a population; empty where it is one training. Raises ConfigError."""
+        return members(self.base, self.seeds, self.vary) if self.many else []
+
+    def require_memory(self, *sizes: int, backend: str = "") -> None:
+        """Raise ConfigError unless this machine has what the trainings need (`needs.training`)."""
+        many = {"members": len(self.members()) or 1, "shares": self.processes}
+        needs.require(needs.training(self.base, *sizes, backend=backend, **many))
+
     def process(self) -> ProcessConfig:
         """Which of several processes this one is. Raises ConfigError for what does not fit."""
         if self.many and (self.processes > 1 or self.devices > 1):
@@ -85,6 +96,11 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
             "which task? latentmpc train ENV, as in latentmpc train cartpole-swingup "
             "(latentmpc tasks lists them)"
         )
+    if flags.randomize:
+        from agents.randomize import parse_ranges
+
+        parse_ranges(flags.randomize)
+    flags.require_memory()
     return flags
 
 
@@ -110,17 +126,15 @@ def main(argv: Sequence[str]) -> int:
     """Train; 0 when the run is complete."""
     began = time.perf_counter()
     flags = parse_train(argv)
-    process, config = flags.process(), flags.config_of()
+    process, config, runs = flags.process(), flags.config_of(), flags.members()
 
-    from agents.randomize import parse_ranges
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
     from scripts.tasks import require_task
 
-    if flags.randomize:
-        parse_ranges(flags.randomize)
-    runs = members(flags.base, flags.seeds, flags.vary) if flags.many else []
     with stdout_to_stderr(flags.json):
-        require_task(config.env_id)
+        spec = require_task(config.env_id)
+        sizes = spec.obs_dim, spec.action_dim
+        flags.require_memory(*sizes, backend=spec.backend)
         told = {"console": stderr_console(), "json_mode": flags.json, "began": began}
         if runs:
             from agents.population_train import train_population

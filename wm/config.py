@@ -1,57 +1,50 @@
 """Static settings of the world model and its learner. Imports no jax."""
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import bounds
+from bounds import ConfigError, Meta, Settings
 
 Regularizer = Literal["simnorm", "sigreg"]
 Compute = Literal["float32", "bfloat16"]
+LogStd = Annotated[float, Meta(ge=-50, le=50)]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings, block="model"):
     """Network sizes and output heads (arXiv 2310.16828, table of model sizes)."""
 
-    encoder_width: int = 128
+    encoder_width: bounds.Width = 128
     """Hidden width of the observation encoder."""
-    mlp_width: int = 128
+    mlp_width: bounds.Width = 128
     """Hidden width of dynamics, reward, prior, value and termination heads."""
-    latent_dim: int = 64
+    latent_dim: bounds.Width = 64
     """Size of the latent state."""
-    num_heads: int = 2
+    num_heads: bounds.Few = 2
     """Members of the value ensemble."""
     regularizer: Regularizer = "simnorm"
     """What keeps latents from collapsing: simnorm (stop-gradient targets) or sigreg."""
-    simnorm_group: int = 8
+    simnorm_group: bounds.Width = 8
     """Latents are softmaxed in groups of this size (simnorm only)."""
-    num_bins: int = 101
+    num_bins: Annotated[int, Meta(ge=2, le=10_001)] = 101
     """Bins of the two-hot reward and value heads."""
-    bin_limit: float = 10.0
-    """Bins span [-bin_limit, bin_limit] in symlog space."""
-    dropout: float = 0.01
+    bin_limit: Annotated[float, Meta(gt=0, le=80)] = 10.0
+    """Bins span [-bin_limit, bin_limit] in symlog space (whose inverse leaves float32 at 88)."""
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.01
     """Dropout in the first hidden layer of each value head, while learning."""
     compute: Compute = "float32"
     """Type of the matrix products; parameters and statistics stay float32."""
     episodic: bool = False
     """Learn a termination head and use it in planning (set from the task when training)."""
-    task_dim: int = 32
+    task_dim: bounds.Width = 32
     """Size of a task's learned embedding, in a model of several tasks (TD-MPC2: 96 for 80)."""
 
     def __post_init__(self):
-        """Reject impossible sizes. Raises ValueError naming the field."""
-        widths = ("encoder_width", "mlp_width", "latent_dim", "task_dim")
-        for field in (*widths, "num_heads", "simnorm_group"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"model.{field} must be at least 1, got {getattr(self, field)}")
-        if self.num_bins < 2 or not self.bin_limit > 0:
-            raise ValueError("model.num_bins must be at least 2 and model.bin_limit positive")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout must lie in [0, 1), got {self.dropout}")
-        if self.regularizer not in ("simnorm", "sigreg"):
-            raise ValueError(f"model.regularizer must be simnorm or sigreg, got {self.regularizer}")
-        if self.compute not in ("float32", "bfloat16"):
-            raise ValueError(f"model.compute must be float32 or bfloat16, got {self.compute}")
+        """Reject impossible sizes. Raises ConfigError naming the field."""
+        super().__post_init__()
         if self.regularizer == "simnorm" and self.latent_dim % self.simnorm_group:
-            raise ValueError(
+            raise ConfigError(
                 f"model.latent_dim ({self.latent_dim}) must be a multiple of "
                 f"model.simnorm_group ({self.simnorm_group})"
             )
@@ -87,63 +80,46 @@ def unused(model: ModelConfig) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class LearnerConfig:
+class LearnerConfig(Settings, block="learner"):
     """How the world model learns (arXiv 2310.16828, section 3 and its hyper-parameter table)."""
 
-    horizon: int = 3
+    horizon: bounds.Few = 3
     """Latent steps unrolled while learning."""
-    batch_size: int = 128
+    batch_size: bounds.Count = 128
     """Slices per update."""
-    learning_rate: float = 1e-3
+    learning_rate: bounds.Rate = 1e-3
     """Adam step size; TD-MPC2 uses 3e-4 with its larger networks."""
-    encoder_lr_scale: float = 0.3
+    encoder_lr_scale: bounds.Weight = 0.3
     """The encoder learns this much slower."""
-    max_grad_norm: float = 20.0
+    max_grad_norm: Annotated[float, Meta(gt=0, le=1e12)] = 20.0
     """Global gradient clip."""
-    consistency_coef: float = 20.0
-    reward_coef: float = 0.1
-    value_coef: float = 0.1
-    termination_coef: float = 1.0
-    sigreg_coef: float = 0.09
+    consistency_coef: bounds.Weight = 20.0
+    reward_coef: bounds.Weight = 0.1
+    value_coef: bounds.Weight = 0.1
+    termination_coef: bounds.Weight = 1.0
+    sigreg_coef: bounds.Weight = 0.09
     """Weight of SIGReg at batch 128 (scaled as 128 / batch, as the statistic grows with it)."""
-    sigreg_consistency_coef: float = 1.0
+    sigreg_consistency_coef: bounds.Weight = 1.0
     """Replaces consistency_coef under sigreg, whose latents have unit variance."""
-    sigreg_directions: int = 256
+    sigreg_directions: bounds.Count = 256
     """Random directions SIGReg projects on, redrawn every update."""
-    time_decay: float = 0.5
+    time_decay: Annotated[float, Meta(gt=0, le=10)] = 0.5
     """Step t of the unroll weighs time_decay**t."""
-    target_rate: float = 0.01
+    target_rate: bounds.PositiveShare = 0.01
     """EMA rate of the target value heads."""
-    average_rate: float = 0.005
+    average_rate: bounds.PositiveShare = 0.005
     """Rate of the running average of all parameters that is evaluated; 1 takes the latest."""
-    td_lambda: float = 0.9
+    td_lambda: bounds.Share = 0.9
     """Mixes value targets with those one step later in the slice; 0 is TD-MPC2's one step."""
-    entropy_coef: float = 1e-4
-    log_std_min: float = -10.0
-    log_std_max: float = 2.0
+    entropy_coef: bounds.Weight = 1e-4
+    log_std_min: LogStd = -10.0
+    log_std_max: LogStd = 2.0
 
     def __post_init__(self):
-        """Reject settings that cannot learn. Raises ValueError naming the field."""
-        for field in ("horizon", "batch_size", "sigreg_directions"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"learner.{field} must be at least 1, got {getattr(self, field)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learner.learning_rate must be positive, got {self.learning_rate}")
-        for field in ("max_grad_norm", "time_decay"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"learner.{field} must be positive, got {getattr(self, field)}")
-        for field in (f.name for f in fields(self) if f.name.endswith("_coef")):
-            if not getattr(self, field) >= 0:
-                raise ValueError(
-                    f"learner.{field} must not be negative, got {getattr(self, field)}"
-                )
-        if not 0 <= self.td_lambda <= 1:
-            raise ValueError(f"learner.td_lambda must lie in [0, 1], got {self.td_lambda}")
+        """Reject settings that cannot learn. Raises ConfigError naming the field."""
+        super().__post_init__()
         if not self.log_std_min < self.log_std_max:
-            raise ValueError(
+            raise ConfigError(
                 f"learner.log_std_min ({self.log_std_min}) must be below "
                 f"learner.log_std_max ({self.log_std_max})"
             )
-        for field in ("target_rate", "average_rate"):
-            if not 0 < getattr(self, field) <= 1:
-                raise ValueError(f"learner.{field} must lie in (0, 1], got {getattr(self, field)}")

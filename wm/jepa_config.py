@@ -1,15 +1,20 @@
 """Static settings of reward-free world models and their learner. Imports no jax."""
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from bounds import Count, Few, Meta, Period, Rate, Settings, Share, Weight, Width
 
 Encoder = Literal["mlp", "cnn", "vit", "identity", "frozen"]
 Predictor = Literal["mlp", "gru", "transformer"]
 Objective = Literal["lewm", "vicreg", "consistency", "ema", "frozen", "reconstruction", "none"]
 
 
+Layers = Annotated[int, Meta(ge=1, le=128)]
+
+
 @dataclass(frozen=True)
-class JepaConfig:
+class JepaConfig(Settings, block="model"):
     """Encoder and predictor."""
 
     encoder: Encoder = "mlp"
@@ -17,55 +22,44 @@ class JepaConfig:
     observation vector; cnn, vit and frozen read pixels."""
     predictor: Predictor = "mlp"
     """mlp and gru step one latent; transformer steps a window of the last `history` latents."""
-    latent_dim: int = 64
+    latent_dim: Width = 64
     """Size of the latent."""
-    history: int = 3
+    history: Few = 3
     """Frames a latent is made of (1 leaves velocity out)."""
-    frame_spacing: int = 1
+    frame_spacing: Few = 1
     """Decisions between the frames of the history (a transformer's are `action_block` apart)."""
-    action_block: int = 1
+    action_block: Few = 1
     """Decisions one step of the predictor spans; it sees all their actions."""
-    encoder_width: int = 256
+    encoder_width: Width = 256
     """Hidden width of the state encoder and of the last layer over CNN features."""
-    encoder_layers: int = 2
+    encoder_layers: Layers = 2
     """Hidden layers of the state encoder; blocks of the ViT."""
     frame_differences: bool = False
     """The CNN sees the latest frame and the changes that led to it: velocity is learned sooner."""
-    cnn_channels: int = 32
+    cnn_channels: Width = 32
     """Channels of the CNN's first layer; the others have twice as many."""
-    cnn_patch: int = 4
+    cnn_patch: Literal[2, 4, 8, 16] = 4
     """Side of the first patches of the CNN in pixels: 2, 4, 8 (learns angles sooner) or 16."""
-    patch: int = 8
+    patch: Few = 8
     """Side of a ViT patch in pixels."""
-    embed_dim: int = 192
+    embed_dim: Width = 192
     """Width of the ViT's tokens."""
-    num_heads: int = 3
+    num_heads: Few = 3
     """Attention heads of the ViT."""
-    projector_width: int = 0
+    projector_width: Annotated[int, Meta(ge=0, le=2**14)] = 0
     """Hidden width of the projector behind the ViT; 0 is one dense layer."""
-    predictor_width: int = 256
+    predictor_width: Width = 256
     """Hidden width of the predictor (of a transformer's feed-forward layers)."""
-    predictor_layers: int = 2
+    predictor_layers: Layers = 2
     """Hidden layers of the MLP; blocks of the transformer."""
-    predictor_heads: int = 4
+    predictor_heads: Few = 4
     """Attention heads of the transformer."""
-    predictor_head_dim: int = 16
+    predictor_head_dim: Few = 16
     """Size of one attention head of the transformer."""
-    simnorm_group: int = 8
+    simnorm_group: Width = 8
     """Latents of the objective `consistency` are softmaxed in groups of this size."""
     frozen_file: str = ""
     """Safetensors file of the frozen encoder (objective `frozen`)."""
-
-    def __post_init__(self):
-        """Reject impossible sizes. Raises ValueError naming the field."""
-        for field in (f.name for f in fields(self) if f.type is int or f.type == "int"):
-            least = 0 if field == "projector_width" else 1
-            if getattr(self, field) < least:
-                raise ValueError(
-                    f"model.{field} must be at least {least}, got {getattr(self, field)}"
-                )
-        if self.cnn_patch not in (2, 4, 8, 16):
-            raise ValueError(f"model.cnn_patch must be 2, 4, 8 or 16, got {self.cnn_patch}")
 
     @property
     def pixels(self) -> bool:
@@ -113,57 +107,42 @@ of LeWorldModel (224 px, 18.0 million parameters) and wants an accelerator."""
 
 
 @dataclass(frozen=True)
-class JepaLearnerConfig:
+class JepaLearnerConfig(Settings, block="learner"):
     """How the world model learns."""
 
-    rollout: int = 4
+    rollout: Few = 4
     """Predictor steps a training slice spans."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Slices per update."""
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """AdamW step size at its peak; cosine decay to a hundredth over the run."""
-    warmup: int = 200
+    warmup: Period = 200
     """Updates over which the step size rises."""
-    weight_decay: float = 1e-4
-    max_grad_norm: float = 10.0
+    weight_decay: Weight = 1e-4
+    max_grad_norm: Annotated[float, Meta(gt=0, le=1e12)] = 10.0
     """Global gradient clip."""
-    prediction_coef: float = 1.0
+    prediction_coef: Weight = 1.0
     """Weight of predictions fed with encoded latents."""
-    openloop_coef: float = 1.0
+    openloop_coef: Weight = 1.0
     """Weight of predictions fed with predictions."""
-    sigreg_coef: float = 0.09
+    sigreg_coef: Weight = 0.09
     """Weight of SIGReg at batch 128; used as coef x 128 / batch, as the statistic grows with B."""
-    sigreg_directions: int = 1024
+    sigreg_directions: Count = 1024
     """Random directions SIGReg projects on, redrawn every update."""
-    variance_coef: float = 16.0
+    variance_coef: Weight = 16.0
     """Weight of VICReg's hinge on standard deviations below 1."""
-    covariance_coef: float = 8.0
+    covariance_coef: Weight = 8.0
     """Weight of VICReg's off-diagonal covariances."""
-    similarity_coef: float = 12.0
+    similarity_coef: Weight = 12.0
     """Weight of the change between neighbours in time."""
-    inverse_coef: float = 1.0
+    inverse_coef: Weight = 1.0
     """Weight of actions inferred from neighbours in time."""
-    reconstruction_coef: float = 1.0
+    reconstruction_coef: Weight = 1.0
     """Weight of what a decoder makes of latents."""
     extra: str = ""
     """Terms added to the objective's own, by name: similarity,inverse."""
-    target_rate: float = 0.01
+    target_rate: Share = 0.01
     """Rate of the running average that encodes targets (objective ema)."""
-
-    def __post_init__(self):
-        """Reject settings that cannot learn. Raises ValueError naming the field."""
-        for field in ("rollout", "batch_size", "sigreg_directions"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"learner.{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"learner.{field} must be positive, got {getattr(self, field)}")
-        coefs = [f.name for f in fields(self) if f.name.endswith("_coef")]
-        for field in ("warmup", "weight_decay", *coefs):
-            if not getattr(self, field) >= 0:
-                raise ValueError(
-                    f"learner.{field} must not be negative, got {getattr(self, field)}"
-                )
 
 
 LEARNER_PRESETS: dict[str, JepaLearnerConfig] = {

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from agents.config import ConfigError
 from agents.executors.scheduler import Executor, answers
 from agents.executors.store import Store, key_of
 from agents.executors.worker import OK, Answer, task_text
 from agents.schema import unknown
+from bounds import Some, check
 
 EXECUTORS = ("local", "ray", "slurm")
 
@@ -66,7 +66,9 @@ class Session:
         start: Callable[[str, Mapping[str, Any]], object] | None = None,
         options: Mapping[str, Any] | None = None,
     ):
-        check(executor, jobs, retries, recycle)
+        known_executor(executor)
+        for name, value in (("jobs", jobs), ("retries", retries), ("recycle", recycle - 1)):
+            check(name, value, Some)
         self.worker, self.store = worker, Store(directory)
         self._how = (executor, jobs, recycle, dict(options or {}))
         self._retries, self._on_done, self._on_start = retries, on_done, start
@@ -142,13 +144,10 @@ def run_all(
         return session.submit(points)
 
 
-def check(executor: str, jobs: int = 1, retries: int = 2, recycle: int = 32) -> None:
-    """Raise ConfigError for an unknown executor or a number out of range."""
+def known_executor(executor: str) -> None:
+    """Raise ConfigError for an unknown executor."""
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS, f"expected {', '.join(EXECUTORS)}")
-    for name, value, least in (("jobs", jobs, 0), ("retries", retries, 0), ("recycle", recycle, 1)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}, expected at least {least}")
 
 
 def _make(

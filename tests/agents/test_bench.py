@@ -155,7 +155,7 @@ def test_without_a_checkpoint_it_trains(tmp_path):
         ({"seeds": "0,a"}, "seeds must be integers"),
         ({"seeds": ","}, "seeds must name at least one"),
         ({"clock": "fixed:"}, "clock must be"),
-        ({"episodes": 0}, "episodes must be at least 1, got 0"),
+        ({"episodes": 0}, r"episodes must lie in \[1, 10000\], got 0"),
         ({"train": TrainConfig(seed=3)}, "train.seed is not used by a bench: give --seeds"),
         ({"train": TrainConfig("walker-walk")}, "train.env_id .* name the tasks"),
         ({"train": TrainConfig(run_dir="x")}, "train.run_dir .* --out"),

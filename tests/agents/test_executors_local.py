@@ -260,7 +260,7 @@ def test_a_session_goes_on_after_an_interruption(tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [({"executor": "loca"}, "did you mean local"), ({"jobs": -1}, "jobs is -1, expected at least")],
+    [({"executor": "loca"}, "did you mean local"), ({"jobs": -1}, r"jobs must lie in \[0, ")],
 )
 def test_bad_settings_are_one_line(tmp_path, how, words):
     with pytest.raises(ConfigError, match=words):

@@ -72,8 +72,8 @@ def test_learned_terms_count_only_where_they_were_learned():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"goal": -1.0}, "objective.goal must be finite and not negative"),
-        ({"path": float("nan")}, "objective.path must be finite"),
+        ({"goal": -1.0}, r"objective.goal must lie in \[0, 1e\+06\]"),
+        ({"path": float("nan")}, r"objective.path must lie in .*, got nan"),
         ({"goal": 0.0}, "at least one weight must be positive"),
     ],
 )

@@ -62,7 +62,7 @@ def test_only_the_objective_and_the_seed_differ(config, tmp_path):
     one, two = (settings(config, name, 1, tmp_path / name) for name in ("lewm", "vicreg"))
     assert one.model == two.model and one.learner == two.learner and one.updates == two.updates
     assert (one.objective, two.objective, one.seed) == ("lewm", "vicreg", 1)
-    with pytest.raises(ConfigError, match="seeds must be at least 1"):
+    with pytest.raises(ConfigError, match=r"seeds must lie in \[1, 1000\]"):
         CompareConfig("nowhere", "out", seeds=0)
 
 

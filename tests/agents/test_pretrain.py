@@ -149,8 +149,8 @@ def test_settings_survive_their_file_and_strange_ones_are_refused():
         ([], "which data"),
         (["nowhere"], "nowhere is no folder"),
         ([".", "--objective", "lewn"], "lewn"),
-        ([".", "--learner.sigreg-coef", "-1"], "sigreg_coef must not be negative"),
-        ([".", "--model.history", "0"], "model.history must be at least 1"),
+        ([".", "--learner.sigreg-coef", "-1"], r"sigreg_coef must lie in \[0, "),
+        ([".", "--model.history", "0"], r"model.history must lie in \[1, "),
         ([".", "--preset", "huge"], "preset must be one of"),
     ],
 )

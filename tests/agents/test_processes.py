@@ -152,7 +152,7 @@ PLACE = "--processes 2 --process-id 1 --coordinator host:5000"
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--processes 0", "--processes must be at least 1"),
+        ("--processes 0", r"processes must lie in \[1, 1000\]"),
         ("--processes 2", "numbered 0 to 1, and --process-id is missing"),
         ("--processes 2 --process-id 2 --coordinator host:5000", "--process-id 2 is none of them"),
         ("--processes 2 --process-id 0", "need --coordinator HOST:PORT.* it is missing"),

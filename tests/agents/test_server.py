@@ -385,6 +385,10 @@ def test_who_may_listen_to_the_world(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="16 or more"):
         token_of(ServeConfig())
     (tmp_path / "token").write_text(TOKEN + "\n")
+    (tmp_path / "token").chmod(0o640)
+    with pytest.raises(ConfigError, match=r"read by others \(mode 640\): chmod 600 "):
+        token_of(ServeConfig(token_file=str(tmp_path / "token")))
+    (tmp_path / "token").chmod(0o600)
     assert token_of(ServeConfig(host="0.0.0.0", token_file=str(tmp_path / "token"))) == TOKEN
     with pytest.raises(ConfigError, match="cannot be read"):
         token_of(ServeConfig(token_file=str(tmp_path / "none")))

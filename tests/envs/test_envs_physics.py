@@ -40,11 +40,11 @@ def test_text_and_shift_are_the_same(shift):
         ("mas=1", "'mas' is unknown: did you mean mass"),
         ("mass", "mass: expected mass=NUMBER"),
         ("mass=1 mass=2", "mass: expected mass=NUMBER once"),
-        ("tilt=x", "tilt=x: expected a finite number"),
-        ("friction=nan", "friction=nan: expected a finite number"),
-        ("damping=-1", "damping=-1: expected zero or more"),
-        ("mass=0", "mass=0: expected more than zero"),
-        ("obs_delay=1.5", "obs_delay=1.5: expected a whole number"),
+        ("tilt=x", r"tilt must be a number, got 'x'"),
+        ("friction=nan", r"friction must lie in \[0, 1000\], got nan"),
+        ("damping=-1", r"damping must lie in \[0, 1000\], got -1.0"),
+        ("mass=0", r"mass must lie in \[0.001, 1000\], got 0.0"),
+        ("obs_delay=1.5", "obs_delay must be an integer, got '1.5'"),
     ],
 )
 def test_bad_shifts_name_their_key(text, message):

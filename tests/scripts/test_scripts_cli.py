@@ -7,6 +7,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +62,7 @@ def train_with(monkeypatch):
         def make_spec(env_id, action_repeat=0):
             if env_id == "cartpole-swigup":
                 raise UnknownTask("unknown task cartpole-swigup: did you mean cartpole-swingup?")
+            return SimpleNamespace(obs_dim=5, action_dim=1, backend="native")
 
         tasks = [Task("cartpole-swingup"), Task("walker-walk", note="8 joints")]
         install(monkeypatch, "envs.registry", make_spec=make_spec, list_tasks=lambda: tasks)

@@ -41,7 +41,11 @@ def test_json_is_the_result_alone(checkpoint, tmp_path, capsys):
         ([], 2, "which run?"),
         (["nowhere", "--out", "x"], 3, "nowhere is no directory"),
         (["."], 2, "where to?"),
-        ([".", "--out", "x", "--calibration-episodes", "-1"], 2, "must not be negative"),
+        (
+            [".", "--out", "x", "--calibration-episodes", "-1"],
+            2,
+            "calibration_episodes must lie in [0, 10000]",
+        ),
         ([".", "--out", "x", "--planner.horizons", "2"], 2, "did you mean"),
     ],
 )

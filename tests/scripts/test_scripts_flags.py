@@ -98,17 +98,17 @@ WRONG_FLAGS = {
     "--seed 1.5": "--seed must be an integer, got '1.5'",
     "--seed -1": "seed must lie in [0, 2**31), got -1",
     "--utd much": "--utd must be a number, got 'much'",
-    "--utd nan": "utd must be finite, got nan",
-    "--model.bin-limit inf": "model.bin_limit must be finite, got inf",
-    "--env-steps 0": "env_steps must be at least 1, got 0",
+    "--utd nan": "utd must lie in [0, 1000], got nan",
+    "--model.bin-limit inf": "model.bin_limit must lie in (0, 80], got inf",
+    "--env-steps 0": "env_steps must lie in [1, 2**31), got 0",
     "--preset 1m": "preset must be one of tiny, 1M, 5M, 19M, 48M, 317M, got '1m'",
     "--model.regularizer vic": "--model.regularizer must be one of simnorm, sigreg, got 'vic'",
     "--model.latent-dim 7": "model.latent_dim (7) must be a multiple of model.simnorm_group (8)",
     "--planner.num-elites 999": "planner.num_elites must be at most num_samples=128, got 999",
-    "--learner.batch-size -1": "learner.batch_size must be at least 1, got -1",
+    "--learner.batch-size -1": "learner.batch_size must lie in [1, 2**20], got -1",
     "--video=yes": "--video takes no value; use --video or --no-video",
     "--no-video=yes": "--no-video takes no value; use --no-video or --video",
-    "--env-id=-h": "env_id must not begin with a dash, got '-h'",
+    "--env-id=-h": "--env-id must be the id of a task (`latentmpc tasks` lists them), got '-h'",
     "a b": "unexpected argument 'b'; see latentmpc train --help",
     "--config nowhere.toml": "nowhere.toml cannot be read: No such file or directory",
 }
@@ -137,10 +137,12 @@ WRONG_FILES = {
     "video = 1": "{}: video must be true or false, got 1",
     "env_id = 3": "{}: env_id must be text, got 3",
     "seed = [1]": "{}: seed must be an integer, got [1]",
-    'env_id = "--help"': "env_id must not begin with a dash, got '--help'",
-    "utd = nan": "utd must be finite, got nan",
+    'env_id = "--help"': (
+        "{}: env_id must be the id of a task (`latentmpc tasks` lists them), got '--help'"
+    ),
+    "utd = nan": "{}: utd must lie in [0, 1000], got nan",
     'preset = "2M"': "preset must be one of tiny, 1M, 5M, 19M, 48M, 317M, got '2M'",
-    "[planner]\nhorizon = 0": "planner.horizon must be at least 1, got 0",
+    "[planner]\nhorizon = 0": "{}: planner.horizon must lie in [1, 1000], got 0",
     "[model]\nregularizer = 3": "{}: model.regularizer must be one of simnorm, sigreg, got 3",
 }
 
@@ -202,7 +204,7 @@ def test_eval_overrides_cover_every_planner_setting():
         ([], "which run"),
         ([".", "--mode", "wild"], "--mode must be one of plan, prior, random, zero, got 'wild'"),
         ([".", "--planner.horizon", "x"], "--planner.horizon must be an integer, got 'x'"),
-        ([".", "--episodes", "0"], "episodes must be at least 1, got 0"),
+        ([".", "--episodes", "0"], r"episodes must lie in \[1, 10000\], got 0"),
     ],
 )
 def test_wrong_eval_flags(argv, message):

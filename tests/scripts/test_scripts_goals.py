@@ -29,10 +29,10 @@ def test_eval_takes_goals_or_episodes_and_planner_settings(pretrained):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--goals", "0"], "goals must be at least 1, got 0"),
-        (["--planner.horizon", "0"], "planner.horizon must be at least 1"),
+        (["--goals", "0"], "goals must lie in [1, 10000], got 0"),
+        (["--planner.horizon", "0"], "planner.horizon must lie in [1, 1000]"),
         (["--objective.gaol", "1"], "did you mean --objective.goal"),
-        (["--objective.goal", "-1"], "objective.goal must be finite and not negative"),
+        (["--objective.goal", "-1"], "objective.goal must lie in [0, "),
         (["--mode", "plam"], "mode"),
     ],
 )

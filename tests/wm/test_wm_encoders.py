@@ -45,5 +45,5 @@ def test_patches_of_any_side_see_the_whole_picture(patch):
 
 
 def test_patches_that_do_not_double_to_a_cell_are_refused():
-    with pytest.raises(ValueError, match=r"model.cnn_patch must be 2, 4, 8 or 16, got 6"):
+    with pytest.raises(ValueError, match=r"model.cnn_patch must be one of 2, 4, 8, 16, got 6"):
         JepaConfig(cnn_patch=6)
