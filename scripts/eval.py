@@ -12,12 +12,13 @@ from agents.config import ConfigError, EvalConfig
 from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
+from agents.trust_config import ImportTrust
 from scripts.flags import parse, require_directory, settings_of
 from wm.durable import CheckpointError
 
 
 @dataclass(frozen=True)
-class EvalFlags(EvalConfig):
+class EvalFlags(EvalConfig, ImportTrust):
     """Run a trained run or checkpoint closed-loop on simulators of its own and report."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
@@ -33,7 +34,7 @@ class EvalFlags(EvalConfig):
 
 
 @dataclass(frozen=True)
-class GoalEvalFlags(GoalEvalConfig):
+class GoalEvalFlags(GoalEvalConfig, ImportTrust):
     """Run a pretrained model closed-loop on goals that it has not seen and report successes."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""

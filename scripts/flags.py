@@ -17,11 +17,16 @@ from agents.bundle_files import known_digest
 from agents.config import ConfigError
 from agents.schema import check_finite, check_text, flat_types, read_toml, unknown
 from agents.trust_config import TrustConfig
+from envs import imports
 from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
 OWN = ("config", "json")
 """Flags of the command line itself, which a TOML file cannot set."""
+TRUST = ("trust", "digest")
+"""Settings that vouch for files: no file can say them."""
+IDS = ("env_id", "env", "tasks", "target")
+"""Settings that name environments: what is typed for them may be imported."""
 
 
 def parse(
@@ -41,7 +46,10 @@ def parse(
     types = flat_types(cls)
     wants_help = "-h" in argv or "--help" in argv
     given = {} if wants_help else scan(argv, types, positional, verb)
+    permit(verb, types, positional, given)
     toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
+    if said := [name for name in TRUST if name in toml]:
+        raise ConfigError(f"{given['config']}: {said[0]} is for the command line: --{said[0]}")
     merged = {**{k: _text(v) for k, v in toml.items()}, **given}
     if str(merged.get(positional, "")).startswith("-"):
         raise ConfigError(f"{positional} must not begin with a dash, got {merged[positional]!r}")
@@ -51,6 +59,18 @@ def parse(
     settings = _run_tyro(verb, cls, _tokens(merged, positional), default)
     check_finite(settings)
     return settings
+
+
+def permit(verb: str, types: Mapping[str, Any], positional: str, given: Mapping[str, Any]) -> None:
+    """Let ids import the modules that were typed, all with --trust, and say how to ask for more."""
+    typed = [module for name in IDS for module in imports.modules_of(given.get(name) or "")]
+    ways = [
+        f"latentmpc {verb} {{id}}" if name == positional else f"--{name.replace('_', '-')} {{id}}"
+        for name in IDS
+        if name in types
+    ]
+    ways += ["--trust"] * ("trust" in types)
+    imports.permit([imports.ANY] if given.get("trust") else typed, f"type {' or '.join(ways)}")
 
 
 def require_controller(flags: TrustConfig, path: str) -> None:
