@@ -12,6 +12,7 @@ import scripts
 from agents import children
 from agents.bundle_files import CONTRACT, manifest_of
 from agents.controller import Controller
+from agents.executors.run import run_all
 from agents.load import find_checkpoint
 from agents.plots import figure
 from scripts.cli import main
@@ -105,6 +106,10 @@ def test_no_file_vouches_for_files(strange, tmp_path, capsys, verb, line):
     assert f"{line.split()[0]} is for the command line" in capsys.readouterr().err
 
 
+def slow(line):
+    return pytest.param(line, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def planted(tmp_path):
     """A folder to stand in, with modules that must not run, and the file they would make."""
@@ -122,15 +127,16 @@ def planted(tmp_path):
         "--help",
         "doctor",
         "run {run} --rate 50 --episodes 1 --seconds 0.2 --mode prior --out {out}",
-        "bench cartpole-swingup --agents zero --seeds 0 --episodes 1 --jobs 1 --out {out}",
-        "sweep {run} --grid planner.horizon=1 --episodes 2 --jobs 1 --out {out}",
-        "collect cartpole-swingup --episodes 3 --steps 4 --size 16 --jobs 1 --out {out}",
-        "eval {run} --episodes 1 --mode zero --out {out}",
+        slow("bench cartpole-swingup --agents zero --seeds 0 --episodes 1 --jobs 1 --out {out}"),
+        slow("sweep {checkpoint} --grid planner.horizon=1 --episodes 2 --jobs 1 --out {out}"),
+        slow("collect cartpole-swingup --episodes 3 --steps 4 --size 16 --jobs 1 --out {out}"),
+        slow("eval {run} --episodes 1 --mode zero --out {out}"),
     ],
 )
 def test_the_folder_one_stands_in_does_not_run(line, planted, tiny_run, tmp_path):
     """Neither in the command nor in what it starts."""
-    words = line.format(run=tiny_run, out=tmp_path / "out").split()
+    checkpoint = find_checkpoint(str(tiny_run))
+    words = line.format(run=tiny_run, checkpoint=checkpoint, out=tmp_path / "out").split()
     command = [Path(sys.executable).with_name("latentmpc"), *words]
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(command, cwd=planted, env=env, capture_output=True, text=True)
@@ -147,12 +153,18 @@ def test_children_of_libraries_do_not_run_the_folder_either(planted, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_children_import_from_where_their_parent_does(planted, tmp_path, monkeypatch):
-    """The folder too, where the parent has it on its path."""
-    (planted / "known.py").write_text("def say(word): print(word)")
-    monkeypatch.syspath_prepend(str(planted))
+def test_workers_do_not_run_the_folder_either(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(planted)
-    (planted / "json.py").unlink()
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    work = [{"x": x} for x in (1, 2)]
+    done = run_all(work, "executor_workers:square", tmp_path / "points", jobs=2)
+    assert [outcome.result["y"] for outcome in done] == [1, 4]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_children_import_from_where_their_parent_does(tmp_path, monkeypatch):
+    (tmp_path / "known.py").write_text("def say(word): print(word)")
+    monkeypatch.syspath_prepend(str(tmp_path))
     command = children.calling("known:say", "hello")
     assert subprocess.run(command, capture_output=True, text=True).stdout == "hello\n"
 
