@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import bench_plots
-from agents.bench_tables import Table, number, score, tables
+from agents.bench_tables import Table, number, plain_markdown, score, tables
 from agents.published import published_curves
 from agents.report import STYLE
 from wm.durable import write_atomically
@@ -24,12 +24,8 @@ td{padding:4px 14px 4px 0;border-bottom:1px solid #eef1f4}
 
 def write_summary_md(summary: Row) -> str:
     """The summary as Markdown."""
-    parts = ["# Bench", _md_text(_counts(summary))]
-    for table in tables(summary).values():
-        lines = [_md_row(table.header), _md_row(["---"] * len(table.header))]
-        lines += [_md_row(row) for row in table.rows]
-        parts += [f"## {table.title}", _md_text(table.note), "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
+    parts = ["# Bench", plain_markdown(_counts(summary))]
+    return "\n\n".join(parts + [t.markdown() for t in tables(summary).values()]) + "\n"
 
 
 def write_bench_html(
@@ -157,12 +153,3 @@ def _video(name: str, path: Path) -> str:
         return _card(name, "", f"No video: {error.strerror}")
     tag = f'<video controls loop muted src="data:video/mp4;base64,{data}"></video>'
     return _card(name, tag)
-
-
-def _md_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_md_text(cell) for cell in cells) + " |"
-
-
-def _md_text(text: str) -> str:
-    """Text that Markdown takes for nothing else."""
-    return "".join("\\" + c if c in "|<>*_`" else c for c in text)

@@ -17,6 +17,17 @@ class Table:
     header: tuple[str, ...]
     rows: list[list[str]]
 
+    def markdown(self) -> str:
+        """The same as Markdown."""
+        cells = [self.header, ["---"] * len(self.header), *self.rows]
+        lines = "\n".join("| " + " | ".join(map(plain_markdown, row)) + " |" for row in cells)
+        return f"## {plain_markdown(self.title)}\n\n{plain_markdown(self.note)}\n\n{lines}"
+
+
+def plain_markdown(text: str) -> str:
+    """Text that Markdown takes for nothing else: no table, link, picture or mark-up."""
+    return "".join("\\" + c if c in "\\|<>*_`[]" else c for c in text)
+
 
 def tables(summary: Row) -> dict[str, Table]:
     """All tables that have rows, in reading order."""

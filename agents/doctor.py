@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agents import children
 from envs.cores import usable_cores
 
 Status = Literal["ok", "warn", "fail"]
@@ -174,7 +175,7 @@ def check_rendering(backends: tuple[str, ...] = GL_BACKENDS) -> list[Finding]:
 def try_backend(backend: str, timeout: float = 60.0) -> str:
     """Why a GL back-end does not render, or "" if it does. `timeout` in seconds."""
     environment = {**os.environ, "MUJOCO_GL": backend}
-    command = [sys.executable, "-c", RENDER]
+    command = children.python(RENDER)
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=timeout, check=False

@@ -1,13 +1,10 @@
 """A hostile client: frames that are random, cut, flipped, lying, too long, or never finished.
 
-    python -m agents.fuzz HOST PORT COUNT SEED
-
-Prints what it sent as JSON. Only for servers of one's own. Imports no jax.
+Only for servers of one's own. Imports no jax.
 """
 
 import json
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -113,5 +110,6 @@ def _raw(host: str, port: int, rng: np.random.Generator) -> None:
         pass
 
 
-if __name__ == "__main__":
-    print(json.dumps(attack(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+def main(host: str, port: int, count: int, seed: int) -> None:
+    """`attack`, in a process of its own; its counts are printed."""
+    print(json.dumps(attack(host, port, count, seed)))

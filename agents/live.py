@@ -12,12 +12,12 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents import children
 from agents.pacing import Pacer, ask_for_priority, quiet_memory
 from envs.spec import EnvError, EnvSpec
 
@@ -25,13 +25,6 @@ OBS = struct.Struct("<cqqqd")  # b"o", number, episode, frame in it, time; then 
 END = struct.Struct("<cqqdd?")  # b"e", episode, frames, return, time, valid
 READY_S, EXIT_S = 120.0, 10.0
 START = b"s"
-BOOT = """\
-import json, sys
-paths, descriptor, settings = json.loads(sys.argv[1])
-sys.path[:] = paths
-from agents.live import main
-main(descriptor, settings)
-"""
 
 
 class Frame(NamedTuple):
@@ -70,9 +63,8 @@ class LiveSimulator:
         settings = {"env_id": env_id, "action_repeat": action_repeat, "seed": seed}
         settings["realtime"] = realtime
         with theirs:
-            argument = json.dumps([sys.path, theirs.fileno(), settings])
             self._process = subprocess.Popen(
-                [sys.executable, "-c", BOOT, argument],
+                children.calling("agents.live:main", theirs.fileno(), settings),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -26,13 +26,20 @@ def figure(draw: Callable[[Any], None], width: float = 6.0, height: float = 3.2)
         "legend.frameon": False,
         "svg.fonttype": "path",
         "svg.hashsalt": "latentmpc",
+        "text.parse_math": False,  # labels are names, of files and tasks among others
+        "text.usetex": False,
     }
     with matplotlib.rc_context(style):
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
 
         fig = Figure(figsize=(width, height), layout="constrained")
         axes = fig.add_subplot()
         draw(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":  # its ticks would be mathematics, too
+                axis.set_major_formatter(LogFormatter())
+                axis.set_minor_formatter(LogFormatter())
         out = io.StringIO()
         fig.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     text = out.getvalue()

@@ -22,6 +22,7 @@ from agents.recorder import Recorder
 from agents.run_config import RunConfig, check_rate
 from agents.rundir import RunDir
 from agents.versions import installed
+from envs.imports import require_permission
 from envs.spec import EnvSpec
 from wm.durable import storage_error
 
@@ -62,6 +63,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)
     env_id = config.env or contract.env_id
+    require_permission(env_id)
     out = _out(config, env_id)
     faults = FaultRecordings(out.path, config.path, config.record_faults)
     recorder = Recorder(contract, config.record_seconds, faults.keep)

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from websockets.sync.client import connect
 
+from agents import children
 from agents.controller_soak import untrained
 from agents.pacing import Pacer, ask_for_priority
 from agents.run_config import RunConfig
@@ -120,11 +119,9 @@ def run_directory(path: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def server(run: Path, *flags: str) -> Iterator[tuple[str, int, subprocess.Popen]]:
     """`latentmpc serve` in a process of its own; where it listens."""
-    words = [sys.executable, "-m", "scripts.cli", "serve", str(run), "--port", "0", "--json"]
-    here = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
+    words = ["serve", str(run), "--port", "0", "--json", "--realtime", *flags]
     process = subprocess.Popen(
-        [*words, "--realtime", *flags],
-        env=os.environ | {"PYTHONPATH": here or os.getcwd()},
+        children.calling("scripts.cli:main", words),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,10 +148,8 @@ def _address(process: subprocess.Popen) -> tuple[str, int]:
 
 
 def _fuzzer(host: str, port: int, count: int, seed: int) -> subprocess.Popen:
-    words = [sys.executable, "-m", "agents.fuzz", host, str(port), str(count), str(seed)]
-    here = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
-    env = os.environ | {"PYTHONPATH": here or os.getcwd()}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, env=env)
+    words = children.calling("agents.fuzz:main", host, port, count, seed)
+    return subprocess.Popen(words, stdout=subprocess.PIPE)
 
 
 def _good_client(host: str, port: int, others: list[subprocess.Popen]) -> tuple[float, int, float]:
@@ -187,7 +182,7 @@ def received(client: Line) -> dict:
 @contextlib.contextmanager
 def _busy(busy: float, idle: float) -> Iterator[None]:
     """Another process that needs a whole core for some of the time."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY.format(busy=busy, idle=idle)])
+    process = subprocess.Popen(children.python(BUSY.format(busy=busy, idle=idle)))
     try:
         yield
     finally:

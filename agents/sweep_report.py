@@ -8,7 +8,7 @@ from typing import Any
 
 from agents import sweep_plots
 from agents.bench_report import TABLE_STYLE
-from agents.bench_tables import Table, number
+from agents.bench_tables import Table, number, plain_markdown
 from agents.report import STYLE
 from agents.rundir import plain
 from agents.sweep_config import SweepPlan
@@ -58,21 +58,8 @@ def _write(path: Path, text: str) -> None:
 
 def markdown(summary: Row) -> str:
     """summary.md."""
-    parts = ["# Sweep", _md(_counts(summary)), _md(summary["verdict"])]
-    for table in tables(summary).values():
-        lines = [_md_row(table.header), _md_row(["---"] * len(table.header))]
-        lines += [_md_row(row) for row in table.rows]
-        parts += [f"## {_md(table.title)}", _md(table.note), "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _md_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_md(cell) for cell in cells) + " |"
-
-
-def _md(text: str) -> str:
-    """Text that Markdown takes for nothing else."""
-    return "".join("\\" + c if c in "|<>*_`" else c for c in text)
+    parts = ["# Sweep", *map(plain_markdown, (_counts(summary), summary["verdict"]))]
+    return "\n\n".join(parts + [t.markdown() for t in tables(summary).values()]) + "\n"
 
 
 def _counts(summary: Row) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from websockets.http11 import Response
 from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
+from agents import children
 from agents.pacing import ask_for_priority
 from agents.serve_soak import received, run_directory, server
 from agents.wire import pack
@@ -94,7 +94,7 @@ def _usual(host: str, port: int) -> Any:
 @contextlib.contextmanager
 def _echo() -> Iterator[tuple[str, int]]:
     """A server of the same library, in a process of its own, that sends back what it gets."""
-    process = subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(children.python(ECHO), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield "127.0.0.1", int(process.stdout.readline())

@@ -14,7 +14,7 @@ from agents.changed import Changed
 from agents.config import ConfigError
 from agents.dataset import Dataset
 from agents.turned_pictures import TurnedPictures, turn_pictures
-from envs.registry import make_vec
+from envs.registry import native_task
 from envs.spec import EnvSpec
 
 TURNS = 0x7E
@@ -23,11 +23,9 @@ Turn = Callable[..., Any]
 
 
 def task_of(env_id: str) -> Any:
-    """The task of native simulators; None for others. Raises what `make_vec` raises."""
-    env = make_vec(env_id, 1)
-    task = getattr(getattr(env, "simulators", None), "task", None)
-    env.close()
-    return task
+    """The task of native simulators; None for others."""
+    found = native_task(env_id)
+    return found and found.make(found.load())
 
 
 def turn_of(spec: EnvSpec) -> Turn:

@@ -175,6 +175,7 @@ def _make(env_id: str) -> Any:
     import gymnasium
     from gymnasium.envs.registration import load_env_creator
 
+    env_id = env_id.rpartition(":")[2]  # its module has been imported
     made_by = gymnasium.spec(env_id).entry_point
     creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
     modes = getattr(creator, "metadata", {}).get("render_modes") or ()

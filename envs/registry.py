@@ -3,26 +3,27 @@
 cartpole-swingup               a native batch, or the dm_control adapter where there is none
 dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
+my_envs:Arm-v0                 one that the module my_envs registers (envs.imports: who may say so)
 ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
 multi:a,b,c                    several of them behind one spec, for one model of all (envs.multi)
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
 import difflib
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envs.imports import imported
 from envs.native import make_native, native_spec
 from envs.physics import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.task_list import OGBENCH
 from envs.task_list import PREFIX as MULTI
 from envs.tasks import TASKS, TaskDef
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
 NAMESPACE, VERSION, FORCE_DMC = "latentmpc/", "-v0", "dmc/"
-OGBENCH = "ogbench:"
 GYM_IDS = (
     "Ant-v5",
     "HalfCheetah-v5",
@@ -151,8 +152,8 @@ def resolve(env_id: str) -> tuple[str, str]:
         from envs.ogbench import checked_name
 
         return "ogbench", checked_name(name.removeprefix(OGBENCH))
-    if ":" in name:
-        return "gym", _imported(name)
+    if imported(name):
+        return "gym", _registered(name)
     forced = name.startswith(FORCE_DMC)
     bare = name.removeprefix(FORCE_DMC)
     if not forced and bare in _gymnasium_ids():
@@ -169,19 +170,17 @@ def resolve(env_id: str) -> tuple[str, str]:
     )
 
 
-def _imported(name: str) -> str:
-    """`module:Id` as it is, once the module has registered its environments."""
-    module, _, env_id = name.partition(":")
-    try:
-        importlib.import_module(module)
-    except (ImportError, ValueError) as error:  # ValueError: no name of a module
-        raise UnknownTaskError(
-            f"{name}: cannot import {module!r} ({error}); is it installed, or its folder on "
-            "PYTHONPATH?"
-        ) from error
+def _registered(name: str) -> str:
+    """`module:Id` as it is, if the module has registered the id."""
+    module, _, env_id = name.rpartition(":")
     if env_id not in _gymnasium_ids():
         raise UnknownTaskError(f"{name}: {module} registers no {env_id!r} with Gymnasium")
-    return env_id
+    return name
+
+
+def native_task(env_id: str) -> TaskDef | None:
+    """The task that native simulators have under an id; None for any other id."""
+    return TASKS.get(_plain(env_id))
 
 
 def _gymnasium_ids() -> list[str]:

@@ -5,7 +5,7 @@ Imports nothing heavy, so that flags can be checked at once.
 
 from envs.spec import EnvError
 
-PREFIX, VIEW = "multi:", "@"
+PREFIX, VIEW, OGBENCH = "multi:", "@", "ogbench:"
 
 
 class TaskListError(EnvError):

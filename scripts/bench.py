@@ -12,13 +12,14 @@ from agents.config import ConfigError
 from agents.goal_config import goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.shift_config import ShiftConfig
+from agents.trust_config import ImportTrust
 from bounds import TaskId
 from planning.config import PlannerConfig
 from scripts.flags import check_planner, parse, settings_of
 
 
 @dataclass(frozen=True)
-class BenchFlags(BenchConfig):
+class BenchFlags(BenchConfig, ImportTrust):
     """How good is a controller, and how much of it is model and how much planner?
 
     With --shift: a pretrained model in shifted worlds (latentmpc bench --shift --help).
@@ -51,7 +52,7 @@ def parse_bench(argv: Sequence[str]) -> BenchFlags:
 
 
 @dataclass(frozen=True)
-class ShiftFlags(ShiftConfig):
+class ShiftFlags(ShiftConfig, ImportTrust):
     """Success in worlds that a pretrained model was not trained in, and whether it notices."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 ok, 1 unexpected, 2 usage or config, 3 bad checkpoint, 4 environment, 5 diverged,
     6 locked, 130 interrupted.
     """
+    if argv is None:  # the command itself: Python that a library starts is not to import
+        os.environ["PYTHONSAFEPATH"] = "1"  # from the folder we stand in, either
     args = list(sys.argv[1:] if argv is None else argv)
     verb = args[0] if args else ""
     try:
@@ -88,7 +90,8 @@ def _report(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print("latentmpc: error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
+    print(f"latentmpc: error: {shown}", file=sys.stderr, flush=True)
     return code
 
 

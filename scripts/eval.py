@@ -10,11 +10,12 @@ from agents import needs
 from agents.config import ConfigError, EvalConfig
 from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
+from agents.trust_config import ImportTrust
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
-class EvalFlags(EvalConfig):
+class EvalFlags(EvalConfig, ImportTrust):
     """Run a trained run or checkpoint closed-loop on simulators of its own and report."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
@@ -30,7 +31,7 @@ class EvalFlags(EvalConfig):
 
 
 @dataclass(frozen=True)
-class GoalEvalFlags(GoalEvalConfig):
+class GoalEvalFlags(GoalEvalConfig, ImportTrust):
     """Run a pretrained model closed-loop on goals that it has not seen and report successes."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRETRAIN_RUN")] = ""

@@ -8,11 +8,12 @@ import tyro
 
 from agents.config import ConfigError
 from agents.export_config import ExportConfig
+from agents.trust_config import ImportTrust
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
-class ExportFlags(ExportConfig):
+class ExportFlags(ExportConfig, ImportTrust):
     """Write a run or checkpoint as a bundle: programs, parameters, contract, runner, manifest.
 
     Planner settings given here are built into the bundle. The digest it prints is what lets

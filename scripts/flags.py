@@ -18,11 +18,16 @@ from agents.run_config import RunConfig
 from agents.schema import flat_types, overlay, peek, read_toml, unknown
 from agents.serve_config import ServeConfig
 from bounds import read
+from envs import imports
 from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
 OWN = ("config", "json")
 """Flags of the command line itself, which a TOML file cannot set."""
+TRUST = ("trust", "digest")
+"""Settings that vouch for files: no file can say them."""
+IDS = ("env_id", "env", "tasks", "target")
+"""Settings that name environments: what is typed for them may be imported."""
 
 
 def parse(
@@ -42,7 +47,10 @@ def parse(
     types = flat_types(cls)
     wants_help = "-h" in argv or "--help" in argv
     given = {} if wants_help else scan(argv, types, positional, verb)
+    permit(verb, types, positional, given)
     toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
+    if said := [name for name in TRUST if name in toml]:
+        raise ConfigError(f"{given['config']}: {said[0]} is for the command line: --{said[0]}")
     merged = {**toml, **given}
     if str(merged.get(positional, "")).startswith("-"):
         raise ConfigError(f"{positional} must not begin with a dash, got {merged[positional]!r}")
@@ -50,6 +58,18 @@ def parse(
     if wants_help:
         tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)
     return overlay(default, merged)
+
+
+def permit(verb: str, types: Mapping[str, Any], positional: str, given: Mapping[str, Any]) -> None:
+    """Let ids import the modules that were typed, all with --trust, and say how to ask for more."""
+    typed = [module for name in IDS for module in imports.modules_of(given.get(name) or "")]
+    ways = [
+        f"latentmpc {verb} {{id}}" if name == positional else f"--{name.replace('_', '-')} {{id}}"
+        for name in IDS
+        if name in types
+    ]
+    ways += ["--trust"] * ("trust" in types)
+    imports.permit([imports.ANY] if given.get("trust") else typed, f"type {' or '.join(ways)}")
 
 
 def require_controller(flags: RunConfig | ServeConfig, path: str, clients: int = 1) -> None:

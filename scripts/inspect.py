@@ -10,11 +10,12 @@ import tyro
 from agents.config import ConfigError
 from agents.inspect_config import InspectConfig
 from agents.pretrain_config import is_pretrained
+from agents.trust_config import ImportTrust
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
-class InspectFlags(InspectConfig):
+class InspectFlags(InspectConfig, ImportTrust):
     """Probe latents, roll them out, stage impossible events, and write inspect.html."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""

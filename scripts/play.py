@@ -11,11 +11,12 @@ import tyro
 
 from agents.config import ConfigError
 from agents.play_config import PlayConfig
+from agents.trust_config import ImportTrust
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
 @dataclass(frozen=True)
-class PlayFlags(PlayConfig):
+class PlayFlags(PlayConfig, ImportTrust):
     """Watch a run, checkpoint or bundle live in the browser: the robot, its plans, latency.
 
     The planner's settings can be changed while it runs. Needs the extra [viewer].

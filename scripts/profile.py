@@ -11,11 +11,12 @@ from agents import needs
 from agents.config import ConfigError, preset_config
 from agents.profile_config import ProfileConfig
 from agents.schema import peek
+from agents.trust_config import ImportTrust
 from scripts.flags import parse, settings_of
 
 
 @dataclass(frozen=True)
-class ProfileFlags(ProfileConfig):
+class ProfileFlags(ProfileConfig, ImportTrust):
     """Time the parts of a training cycle, count its operations, compare with the machine's peak."""
 
     target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|ENV")] = ""

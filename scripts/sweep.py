@@ -8,13 +8,14 @@ import tyro
 
 from agents.config import ConfigError
 from agents.sweep_config import SweepConfig, plan_sweep
+from agents.trust_config import ImportTrust
 from scripts.flags import parse, settings_of
 
 EXIT_NO_SETTING = 5
 
 
 @dataclass(frozen=True)
-class SweepFlags(SweepConfig):
+class SweepFlags(SweepConfig, ImportTrust):
     """Which planner (or training) settings are worth running under a latency budget?
 
     Planner settings given below hold for all combinations, where the grid does not vary them.

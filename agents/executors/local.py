@@ -11,23 +11,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 
+from agents import children
 from agents.executors.worker import KILLED, Answer, execute
 
 POLL_S = 0.5  # how often a worker's death is looked for when its socket does not tell
 EXIT_S = 5.0  # what idle workers get to end by themselves
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-BOOT = """\
-import json, sys
-paths, descriptor, cores = json.loads(sys.argv[1])
-sys.path[:] = paths
-from agents.executors.worker import main
-main(descriptor, cores)
-"""
 
 
 class InProcess:
@@ -122,9 +115,9 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.connection = Connection(ours.detach())
-            boot = json.dumps([absolute_paths(sys.path), theirs.fileno(), list(cores)])
+            answering = "agents.executors.worker:main", theirs.fileno(), list(cores)
             self.process = subprocess.Popen(
-                [sys.executable, "-c", BOOT, boot],
+                children.calling(*answering),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # the parent's standard output is for results
                 env=_thread_limits(len(cores)) | os.environ,
@@ -186,11 +179,6 @@ def share_of_cores(slot: int, jobs: int) -> list[int]:
 def _thread_limits(cores: int) -> dict[str, str]:
     """Environment that keeps numeric libraries to that many threads (0: no limit)."""
     return dict.fromkeys(THREADS, str(cores)) if cores else {}
-
-
-def absolute_paths(paths: Iterable[str]) -> list[str]:
-    """Import paths that mean the same wherever they are read."""
-    return [os.path.abspath(path) for path in paths]
 
 
 def _ending(status: int) -> str:

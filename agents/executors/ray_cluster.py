@@ -11,12 +11,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from agents.children import absolute_paths
 from agents.config import ConfigError
-from agents.executors.local import absolute_paths
 from agents.executors.worker import ERROR, KILLED, Answer, imported, reason
+from envs import imports
 
 POLL_S = 0.5
 START_TRIES = 3
@@ -41,12 +42,13 @@ class Ray:
             task = _task()  # made in a function, it travels whole: a worker need not import it
             options = {"num_cpus": 1, "max_retries": 0, "max_calls": recycle}
             self._task = self._ray.remote(**options)(task)
-            self._paths = self._ray.put(absolute_paths(sys.path))
+            here = tuple(imports.permission()), absolute_paths(sys.path), os.getcwd()
+            self._here = self._ray.put(here)
             self._cleanup = cleanup.pop_all()
 
     def start(self, key: str, task: str) -> None:
         """Submit a task."""
-        self._flying[self._task.remote(self._paths, task)] = key
+        self._flying[self._task.remote(self._here, task)] = key
 
     def wait(self) -> list[tuple[str, Answer]]:
         """Answers that have come in; returns after a moment even when there are none."""
@@ -77,12 +79,16 @@ class Ray:
 def _task() -> Any:
     """The function that Ray runs: finds modules as we do, then answers one task."""
 
-    def answer(paths: Sequence[str], task: str) -> list[str]:
+    def answer(here: tuple, task: str) -> list[str]:
         import sys
 
+        permission, paths, folder = here  # Ray puts its driver's working folder on the path
+        sys.path[:] = [path for path in sys.path if path != folder or path in paths]
         sys.path.extend(path for path in paths if path not in sys.path)
         from agents.executors.worker import execute
+        from envs import imports
 
+        imports.permit(*permission)
         return list(execute(task))
 
     return answer

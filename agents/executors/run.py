@@ -162,14 +162,6 @@ def _make(
         from agents.executors.slurm import Slurm
 
         return Slurm(jobs, directory, **options)
-    if executor == "ray":
-        from agents.executors.ray_cluster import Ray
-
-        return Ray(jobs, recycle, **options)
-    if executor == "slurm":
-        from agents.executors.slurm import Slurm
-
-        return Slurm(jobs, directory, **options)
     from agents.executors.local import InProcess, Processes
 
     return Processes(jobs, recycle) if jobs else InProcess()

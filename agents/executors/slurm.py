@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agents.children import absolute_paths
 from agents.config import ConfigError
-from agents.executors.local import absolute_paths
 from agents.executors.store import Store, canonical, key_of
 from agents.executors.worker import ERROR, KILLED, OK, Answer, execute, imported
+from envs import imports
 
 POLL_S = 0.5
 EXIT_S = 10.0
@@ -52,8 +53,8 @@ class Slurm:
 
     def start(self, key: str, task: str) -> None:
         """Submit a job."""
-        arguments = (absolute_paths(sys.path), str(self._store.directory), task)
-        self._flying[key] = self._executor.submit(_job, *arguments)
+        here = tuple(imports.permission()), absolute_paths(sys.path), str(self._store.directory)
+        self._flying[key] = self._executor.submit(_job, *here, task)
 
     def wait(self) -> list[tuple[str, Answer]]:
         """Answers that have come in; returns after a moment even when there are none."""
@@ -95,9 +96,10 @@ class Slurm:
         return answer
 
 
-def _job(paths: list[str], directory: str, task: str) -> list[str]:
+def _job(permission: tuple, paths: list[str], directory: str, task: str) -> list[str]:
     """What a job does: finds modules as we do, answers one task, keeps a result."""
     sys.path.extend(path for path in paths if path not in sys.path)
+    imports.permit(*permission)
     _, point = json.loads(task)
     store, key = Store(directory), key_of(point)
     if (result := store.result(key)) is not None:  # of a job that outlived who asked for it

@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from agents.children import named
 from agents.config import ConfigError
 from agents.executors.store import canonical
 
@@ -48,7 +49,7 @@ def execute(task: str) -> Answer:
     worker, point = json.loads(task)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = resolve(worker)(point)
+            result = named(worker)(point)
             if not isinstance(result, Mapping):
                 raise TypeError(f"{worker} returned a {type(result).__name__}, expected a dict")
             return Answer(OK, canonical(result))
@@ -58,12 +59,6 @@ def execute(task: str) -> Answer:
         if os.environ.get("LATENTMPC_DEBUG"):
             traceback.print_exc()
         return Answer(ERROR, reason(error))
-
-
-def resolve(worker: str) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
-    """The function named "module:function"."""
-    module, _, function = worker.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def reason(error: BaseException) -> str:

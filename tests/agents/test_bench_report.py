@@ -8,7 +8,7 @@ import pytest
 
 from agents.aggregate import aggregate
 from agents.bench_report import write_bench_html, write_summary_md
-from agents.bench_tables import tables
+from agents.bench_tables import Table, tables
 
 TASK = "cartpole-swingup"
 
@@ -94,6 +94,13 @@ def test_summary_in_markdown(full):
     assert "12 of 2,000 (0.6%)" in text
     widths = [len(re.findall(r"(?<!\\)\|", s)) for s in text.split("\n") if s.startswith("| task")]
     assert widths == [7, 8, 7, 8]  # returns, planner and model, clock, latency
+
+
+def test_names_in_markdown_are_only_names():
+    name = "![x](http://y) | <b> `c` \\"
+    (title, _, _, row) = re.split(r"\n+", Table(name, "", (), [[name]]).markdown())[:4]
+    escaped = r"!\[x\](http://y) \| \<b\> \`c\` " + "\\\\"
+    assert (title, row) == (f"## {escaped}", f"| {escaped} |")
 
 
 def test_differences_say_whether_they_are_resolved(full):

@@ -77,7 +77,7 @@ def test_a_job_keeps_its_result_itself(tmp_path):
     point = {"x": 3, "log": str(log)}
     (tmp_path / "points").mkdir()
     task = task_text("executor_workers:square", point)
-    answers = [_job([WORKERS], str(tmp_path), task) for _ in range(2)]
+    answers = [_job(((), ""), [WORKERS], str(tmp_path), task) for _ in range(2)]
     assert answers[0] == answers[1] and answers[0][0] == "ok"
     assert Store(tmp_path).result(key_of(point)) == {"x": 3, "y": 9, "third": 1.0}
     assert executions(log) == {3: 1}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from envs import imports
 from envs.gym import make_gym
-from envs.registry import list_tasks, make_vec
+from envs.registry import list_tasks, make_spec, make_vec
 from envs.spec import EnvError, UnknownTaskError
 
 QUICK = [
@@ -184,10 +185,14 @@ gymnasium.register("Hidden-v0", Hidden, max_episode_steps=20)
 def user_module(tmp_path, monkeypatch):
     (tmp_path / "users_envs.py").write_text(USER_MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
+    imports.permit(["users_envs", "no_such_module"])
+    yield
+    imports.permit(())
 
 
 def test_an_environment_of_ones_own_is_named_by_its_module(user_module):
     env = make_vec("users_envs:Kept-v0", 2)
+    assert make_spec(env.env_spec.env_id) == env.env_spec  # what is stored finds it again
     obs, _ = env.reset(seed=0)
     after, reward, *_ = env.step(np.full((2, 1), 0.5))
     np.testing.assert_allclose(after, obs + 4.5, rtol=1e-6)  # actions fill the range of the space

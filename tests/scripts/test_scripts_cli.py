@@ -217,12 +217,12 @@ def test_json_leaves_standard_output_to_the_result(train_with, capfd):
 
 
 def test_a_failure_under_json_prints_nothing_on_standard_output(train_with, capfd):
-    error = RuntimeError("checkpoint 12 is damaged\nsee 11")
+    error = RuntimeError("checkpoint 12 is damaged\nsee \x1b[2J11")
     error.exit_code = 3  # type: ignore[attr-defined]
     train_with(fail_with(error))
     assert cli.main(["train", "walker-walk", "--json"]) == 3
     said = capfd.readouterr()
-    assert one_line(said.err) == "checkpoint 12 is damaged see 11"
+    assert one_line(said.err) == "checkpoint 12 is damaged see \\x1b[2J11"
     assert said.out == ""
 
 
