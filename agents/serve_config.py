@@ -1,12 +1,12 @@
 """Settings of `serve`. Imports no jax."""
 
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from agents.config import ConfigError, PlannerOverrides, check_seed
+from agents.origin import is_loopback
 from agents.safety_config import SafetyConfig
 from agents.trust_config import TrustConfig
 
@@ -64,12 +64,7 @@ class ServeConfig(TrustConfig):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 def token_of(config: ServeConfig) -> str:

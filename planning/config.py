@@ -112,6 +112,11 @@ class PlannerConfig:
                 f"planner.num_prior_samples must lie in [0, num_samples={self.num_samples}), "
                 f"got {self.num_prior_samples}"
             )
+        if self.method in SAMPLING and self.num_samples < 2:
+            raise ValueError(
+                "planner.num_samples must be at least 2: the first is the plan itself, which alone "
+                f"never changes, got {self.num_samples}"
+            )
         if self.num_elites > self.num_samples:
             raise ValueError(
                 f"planner.num_elites must be at most num_samples={self.num_samples}, "
