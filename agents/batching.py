@@ -183,10 +183,9 @@ class Session(Controller):
 
     def obey(self) -> None:
         """Be stopped as long as the client is, whichever of its connections the reason was."""
-        reason, stopped = self._latches.reason(self.client), self.guard.state == "stopped"
-        if reason:
+        if reason := self._latches.reason(self.client):
             self.guard.stop(reason)
-        elif stopped:
+        elif self.guard.state == "stopped":
             self.rearm()
 
 

@@ -131,7 +131,9 @@ def observations(controller: Controller, count: int, rng: np.random.Generator) -
             controller.rearm()
             judge.rules.rearm()
         budget = float(rng.choice([0.01, 1e5]))
-        action = controller.act(observation(rng, size), None, tick, now=0.0, deadline_ms=budget)
+        strange = STRANGE[rng.integers(len(STRANGE))]
+        obs = observation(rng, size) if rng.random() < 0.9 else strange
+        action = controller.act(obs, None, tick, now=0.0, deadline_ms=budget)
         violations += judge.wrong(action, stopped=False)
     return {"sources": dict(controller.counters), "violations": violations}
 
@@ -168,7 +170,7 @@ class _Lines:
         if request.obs is None:
             return
         self.found[answer["source"]] += 1
-        if answer["detail"] != session.guard.why or answer["faults"] != list(session.last.faults):
+        if answer["detail"] != session.guard.why or tuple(answer["faults"]) != session.guard.faults:
             yield f"the answer hides something: {answer}"
         yield from judge.wrong(answer["actions"][0], stopped=bool(stopped))
 

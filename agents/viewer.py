@@ -116,7 +116,8 @@ class Viewer:
         self.text = gui.add_markdown("")
         self.pause = gui.add_checkbox("Pause", False)
         gui.add_button("Reset").on_click(lambda _: self._ask_reset())
-        self.sliders, self._shown = {}, {}
+        self.sliders: dict[str, Any] = {}
+        self._shown: dict[str, Slider] = {}
         self._add_slider("Speed", 0.05, 10.0, 0.05, float(config.speed))
         self._add_slider("Noise on actions", 0.0, 1.0, 0.01, 0.0)
         with gui.add_folder("Planned path (true model)"):
