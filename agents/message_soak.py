@@ -86,7 +86,7 @@ class Judge:
             self.made = compute(*arguments)
             return self.made
 
-        controller._compute = kept
+        vars(controller)["_compute"] = kept
 
     def wrong(self, action: np.ndarray, *, stopped: bool) -> Iterator[str]:
         """Broken promises of the tick just done; `stopped`: the client was, or is by now."""

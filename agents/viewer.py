@@ -59,6 +59,7 @@ class Viewer:
     def __init__(self, player: Player, config: PlayConfig):
         """Open the port and build scene and controls. Raises ConfigError."""
         import viser
+        from viser import _messages
 
         self.player = player
         self.model, data = self._physics()
@@ -70,7 +71,7 @@ class Viewer:
             where = f"{config.host}:{config.port}"
             raise ConfigError(f"cannot listen on {where} ({error.strerror or error})") from error
         for name in UNUSED:
-            self.server._websock_server.unregister_handler(getattr(viser._messages, name))
+            self.server._websock_server.unregister_handler(getattr(_messages, name))
         self.server.gui.configure_theme(show_share_button=False, show_logo=False)
         self._build_scene(data)
         self._build_controls(config)
@@ -134,7 +135,9 @@ class Viewer:
 
     def _add_slider(self, name: str, low: float, high: float, step: float, first: float) -> None:
         shown = Slider(min(low, first), max(high, first), step, first)
-        self._shown[name], self.sliders[name] = shown, self.server.gui.add_slider(name, *shown)
+        self._shown[name] = shown
+        limits = {"min": shown.low, "max": shown.high, "step": step}
+        self.sliders[name] = self.server.gui.add_slider(name, **limits, initial_value=first)
 
     def _number(self, name: str) -> float:
         return self._shown[name].read(self.sliders[name].value)
