@@ -20,6 +20,7 @@ from agents.compiling import cpu_options
 from agents.controller import Controller
 from agents.deadline import PRIOR, Budget, Made
 from agents.decision import Decide, Memory
+from agents.latches import Latches
 from agents.safety import Guard
 from agents.surprise import Monitor
 
@@ -155,17 +156,20 @@ class Session(Controller):
 
     Attributes:
         client: whose it is.
-        released: an operator has re-armed it; done before the next tick.
+        own: whether the client's name is its own, so that it may re-arm.
         direct: it computes in the thread that serves it; there is nobody to wait for.
     """
 
-    def __init__(self, template: Controller, batcher: Batcher, seed: int, client: str = ""):
+    def __init__(
+        self, template: Controller, batcher: Batcher, seed: int, client: str, latches: Latches
+    ):
         vars(self).update(vars(template))
         self.guard = Guard(template.contract, template.guard.config)
         self.monitor = Monitor(template.contract, template.guard.config)
         self.counters, self.last = Counter(), None
         self._batcher, self.seed = batcher, seed
-        self.client, self.released, self.direct = client, False, False
+        self.client, self.own, self.direct = client, False, False
+        self._latches = latches
         self.asked = -np.inf
         self.reset()
 
@@ -173,7 +177,16 @@ class Session(Controller):
         self.asked = time.monotonic()
         inputs = Inputs(self._memory, obs, self.guard.last, self._elapsed)
         decide = self._batcher.at_once if self.direct else self._batcher.submit
-        return decide(inputs)._replace(source=self.mode)
+        made = decide(inputs)._replace(source=self.mode)
+        self.obey()
+        return made
+
+    def obey(self) -> None:
+        """Be stopped as long as the client is, whichever of its connections the reason was."""
+        if reason := self._latches.reason(self.client):
+            self.guard.stop(reason)
+        elif self.guard.state == "stopped":
+            self.rearm()
 
 
 def present(sessions: list[Session], period: float) -> int:

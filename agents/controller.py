@@ -207,14 +207,14 @@ class Controller:
         guard, made = self.guard, None
         budget = self._budget(begin, deadline_ms)
         faults = guard.observe(obs, stamp, sequence, self.clock() if now is None else now)
+        taken = False
         if not faults and guard.state != "stopped":
-            self._good = np.array(obs, np.float32)
-            made = self._compute(self._good, Budget(budget, work))
-            self._memory, self._elapsed = made.memory, 0
-            self.monitor.watch(float(made.report[0]), guard)
+            seen = np.array(obs, np.float32)
+            made = self._compute(seen, Budget(budget, work))
+            taken = self._take(seen, made)
         computed = self._timer()
         answer, done = guard.filter(made and made.action, self._fallback(made))
-        self._elapsed += bool(self._elapsed or made)
+        self._elapsed += bool(self._elapsed or taken)
         end = self._timer()
         self.last = tick_of(guard, made, done, 1e3 * (end - begin), end > budget)
         self.counters[self.last.source] += 1
@@ -222,6 +222,15 @@ class Controller:
         if self.anytime is not None and work is None:
             self.anytime.pace.learn("rest", self._timer() - computed)
         return answer
+
+    def _take(self, obs: np.ndarray, made: Made) -> bool:
+        """Remember a decision; one without a valid plan is a bad tick, of which nothing stays."""
+        self.monitor.watch(float(made.report[0]), self.guard)
+        if made.no_plan and "no_plan" in self.guard.known:
+            self.guard.report("no_plan", "no action sequence has a finite value")
+            return False
+        self._good, self._memory, self._elapsed = obs, made.memory, 0
+        return True
 
     def _budget(self, begin: float, deadline_ms: float | None) -> float:
         """When this tick has to be over."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from agents import setup
 from agents.config import TrainConfig
-from agents.controller import Controller
+from agents.controller import Controller, Mode
 from agents.deadline import Budget
 from agents.deploy import contract_for
 from agents.load import Trained
@@ -34,29 +34,29 @@ def untrained(env_id: str = ENV_ID) -> Trained:
     return Trained(Path("untrained"), config, spec, net, params)
 
 
-def _controller(path: str, **options: Any) -> Controller:
-    """In mode prior."""
+def controller_of(path: str, mode: Mode = "prior", **options: Any) -> Controller:
+    """Of a run, checkpoint or bundle, or one that is untrained."""
     if path:
-        return Controller.load(path, mode="prior", **options)
+        return Controller.load(path, mode=mode, **options)
     trained = untrained()
     options = {"contract": contract_for(trained)} | options
     return Controller(
         net=trained.net,
         params=trained.params,
         planner=trained.config.planner,
-        mode="prior",
+        mode=mode,
         **options,
     )
 
 
 def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     """Send `count` bad ticks to a controller; "violations" of the result has to be empty."""
-    contract = _controller(path).contract
+    contract = controller_of(path).contract
     size = contract.obs.shape[0]
     obs = replace(contract.obs, low=(-BELIEVED,) * size, high=(BELIEVED,) * size)
     contract = replace(contract, obs=obs)
     safety = SafetyConfig(fallback="prior", surprise="off")
-    controller = _controller(path, contract=contract, safety=safety).warmup()
+    controller = controller_of(path, contract=contract, safety=safety).warmup()
     adversary, rules = Adversary(np.random.default_rng(seed), contract), Rules(safety)
     found, violations, stopped = Counter[str](), [], 0
     while sum(found.values()) - found["good"] < count:
@@ -87,7 +87,7 @@ def rate(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
 
     The ratio says what checks, limits and records cost; it holds on a busy machine too.
     """
-    controller = _controller(path, safety=SafetyConfig(surprise="off")).warmup()
+    controller = controller_of(path, safety=SafetyConfig(surprise="off")).warmup()
     rng, timer = np.random.default_rng(seed), controller._timer
     acts, programs = [], []
     for _ in range(count):

@@ -24,6 +24,7 @@ DECAY = 0.9
 NOTHING, PRIOR = -1, 0
 """Work of a tick on which nothing ran, or the prior alone; from 1 on it counts iterations."""
 NO_REPORT = np.zeros(1 + len(PlanInfo._fields), np.float32)
+FALLBACK = 1 + PlanInfo._fields.index("fallback")
 
 
 class Made(NamedTuple):
@@ -35,6 +36,11 @@ class Made(NamedTuple):
     source: str
     """plan, prior or shifted."""
     work: int
+
+    @property
+    def no_plan(self) -> bool:
+        """Whether a plan was searched for and no sequence was valid: this action is none of one."""
+        return self.source == "plan" and self.report[FALLBACK] != 0
 
 
 class Pace:

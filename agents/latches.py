@@ -1,12 +1,16 @@
 """Stops that outlive the connection on which they came: whoever reconnects is still stopped.
 
 A client is known by the name it gives (`ws://HOST:PORT/?client=NAME`); those without a name are
-one client for each address, so that leaving the name out does not leave the stop behind.
-Imports no jax.
+one client for each address, so that leaving the name out does not leave the stop behind. A name
+belongs to the connection that first claimed it, which is given a key; who shows it (`&key=KEY`) is
+the same client. It is free again when nobody of that name is connected, or stopped. Imports no jax.
 """
 
+import hmac
 import re
+import secrets
 import threading
+from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,6 +42,38 @@ class Latches:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reasons: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._connected: Counter[str] = Counter()
+
+    def enter(self, client: str, shown: str) -> bool:
+        """A connection of a client that shows a key; whether the name is its own."""
+        with self._lock:
+            self._connected[client] += 1
+            first = client not in self._keys
+            if first:
+                self._keys[client] = secrets.token_urlsafe(16)
+        return first or self.owned(client, shown)
+
+    def leave(self, client: str) -> None:
+        """A connection is over."""
+        with self._lock:
+            self._connected[client] -= 1
+            self._forget(client)
+
+    def key(self, client: str) -> str:
+        """The key of a client that is connected or stopped; empty for others."""
+        with self._lock:
+            return self._keys.get(client, "")
+
+    def owned(self, client: str, shown: str) -> bool:
+        """Whether the key shown is the client's."""
+        key = self.key(client)
+        return bool(key) and hmac.compare_digest(key.encode(), shown.encode("utf-8", "replace"))
+
+    def _forget(self, client: str) -> None:
+        if self._connected[client] <= 0 and client not in self._reasons:
+            self._keys.pop(client, None)
+            del self._connected[client]
 
     def latch(self, client: str, reason: str) -> bool:
         """Stop a client until `release`; whether it was not stopped before."""
@@ -49,7 +85,9 @@ class Latches:
     def release(self, client: str) -> bool:
         """Undo it: a person's decision. Whether there was anything to undo."""
         with self._lock:
-            return self._reasons.pop(client, None) is not None
+            found = self._reasons.pop(client, None) is not None
+            self._forget(client)
+            return found
 
     def reason(self, client: str) -> str:
         """Why a client is stopped; empty when it is not."""

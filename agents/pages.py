@@ -2,10 +2,11 @@
 
     /healthz            OK, and who is stopped; for everyone
     /metrics            for Prometheus
-    /rearm?client=NAME  an operator leaves a client's latched stop; only where there is a token
+    /rearm?client=NAME  an operator leaves a client's latched stop; with the token, or the client's
+                        key where there is none (&key=KEY)
 
 A request is a GET, as a websocket's is; a page that does something must therefore be out of reach
-of web pages, which cannot show a token.
+of web pages (`agents.origin`), which know no token and no key.
 """
 
 import hmac
@@ -18,7 +19,9 @@ from websockets.http11 import Request, Response
 from agents.batching import Batcher, Session
 from agents.compiling import Compilations
 from agents.latches import Latches, client_of, query
+from agents.origin import refusal
 from agents.pacing import Resident
+from agents.serve_config import ServeConfig
 from agents.telemetry import Telemetry
 
 
@@ -32,20 +35,23 @@ class Pages:
     def __init__(
         self,
         sessions: list[Session],
-        clients: int,
+        config: ServeConfig,
         token: str,
         telemetry: Telemetry,
         latches: Latches,
         batcher: Batcher,
     ):
-        self._sessions, self._clients, self._token = sessions, clients, token
+        self._sessions, self._config, self._token = sessions, config, token
         self._telemetry, self._latches, self._batcher = telemetry, latches, batcher
         self.compilations = Compilations()
         self._memory = Resident()
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """A page; None to go on and speak websocket."""
-        path = request.path.partition("?")[0]
+        path, port = request.path.partition("?")[0], connection.local_address[1]
+        host = "" if self._token else self._config.host
+        if foreign := refusal(request.headers, host, port):
+            return self._refuse(connection, "origin", HTTPStatus.FORBIDDEN, foreign)
         allowed = self._allowed(request.headers.get_all("Authorization"))
         if path == "/healthz":
             return connection.respond(HTTPStatus.OK, self.health(allowed))
@@ -54,7 +60,7 @@ class Pages:
         if path == "/metrics":
             return connection.respond(HTTPStatus.OK, self.metrics())
         if path == "/rearm":
-            return connection.respond(*self._rearmed(query(request.path, "client")))
+            return connection.respond(*self._rearmed(request.path))
         if path != "/":
             known = "/, /healthz, /metrics or /rearm"
             return self._refuse(connection, "path", HTTPStatus.NOT_FOUND, known)
@@ -62,8 +68,8 @@ class Pages:
             client_of(request.path, "")
         except ValueError as error:
             return self._refuse(connection, "name", HTTPStatus.BAD_REQUEST, str(error))
-        if len(self._sessions) >= self._clients:
-            text = f"{self._clients} clients are connected, which is the most"
+        if len(self._sessions) >= self._config.clients:
+            text = f"{self._config.clients} clients are connected, which is the most"
             return self._refuse(connection, "full", HTTPStatus.SERVICE_UNAVAILABLE, text)
         if self._latches.full:
             text = "too many clients are stopped: re-arm them first (/rearm)"
@@ -101,16 +107,15 @@ class Pages:
         """Nothing more is measured."""
         self._memory.close()
 
-    def _rearmed(self, client: str) -> tuple[HTTPStatus, str]:
+    def _rearmed(self, path: str) -> tuple[HTTPStatus, str]:
         """An operator's decision: the latch goes, and so does the stop of who is connected."""
-        if not self._token:
-            text = "only where a token is asked for; a client re-arms with {'rearm': true}\n"
+        client = query(path, "client")
+        if not self._token and not self._latches.owned(client, query(path, "key")):
+            text = "without a token, show the client's key: /rearm?client=NAME&key=KEY\n"
             return HTTPStatus.FORBIDDEN, text
         if not self._latches.release(client):
             stopped = ", ".join(self._latches.all()) or "nobody"
             return HTTPStatus.NOT_FOUND, f"{client[:64]!r} is not stopped, but {stopped}\n"
-        for session in list(self._sessions):
-            session.released |= session.client == client and session.guard.state == "stopped"
         self._telemetry.count("rearms", "by", "operator")
         return HTTPStatus.OK, f"{client} is re-armed\n"
 

@@ -23,6 +23,8 @@ from envs.tasks.engine import engine
 from planning.config import PlannerConfig
 
 Mode = Literal["plan", "prior"]
+KEPT = 8
+"""Settings that stay compiled; others are compiled again when they are asked for."""
 SETTLE = 0.3
 """Seconds that settings have to stay the same before they are compiled (a slider is moving)."""
 
@@ -99,7 +101,7 @@ class Player:
 
     def _begin(self, episode: int) -> None:
         self._episode, self._step, self._return, self._reward = episode, 0, 0.0, 0.0
-        self._predicted, self._is_first, self._over = 0.0, True, False
+        self._predicted, self._is_first, self._over, self._planless = 0.0, True, False, False
         self.carry: Carry = self.ready.agent.init_carry(1)
 
     def configure(self, planner: PlannerConfig, mode: Mode) -> None:
@@ -149,6 +151,9 @@ class Player:
             )
         )
         self._made[wanted] = ready = Ready(planner, mode, agent)
+        for old in list(self._made)[:-KEPT]:  # each takes megabytes
+            if old != self._wanted:
+                self._made.pop(old)
         return ready
 
     def _take_over(self) -> None:
@@ -175,7 +180,7 @@ class Player:
         )
         action = np.asarray(action)[0]
         self._times.append(1e3 * (time.perf_counter() - began))
-        self._predicted = float(info.mean_value[0])
+        self._predicted, self._planless = float(info.mean_value[0]), bool(info.fallback[0])
         return np.clip(action + self.noise * self._rng.normal(size=action.shape), -1.0, 1.0)
 
     def step(self, action: np.ndarray) -> None:
@@ -219,7 +224,8 @@ class Player:
     def status(self) -> Status:
         """How it goes."""
         times = np.array(self._times or [0.0])
-        note = self._problem or ("compiling new settings..." if self.busy else "")
+        planless = "no valid plan: the prior or the last plan acts" if self._planless else ""
+        note = self._problem or ("compiling new settings..." if self.busy else planless)
         return Status(
             self._step,
             self._episode,

@@ -151,6 +151,7 @@ class Recorder:
             "deadline_ms": controller.deadline_ms,
             "planner": planner,
             "safety": safety,
+            "faults": FAULTS,
             "reason": self.reason or "asked for",
             "last_command": self.last_command,
             "ticks": len(rows),

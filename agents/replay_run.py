@@ -67,6 +67,7 @@ def controller_for(
     try:
         safety = build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety"))
         planner = PlannerOverrides(**about["planner"])
+        known = frozenset(about.get("faults", FAULTS[: FAULTS.index("no_plan")]))
         mode, deadline_ms, params = about["mode"], about["deadline_ms"], about["params_digest"]
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{recording.path}/recording.json cannot be used: {error}") from None
@@ -85,6 +86,7 @@ def controller_for(
             f"{path} has {made.contract.params_digest[:12]}: give the bundle that was running"
         )
     made.warmup()
+    made.guard.known = known  # a newer fault would be another answer
     try:
         made.set_state(recording.state)
     except (KeyError, ValueError, TypeError) as error:

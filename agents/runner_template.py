@@ -1,8 +1,8 @@
 """Run this bundle with jax and numpy alone: python runner.py [--mode prior] [--digest SHA256].
 
-Reads an observation a line (a JSON list; `null` begins a new episode), writes its action a line.
-In Python: `Runner(bundle_folder).act(obs)`. No guard: nothing is checked, no limit is kept. A
-program can do anything: run bundles you trust.
+Reads an observation a line (a JSON list; `null` begins a new episode), writes its action a line,
+`null` without a valid plan. In Python: `Runner(bundle_folder).act(obs)`. No guard: nothing is
+checked, no limit is kept. A program can do anything: run bundles you trust.
 """
 
 import argparse
@@ -70,7 +70,7 @@ class Runner:
         self.params = jax.device_put(parameters(files["params.safetensors"]))
         self.start = [np.zeros(shape, dtype) for dtype, shape in info["memory"]]
         self.start[info["seed"]] += np.uint32(seed)
-        self.still = np.zeros(len(contract["action"]["low"]), np.float32)
+        self.still, self.names = np.zeros(len(contract["action"]["low"]), "f4"), info["report"]
         self.reset()
         self.act(np.zeros(contract["obs"]["shape"]))
         self.reset()
@@ -79,12 +79,11 @@ class Runner:
         """Begin an episode: plan and random numbers start afresh."""
         self.memory, self.last, self.elapsed = self.start, self.still, np.int32(0)
 
-    def act(self, obs) -> np.ndarray:
-        """The action; `report` then has the entries that programs.json names."""
+    def act(self, obs) -> np.ndarray | None:
+        """The action, None without a valid plan; `report` has the entries of programs.json."""
         given = self.params, self.memory, np.asarray(obs, np.float32), self.last, self.elapsed
-        self.last, self.report, self.memory = self.program(*given)
-        self.elapsed = np.int32(1)
-        return np.asarray(self.last)
+        (self.last, self.report, self.memory), self.elapsed = self.program(*given), np.int32(1)
+        return None if self.report[self.names.index("fallback")] else np.asarray(self.last)
 
 
 if __name__ == "__main__":
@@ -96,5 +95,6 @@ if __name__ == "__main__":
         runner = Runner(Path(__file__).parent, **vars(parser.parse_args()))
     except (ValueError, LookupError, OSError) as error:  # 3: a bundle that is refused
         sys.exit(print("runner: error:", *str(error).split(), file=sys.stderr) or 3)
+    say = json.JSONEncoder(default=np.ndarray.tolist).encode
     for obs in map(json.loads, sys.stdin):
-        runner.reset() if obs is None else print(json.dumps(runner.act(obs).tolist()), flush=True)
+        runner.reset() if obs is None else print(say(runner.act(obs)), flush=True)

@@ -24,7 +24,9 @@ FAULTS = (
     *observing.FAULTS,
     "action",  # the controller gave none, or one that is not finite or has the wrong shape
     "surprise",
+    "no_plan",  # the planner found no sequence of a finite value
 )
+"""Recordings number them in this order: a new one comes last."""
 INTERVENTIONS = ("hold", "fallback", "stop", "clip", "rate")
 LOG_SIZE = 1000
 log = logging.getLogger("latentmpc.safety")
@@ -53,6 +55,7 @@ class Guard:
         safe: the contract's safe action [A].
         last: what is held: the last action, or none after a reset.
         stop_reason: why it is stopped, in words; empty when it is not.
+        known: the faults that are reacted to; fewer where a recording of before one is replayed.
     """
 
     def __init__(self, contract: Contract, config: SafetyConfig | None = None):
@@ -71,7 +74,8 @@ class Guard:
         self._faults: list[str] = []
         self._noted: list[str] = []
         self.faults: tuple[str, ...] = ()
-        self.stop_reason = ""
+        self.stop_reason = self._why = ""
+        self.known = frozenset(FAULTS)
 
     def reset(self) -> None:
         """A new episode: no observation and no action came before. A stop stays a stop."""
@@ -119,6 +123,11 @@ class Guard:
         self.counters[f"fault/{kind}"] += 1
         self._noted.append(kind)
         self.detail = f"{self.detail}; {kind}: {detail}".removeprefix("; ")
+
+    @property
+    def why(self) -> str:
+        """What put it into its state, in words; empty when it is ok."""
+        return {"ok": "", "stopped": self.stop_reason}.get(self.state, self._why)
 
     @property
     def pending(self) -> bool:
@@ -191,6 +200,7 @@ class Guard:
         """The next state, from whether this tick was bad."""
         self._bad, self._good = (self._bad + 1, 0) if bad else (self._bad, self._good + 1)
         self.counters["bad"] += bad
+        self._why = self.detail if bad else self._why
         before = self.state
         if before == "stopped":
             return

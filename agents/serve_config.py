@@ -1,12 +1,12 @@
 """Settings of `serve`. Imports no jax."""
 
-import ipaddress
 import os
 import shlex
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from agents.config import ConfigError, PlannerOverrides
+from agents.origin import is_loopback
 from agents.safety_config import SafetyConfig
 from agents.trust_config import TrustConfig
 from bounds import Count, Meta, Seed
@@ -49,12 +49,7 @@ class ServeConfig(TrustConfig):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 def token_of(config: ServeConfig) -> str:

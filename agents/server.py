@@ -10,7 +10,6 @@ until it is re-armed, however often it connects (`agents.latches`).
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,13 +19,17 @@ from websockets.exceptions import ConnectionClosed
 
 from agents.batching import Batcher, Session, example, present
 from agents.controller import Controller
-from agents.latches import Latches, client_of
+from agents.latches import Latches, client_of, query
 from agents.pages import Pages
 from agents.serve_config import ServeConfig
 from agents.telemetry import Telemetry
 from agents.wire import Request, WireError, pack, parse_request
 
 PROTOCOL = "latentmpc/1"
+REARM = (
+    "only an operator re-arms here (GET /rearm?client=NAME, with the token), or, where there is no "
+    "token, who first claimed the name or shows its key (?client=NAME&key=KEY)"
+)
 POLICY_VIOLATION, INTERNAL_ERROR, TRY_LATER = 1008, 1011, 1013
 log = logging.getLogger("latentmpc.safety")
 quiet = logging.getLogger("latentmpc.websockets")
@@ -38,7 +41,7 @@ class ControllerServer:
     """Serves one controller to several clients. Build, then `await start()`, `stop()`."""
 
     def __init__(self, controller: Controller, config: ServeConfig, token: str = ""):
-        self.controller, self.config = controller, config
+        self.controller, self.config, self._token = controller, config, token
         self.telemetry, self.latches = Telemetry(), Latches()
         self.sessions: list[Session] = []
         period = controller.contract.period
@@ -48,7 +51,7 @@ class ControllerServer:
         controller._warm = True
         self._batcher = Batcher(controller, config.clients, window)
         self._batcher.start(example(controller), lambda: present(self.sessions, period))
-        inside = self.sessions, config.clients, token, self.telemetry, self.latches
+        inside = self.sessions, config, token, self.telemetry, self.latches
         self.pages = Pages(*inside, self._batcher)
         self._threads = ThreadPoolExecutor(config.clients, "session")
         self._server: Server | None = None
@@ -60,7 +63,6 @@ class ControllerServer:
             self.config.host,
             self.config.port,
             process_request=self.pages.answer,
-            origins=[None],  # a web page must not speak to a robot
             compression=None,
             max_size=self.config.max_bytes,
             max_queue=4,
@@ -88,11 +90,8 @@ class ControllerServer:
             await connection.close(TRY_LATER, "no slot is free")
             return
         assert connection.request is not None
-        client = client_of(connection.request.path, str((connection.remote_address or "?")[0]))
-        session = Session(self.controller, self._batcher, self.config.seed, client)
-        if reason := self._latched(client):
-            session.guard.stop(f"{client} was stopped before: {reason}")
-        self.sessions.append(session)
+        address = str((connection.remote_address or "?")[0])
+        session = self.admit(connection.request.path, address)
         self.telemetry.count("connections")
         try:
             await connection.send(pack(self.metadata(session)))
@@ -105,7 +104,16 @@ class ControllerServer:
             await connection.close(INTERNAL_ERROR, "internal error")
         finally:
             self.sessions.remove(session)
-            self._keep(session)
+            self.latches.leave(session.client)
+
+    def admit(self, path: str, address: str) -> Session:
+        """A session for who asks for `path`; its client may be stopped already."""
+        client = client_of(path, address)
+        session = Session(self.controller, self._batcher, self.config.seed, client, self.latches)
+        session.own = self.latches.enter(client, query(path, "key")) and not self._token
+        session.obey()
+        self.sessions.append(session)
+        return session
 
     async def _converse(self, connection: ServerConnection, session: Session) -> None:
         loop, bad = asyncio.get_running_loop(), 0
@@ -118,9 +126,7 @@ class ControllerServer:
                 return
             begin = time.monotonic()
             try:
-                if isinstance(message, str):
-                    raise WireError("expected a binary message in msgpack, got text")
-                request = parse_request(message)
+                request = understood(session, message)
             except WireError as error:
                 bad += 1
                 self.telemetry.count("bad_frames")
@@ -129,48 +135,39 @@ class ControllerServer:
             bad = 0
             session.direct = self.controller.mode == "prior" and len(self.sessions) == 1
             if session.direct:  # quicker than a change of threads
-                answer = self._answer(session, request)
+                answer = self.answer(session, request)
             else:
-                answer = await loop.run_in_executor(self._threads, self._answer, session, request)
+                answer = await loop.run_in_executor(self._threads, self.answer, session, request)
             await connection.send(answer)
             self.telemetry.time("request", 1e3 * (time.monotonic() - begin))
         await connection.close(POLICY_VIOLATION, f"{bad} bad messages in a row")
 
-    def _latched(self, client: str) -> str:
-        """Why a client that connects is stopped: by a latch, or by a connection it still has."""
-        others = [s.guard for s in self.sessions if s.client == client and not s.released]
-        held = next((guard.stop_reason for guard in others if guard.state == "stopped"), "")
-        return self.latches.reason(client) or held
-
     def _keep(self, session: Session) -> None:
-        """A stop is the client's, however often it connects."""
-        if session.guard.state != "stopped" or session.released:
-            return
-        if self.latches.latch(session.client, session.guard.stop_reason):
+        """A stop is the client's, on all its connections, however often it connects."""
+        guard = session.guard
+        if guard.state == "stopped" and self.latches.latch(session.client, guard.stop_reason):
             self.telemetry.count("stops")
             log.error("client %s is stopped until it is re-armed", session.client)
 
-    def _rearm(self, session: Session, asked: bool) -> None:
-        """Leave a stop because the client asked for it, or an operator did."""
-        if asked and self.latches.release(session.client):
-            self.telemetry.count("rearms", "by", "client")
-        session.rearm()
-        session.released = False
-
-    def _answer(self, session: Session, request: Request) -> bytes:
+    def answer(self, session: Session, request: Request) -> bytes:
         """One tick of one client, in its thread."""
-        if request.rearm or session.released:
-            self._rearm(session, request.rearm)
+        if request.rearm:
+            if self.latches.release(session.client):
+                self.telemetry.count("rearms", "by", "client")
+            session.rearm()
+        session.obey()
         if request.reset:
             session.reset(self.config.seed)
         if request.obs is None:
             return pack({"reset": request.reset, "state": session.guard.state})
         now = time.monotonic()
-        action = session.act(request.obs, now - request.age_s, request.sequence, now=now)
+        try:
+            action = session.act(request.obs, now - request.age_s, request.sequence, now=now)
+        finally:
+            self._keep(session)
         tick = session.last
         assert tick is not None
         self._account(tick)
-        self._keep(session)
         return pack(
             {
                 "actions": action[None],
@@ -178,6 +175,7 @@ class ControllerServer:
                 "source": tick.source,
                 "faults": list(tick.faults),
                 "interventions": list(tick.interventions),
+                "detail": session.guard.why,
                 "surprise": tick.surprise,
                 "tick": tick.number,
                 "server_timing": {"infer_ms": tick.compute_ms},
@@ -204,6 +202,7 @@ class ControllerServer:
             "action_high": np.asarray(contract.action.high, np.float32),
             "action_safe": session.guard.safe,
             "client": session.client,
+            "key": self.latches.key(session.client) if session.own else "",
             "state": session.guard.state,
             "period_s": contract.period,
             "mode": self.controller.mode,
@@ -212,22 +211,21 @@ class ControllerServer:
         }
 
 
+def understood(session: Session, message: bytes | str) -> Request:
+    """A client's message. Raises WireError: it says nothing, or asks for what is not its own."""
+    if isinstance(message, str):
+        raise WireError("expected a binary message in msgpack, got text")
+    request = parse_request(message)
+    if request.rearm and not session.own:
+        raise WireError(REARM)
+    return request
+
+
 def describe(server: ControllerServer) -> str:
     """One line of status."""
     telemetry = server.telemetry
     counts = {name: telemetry.total(name) for name in ("ticks", "bad_frames", "refused")}
     words = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
-    stopped = ", ".join(server.latches.all())
+    keys = {client: server.latches.key(client) for client in server.latches.all()}
+    stopped = ", ".join(f"{client} (key {key})" for client, key in keys.items())
     return f"{len(server.sessions)} clients, {words}" + (stopped and f"; stopped: {stopped}")
-
-
-async def serve_until(
-    server: ControllerServer, ready: Callable[[str, int], None], stop: asyncio.Event
-) -> None:
-    """Serve until `stop` is set; `ready` is told the address."""
-    host, port = await server.start()
-    try:
-        ready(host, port)
-        await stop.wait()
-    finally:
-        await server.stop()

@@ -11,18 +11,14 @@ import numpy as np
 
 from agents import bundle, bundle_files, load, scene
 from agents.config import ConfigError
+from agents.origin import guarded, is_loopback
 from agents.play import Player
 from agents.play_config import PlayConfig
+from agents.sliders import SLIDERS, Slider
 from envs.tasks.engine import engine
 
-SLIDERS = {
-    "horizon": (1, 24, 1),
-    "num_samples": (16, 512, 16),
-    "num_iterations": (1, 10, 1),
-    "temperature": (0.1, 10.0, 0.1),
-    "min_std": (0.01, 0.5, 0.01),
-}
-"""Settings of the planner: lowest, highest, step. Each change compiles, in the background."""
+UNUSED = ("ShareUrlRequest", "ShareUrlDisconnect", "FileTransferStartUpload", "FileTransferPart")
+"""What a browser may ask viser for and this viewer does not offer: a public address, files."""
 LINES = {"mean": (255, 120, 0), "sample": (0, 150, 255)}
 TEXT_EVERY = 0.2
 """Seconds between updates of the text."""
@@ -46,7 +42,7 @@ def play(
         viewer = Viewer(player, config)
         url = f"http://{config.host}:{viewer.server.get_port()}"
         say(f"watch it at {url} (Ctrl-C ends)")
-        if config.host not in ("127.0.0.1", "localhost", "::1"):
+        if not is_loopback(config.host):
             say(f"whoever reaches {config.host} can watch, pause and change settings")
         opened(url)
         viewer.run(config.seconds)
@@ -55,20 +51,27 @@ def play(
 
 
 class Viewer:
-    """A browser's view of a player."""
+    """A browser's view of a player.
+
+    What comes from the browser is read as what the controls show (`Slider.read`).
+    """
 
     def __init__(self, player: Player, config: PlayConfig):
         """Open the port and build scene and controls. Raises ConfigError."""
         import viser
+        from viser import _messages
 
         self.player = player
         self.model, data = self._physics()
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # its banner, which it always prints
+            # Its banner is always printed.
+            with contextlib.redirect_stdout(io.StringIO()), guarded(config.host):
                 self.server = viser.ViserServer(config.host, config.port, "latentmpc", False)
         except OSError as error:
             where = f"{config.host}:{config.port}"
             raise ConfigError(f"cannot listen on {where} ({error.strerror or error})") from error
+        for name in UNUSED:
+            self.server._websock_server.unregister_handler(getattr(_messages, name))
         self.server.gui.configure_theme(show_share_button=False, show_logo=False)
         self._build_scene(data)
         self._build_controls(config)
@@ -114,31 +117,37 @@ class Viewer:
         self.text = gui.add_markdown("")
         self.pause = gui.add_checkbox("Pause", False)
         gui.add_button("Reset").on_click(lambda _: self._ask_reset())
-        self.speed = gui.add_slider("Speed", 0.05, 10.0, 0.05, float(config.speed))
-        self.noise = gui.add_slider("Noise on actions", 0.0, 1.0, 0.01, 0.0)
+        self.sliders: dict[str, Any] = {}
+        self._shown: dict[str, Slider] = {}
+        self._add_slider("Speed", 0.05, 10.0, 0.05, float(config.speed))
+        self._add_slider("Noise on actions", 0.0, 1.0, 0.01, 0.0)
         with gui.add_folder("Planned path (true model)"):
             self.show = gui.add_checkbox("Show", True)
-            self.body = gui.add_dropdown("Of body", scene.bodies(self.model))
+            self._bodies = scene.bodies(self.model)
+            self.body = gui.add_dropdown("Of body", self._bodies)
         with gui.add_folder("Planner (compiles in the background)"):
             self.mode = gui.add_dropdown("Mode", ("plan", "prior"), initial_value=config.mode)
-            planner = self.player.ready.planner
-            self.sliders = {
-                name: gui.add_slider(
-                    name, min(low, value), max(high, value), step, initial_value=value
-                )
-                for name, (low, high, step) in SLIDERS.items()
-                for value in [getattr(planner, name)]
-            }
-        for handle in (self.mode, *self.sliders.values()):
+            for name, shown in SLIDERS.items():
+                self._add_slider(name, *shown, getattr(self.player.ready.planner, name))
+        for handle in (self.mode, *(self.sliders[name] for name in SLIDERS)):
             handle.on_update(lambda _: self.configure())
         self._reset_asked = False
+
+    def _add_slider(self, name: str, low: float, high: float, step: float, first: float) -> None:
+        shown = Slider(min(low, first), max(high, first), step, first)
+        self._shown[name] = shown
+        limits = {"min": shown.low, "max": shown.high, "step": step}
+        self.sliders[name] = self.server.gui.add_slider(name, **limits, initial_value=first)
+
+    def _number(self, name: str) -> float:
+        return self._shown[name].read(self.sliders[name].value)
 
     def _ask_reset(self) -> None:
         self._reset_asked = True
 
     def configure(self) -> None:
         """Hand the settings in the browser to the player, or say what is wrong with them."""
-        chosen = {name: handle.value for name, handle in self.sliders.items()}
+        chosen: dict[str, Any] = {name: self._number(name) for name in SLIDERS}
         base = self.player.ready.planner
         most = int(chosen["num_samples"])
         chosen["num_elites"] = min(base.num_elites, most)
@@ -147,7 +156,7 @@ class Viewer:
             planner = replace(base, **chosen)
         except ValueError as error:
             return self.player.refuse(str(error))
-        return self.player.configure(planner, self.mode.value)
+        return self.player.configure(planner, "prior" if self.mode.value == "prior" else "plan")
 
     def run(self, seconds: float = 0.0) -> None:
         """Decide and draw on absolute deadlines; after a slow decision the next comes at once."""
@@ -163,20 +172,21 @@ class Viewer:
             if time.monotonic() - told > TEXT_EVERY:
                 told = time.monotonic()
                 self.text.content = self.summary()
-            period = self.player.period / self.speed.value
+            period = self.player.period / self._number("Speed")
             due = max(due + period, time.monotonic() - period)
             time.sleep(max(due - time.monotonic(), 0.0))
 
     def advance(self) -> None:
         """One decision, with its plan drawn from where it was made."""
-        self.player.noise = float(self.noise.value)
+        self.player.noise = self._number("Noise on actions")
         action = self.player.decide()
         paths = self.player.foresee(self._where()) if self.show.value else {}
         self.player.step(action)
         self.draw(paths)
 
     def _where(self) -> Any:
-        body = self.model.body(self.body.value).id
+        known = self.body.value in self._bodies
+        body = self.model.body(self.body.value if known else self._bodies[0]).id
         return lambda data: data.xpos[body]
 
     def _middle(self, data: Any) -> np.ndarray:

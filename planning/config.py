@@ -104,6 +104,10 @@ class PlannerConfig(Settings, block="planner"):
         share = "(0, 1] with risk=cvar"
         limits = {
             "min_std": (self.min_std <= self.init_std, f"be at most init_std={self.init_std}"),
+            "num_samples": (
+                self.num_samples >= 2 or self.method not in SAMPLING,
+                "be at least 2: the first is the plan itself, which alone never changes",
+            ),
             "num_prior_samples": (
                 self.num_prior_samples < self.num_samples,
                 f"lie in [0, num_samples={self.num_samples})",

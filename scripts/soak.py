@@ -15,6 +15,7 @@ from collections.abc import Sequence
 SOAKS = {
     "safety": ("agents.safety_soak", "soak_guard", 100_000, "bad ticks against the guard"),
     "controller": ("agents.controller_soak", "soak", 20_000, "bad ticks against a controller"),
+    "messages": ("agents.message_soak", "soak", 100_000, "messages and observations of any kind"),
     "rate": ("agents.controller_soak", "rate", 20_000, "decisions of mode prior, timed"),
     "mutations": ("agents.mutations", "soak", 1_000, "mutations of a checkpoint and of a bundle"),
     "frames": ("agents.serve_soak", "frames", 100_000, "bad frames beside a good client"),

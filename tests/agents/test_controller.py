@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import message_soak
 from agents.config import ConfigError
 from agents.contract import Surprise
 from agents.controller import Controller
@@ -205,6 +206,42 @@ def test_bad_observations_never_reach_the_model(planner):
     np.testing.assert_array_equal(answer, 0)  # the fallback; the first two held
     assert planner.last.state == "fallback" and not (first == 0).all()
     planner.rearm()
+
+
+@pytest.mark.parametrize("mode", ["plan", "auto"])
+def test_without_a_valid_plan_it_says_so_and_stops(mode, planner, auto):
+    """Numbers that are finite and overflow in the model: held, handed on, stopped; never `ok`."""
+    controller = planner if mode == "plan" else auto[0]
+    controller.reset(0)
+    last, huge = controller.act(STREAM[0]), np.full(5, 1e20, np.float32)
+    memory, found = controller._memory, []
+    for _ in range(11):
+        found.append((controller.act(huge), controller.last))
+    assert [tick.source for _, tick in found] == ["hold"] * 2 + ["fallback"] * 7 + ["stop"] * 2
+    assert all("no_plan" in tick.faults for _, tick in found[:-1])
+    np.testing.assert_array_equal([a for a, _ in found], [last] * 2 + [controller.guard.zero] * 9)
+    assert "no action sequence has a finite value" in controller.guard.stop_reason
+    assert controller.guard.counters["fault/no_plan"] >= 10
+    assert controller._memory is memory, "nothing of such a tick stays"
+    controller.rearm()
+    controller.act(STREAM[0])
+    assert controller.act(huge) is not None and controller.last.state == "hold"
+    controller.act(STREAM[1])
+    assert (controller.last.source, controller.last.state) == ("plan", "ok")
+    assert controller.guard.why == "" and controller.compilations == 0
+
+
+def test_hundreds_of_messages_and_observations(planner, auto):
+    """The soak of messages, shortened: none unsafe, none unexplained."""
+    rng, controller = np.random.default_rng(3), auto[0]
+    told = message_soak.messages(planner, 400, rng)
+    shown = message_soak.observations(controller, 400, rng)
+    vars(controller).pop("_compute")
+    controller.rearm()
+    assert told["violations"] == [] == shown["violations"]
+    acted = {"plan", "hold", "fallback", "stop"}
+    assert set(told["answers"]) >= {*acted, "refused"}
+    assert set(shown["sources"]) >= {*acted, "prior", "shifted"}
 
 
 def test_after_a_gap_the_plan_is_moved_on_by_as_many_ticks(trained, planner, auto):

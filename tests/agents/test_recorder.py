@@ -13,18 +13,22 @@ from agents.controller import Controller
 from agents.fault_recordings import FaultRecordings
 from agents.recorder import SOURCES, Recorder
 from agents.replay_run import RecordingError
+from agents.safety import FAULTS
 from agents.safety_config import SafetyConfig
+from wm import manifest
 
 PERIOD = 0.02
 
 
-def fly(controller, recorder, ticks, faults=(), begin=0, deadlines=(None,)):
-    """Ticks with made-up observations; those in `faults` see something useless."""
+def fly(controller, recorder, ticks, faults=(), begin=0, deadlines=(None,), huge=()):
+    """Ticks with made-up observations; those in `faults` see something useless, in `huge` 1e20."""
     rng = np.random.default_rng(begin)
     for tick in range(begin, begin + ticks):
         obs = rng.normal(size=5) if tick % 2 else rng.normal(size=5).astype(np.float32)
         if tick in faults:
             obs = [None, np.full(5, np.nan), np.zeros(3), "text"][tick % 4]
+        if tick in huge:
+            obs = np.full(5, 1e20)
         recorder.before(controller)
         seed = 7 if tick % 40 == 0 else -1
         if seed >= 0:
@@ -70,6 +74,27 @@ def test_replays_to_the_last_bit(tiny_run, tmp_path, mode):
     assert (result["identical"], result["difference"]) == (True, None)
     sources = set(recording.columns["source"].tolist())
     assert len(sources) >= 3, "the recording holds more than regular ticks"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_ticks_without_a_plan_replay(tiny_run, tmp_path, old):
+    """By name in the recording; one of before that fault had a name replays as it was."""
+    controller = Controller.load(tiny_run, mode="plan", seed=7).warmup()
+    controller.guard.known -= {"no_plan"} if old else set()
+    recorder = Recorder(controller.contract, 2.0)
+    fly(controller, recorder, 20, huge=range(5, 10))
+    path = recorder.dump(tmp_path / "r", controller, str(tiny_run))
+    if old:
+        about = json.loads((path / "recording.json").read_text())
+        del about["faults"]
+        (path / "recording.json").write_text(json.dumps(about))
+        manifest.write(path, 0)
+    recording, result = again(tiny_run, path)
+    assert (result["identical"], result["difference"]) == (True, None)
+    said = recording.columns["faults"] & 1 << FAULTS.index("no_plan")
+    assert said.astype(bool).sum() == (0 if old else 5)
+    plans = recording.columns["source"] == SOURCES.index("plan")
+    assert plans[5:10].all() if old else not plans[5:10].any()
 
 
 class Timer:

@@ -32,7 +32,7 @@ from agents.run_config import RunConfig
 from agents.safety_config import SafetyConfig
 from agents.serve import run_server
 from agents.serve_config import ServeConfig, token_of
-from agents.server import ControllerServer
+from agents.server import ControllerServer, describe
 from agents.wire import pack, unpack
 from scripts.cli import main
 
@@ -227,14 +227,16 @@ def page(port, path="/healthz", **headers):
 def test_a_stop_outlives_the_connection(served, name):
     """Named or known by its address: reconnecting and resetting re-arm nothing, others go on."""
     _, port = served
-    connect_as = lambda: client(port, name if name == "arm" else "&")  # noqa: E731
+    known = name if name == "arm" else ""
+    connect_as = lambda key="": client(port, f"{known}&key={key}")  # noqa: E731
     with connect_as() as first:
+        key = first.metadata["key"]
         assert (first.metadata["client"], first.metadata["state"]) == (name, "ok")
         stop(first)
         assert f"{name} stopped until re-armed: 4 bad ticks in a row" in page(port)
         with connect_as() as second:  # while the first one is still there
             assert ask(second, OBS[0])["state"] == "stopped"
-    with connect_as() as again:
+    with connect_as(key) as again:
         assert again.metadata["state"] == "stopped"
         for reset in (False, True):
             answer = ask(again, OBS[0], reset=reset)
@@ -253,6 +255,35 @@ def test_a_stop_outlives_the_connection(served, name):
     assert "latentmpc_stops_total" in text and 'rearms_total{by="client"}' in text
 
 
+def test_a_stop_holds_for_all_connections_and_only_its_owner_leaves_it(served):
+    """Who took the name later, or again without its key, is stopped too and re-arms nothing."""
+    server, port = served
+    with client(port, "twin") as first, client(port, "twin") as second:
+        assert (bool(first.metadata["key"]), second.metadata["key"]) == (True, "")
+        assert ask(second, OBS[0])["source"] == "prior"
+        stop(first)
+        answer = ask(second, OBS[1])
+        assert (answer["state"], answer["source"]) == ("stopped", "stop")
+        assert answer["detail"].startswith("4 bad ticks in a row"), "which the other one sent"
+        for rearm in ({"rearm": True}, {"rearm": True, "obs": OBS[0]}):
+            second.send(pack(rearm))
+            assert "error: only an operator re-arms here" in str(second.recv(timeout=30))
+        assert ask(second, OBS[0])["state"] == ask(first, OBS[0])["state"] == "stopped"
+        assert ask(first, OBS[0], rearm=True)["state"] == "ok"
+        assert ask(second, OBS[0])["state"] == "ok", "the stop was the client's"
+        stop(second)
+        assert ask(first, OBS[0])["state"] == "stopped"
+    with client(port, "twin&key=wrong") as later:
+        later.send(pack({"rearm": True}))
+        assert isinstance(later.recv(timeout=30), str)
+    key = server.latches.key("twin")
+    assert key == first.metadata["key"] and key in describe(server)
+    assert get(port, "/rearm?client=twin&key=wrong")[0] == 403
+    assert get(port, f"/rearm?client=twin&key={key}") == (200, "twin is re-armed\n")
+    with client(port, "twin") as anyone:
+        assert ask(anyone, OBS[0])["state"] == "ok" and anyone.metadata["key"] != key
+
+
 def test_an_operator_rearms_with_the_token(controller):
     """Whoever is connected at its next tick; not without the token, nor where there is none."""
     shown = {"Authorization": f"Bearer {TOKEN}"}
@@ -263,6 +294,9 @@ def test_an_operator_rearms_with_the_token(controller):
             assert "arm stopped" in page(port, **shown)
             assert get(port, "/rearm?client=arm")[0] == 401
             assert get(port, "/rearm?client=leg", **shown)[0] == 404
+            arm.send(pack({"rearm": True}))
+            assert "error: only an operator" in str(arm.recv(timeout=30))
+            assert arm.metadata["key"] == ""
             assert ask(arm, OBS[0])["state"] == "stopped"
             assert get(port, "/rearm?client=arm", **shown) == (200, "arm is re-armed\n")
             assert ask(arm, OBS[0])["state"] == "ok"
@@ -337,8 +371,20 @@ def test_pages(served):
         assert 'latentmpc_compute_milliseconds_bucket{le="+Inf"}' in text
         with pytest.raises(InvalidStatus, match="503"):
             connect(f"ws://127.0.0.1:{port}")
-    with pytest.raises(InvalidStatus, match="403"), client(port, Origin="http://evil.example"):
-        pass
+    for origin in ("http://evil.example", f"http://127.0.0.1:{port}"):
+        with pytest.raises(InvalidStatus, match="403"), client(port, Origin=origin):
+            pass
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/", "/rearm?client=arm"])
+def test_a_name_that_points_here_reads_nothing(served, path):
+    """A page's own name for this machine is in Host, whatever it asks for."""
+    _, port = served
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1.evil:{port}"):
+        status, text = get(port, path, Host=host)
+        assert (status, text) == (403, f"open it as this machine: Host must be localhost:{port}\n")
+    for host in ("localhost", "127.0.0.1"):
+        assert get(port, "/metrics", Host=f"{host}:{port}")[0] == 200
 
 
 def test_a_good_client_among_bad_ones(served):

@@ -1,14 +1,20 @@
 """The viewer in a real browser: a robot that can be seen, and controls that work."""
 
+import contextlib
+import io
 import socket
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from agents import mutations
+from agents.origin import guarded
 from agents.play import Player
 from agents.play_config import PlayConfig
 
@@ -46,6 +52,49 @@ def test_it_listens_on_this_machine_alone_and_runs_on(viewer, capfd):
     viewer.sliders["num_samples"].value = 16
     viewer.configure()
     assert viewer.player._wanted[0].num_samples == 16
+
+
+def test_viser_answers_its_own_pages_alone():
+    """A foreign page, by its Origin or under its own name for this machine, gets nothing."""
+    import viser
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with contextlib.redirect_stdout(io.StringIO()), guarded("127.0.0.1"):
+        made = viser.ViserServer("127.0.0.1", port, "page", False)
+    try:
+        url, own = f"ws://127.0.0.1:{made.get_port()}", f"http://127.0.0.1:{made.get_port()}"
+        protocol = [f"viser-v{viser.__version__}"]
+        with connect(url, origin=own, subprotocols=protocol) as line:
+            assert line.recv(timeout=30)
+        for origin in ("http://evil.example", "null"):
+            with pytest.raises(InvalidStatus, match="403"):
+                connect(url, origin=origin, subprotocols=protocol)
+        asked = urllib.request.Request(own, headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(asked, timeout=30)
+        assert urllib.request.urlopen(own, timeout=30).status == 200
+    finally:
+        made.stop()
+
+
+@pytest.mark.slow
+def test_what_a_browser_sends_is_what_the_controls_show(viewer):
+    """Beyond the sliders, of another type, or none that there is: nothing of it is obeyed."""
+    for name, value in {"Speed": 0.0, "Noise on actions": 1e30, "num_samples": 10**9}.items():
+        viewer.sliders[name]._impl.value = value
+    viewer.sliders["temperature"]._impl.value = "hot"
+    viewer.mode._impl.value, viewer.body._impl.value = "fast", "nobody"
+    viewer.configure()
+    planner, mode = viewer.player._wanted
+    assert (planner.num_samples, mode) == (512, "plan")
+    assert planner.temperature == viewer.player.ready.planner.temperature
+    viewer.pause.value = True
+    viewer.advance()
+    assert viewer.player.noise == 1.0 and viewer.player.status().step == 1
+    handled = [m.__name__ for m in viewer.server._websock_server._incoming_handlers]
+    assert not [name for name in handled if "Share" in name or "FileTransfer" in name]
 
 
 @pytest.mark.slow

@@ -49,6 +49,10 @@ def planned(config, model=POINT_MASS, key=KEY):
         ({"horizon": 0}, r"planner.horizon must lie in \[1, 1000\], got 0"),
         ({"temperature": 0.0}, r"planner.temperature must lie in \(0, 1e\+06\], got 0.0"),
         ({"num_elites": 500}, "planner.num_elites must be at most num_samples=128, got 500"),
+        (
+            {"num_samples": 1, "num_prior_samples": 0, "num_elites": 1},
+            "planner.num_samples must be at least 2: .*, got 1",
+        ),
         ({"num_prior_samples": 128}, r"planner.num_prior_samples must lie in \[0, num_samples"),
         (
             {"method": "icme"},
