@@ -157,13 +157,15 @@ def stored_config(
     """
     from wm.durable import CheckpointError
 
-    settings = stored.get("settings", stored)
     try:
+        if not isinstance(stored, Mapping):
+            raise ConfigError(f"{where}: expected a table")
+        settings = stored.get("settings", stored)
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
         ours = {k: v for k, v in settings.items() if k not in beside}
         return build(cls, flatten(cls, ours, where))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{error} (in {where}; was it written by another version of latentmpc?)"
         ) from error

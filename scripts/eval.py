@@ -1,6 +1,5 @@
 """`latentmpc eval RUN_OR_CHECKPOINT`: run a trained model closed-loop and report."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
 from agents.pretrain_config import is_pretrained
 from agents.schema import train_config_from
 from scripts.flags import parse, require_directory, settings_of
+from wm import sealed
 from wm.durable import CheckpointError
 
 
@@ -84,8 +84,8 @@ def _check_overrides(flags: EvalFlags) -> None:
     """
     stored = Path(flags.path, "config.json")
     try:
-        planner = train_config_from(json.loads(stored.read_bytes()), str(stored)).planner
-    except (OSError, ValueError, AttributeError, CheckpointError):
+        planner = train_config_from(sealed.read_json(stored), str(stored)).planner
+    except CheckpointError:
         return
     flags.planner.apply(planner)
 
