@@ -27,6 +27,7 @@ from agents.turned import task_of, turn_of, turned_rows
 from agents.turned_pictures import TurnedPictures
 from planning.objective import Weights
 from wm import checkpoint
+from wm.durable import refuse_link
 from wm.jepa import JepaNetworks
 
 GUIDE = "guide"
@@ -223,6 +224,8 @@ def load_guides(trained: JepaTrained) -> Guides | None:
     folder = guide_folder(trained.path) / trained.path.name
     if not folder.is_dir():
         return None
+    refuse_link(folder.parent)
+    refuse_link(folder)
     stored = checkpoint.read_table(folder, "config.json")
     again = f"type `latentmpc distill {trained.path}` to learn it again"
     if stored.get("digest") != model_digest(trained.path):
