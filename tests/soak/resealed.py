@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,6 +199,7 @@ def soak(count: int, seed: int, path: str = "") -> dict[str, Any]:
 
 
 def _soak(count: int, rng: np.random.Generator, folder: Path) -> dict[str, Any]:
+    load._networks = cache(load._networks)  # most mutations leave the settings as they are
     made, outside, watch = specimens(folder / "good"), folder / "outside", Watch()
     outside.mkdir()
     (outside / "sentinel").write_text("untouched")
