@@ -5,6 +5,7 @@ the moment before decision t, `action[t]`, `reward[t]`, `terminated[t]` belong t
 there; in the last row, where none is taken, they are zero. docs/data.md has every field.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ class Dataset:
         Raises ConfigError where there is no dataset, DatasetError for a damaged one.
         """
         folder = Path(path)
-        if not (folder / files.MANIFEST).exists():
+        if not os.path.lexists(folder / files.MANIFEST):
             unfinished = (folder / "work").is_dir()
             raise ConfigError(
                 f"{path} is no dataset (no {files.MANIFEST} in it): "

@@ -1,5 +1,6 @@
 """Replay a flight recording through a controller, and say where it first differs."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ class RecordingError(CheckpointError):
 def load(path: Path | str) -> Recording:
     """Read and verify a recording. Raises ConfigError (no recording), RecordingError."""
     path = Path(path)
-    if not (path / ABOUT).is_file():
+    if not os.path.lexists(path / ABOUT):
         raise ConfigError(f"{path} is no recording (no recording.json in it)")
     if problem := manifest.problem(path, LISTED):
         raise RecordingError(f"{path} is damaged: {problem}")

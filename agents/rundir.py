@@ -67,7 +67,7 @@ class RunDir:
     def open(cls, path: Path | str) -> "RunDir":
         """An existing run. Raises ConfigError if there is none."""
         run = cls(path)
-        if not run.config.is_file():
+        if not os.path.lexists(run.config):
             raise ConfigError(
                 f"{path} is no run directory (no config.json in it): give the --run-dir of a "
                 "training, or start one with `latentmpc train ENV --run-dir DIR`"
