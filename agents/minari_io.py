@@ -22,7 +22,7 @@ from agents.versions import installed
 from envs.registry import NAMESPACE, VERSION, make_spec, register
 from envs.spec import EnvError, EnvSpec
 from wm import sealed
-from wm.durable import storage_error
+from wm.durable import own_directory, storage_error
 
 Rows = dict[str, np.ndarray]
 Told = Callable[[str, int, int], None]
@@ -38,7 +38,7 @@ def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[st
     buffer_of = _minari("minari.data_collector").EpisodeBuffer
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty: give a new directory")
-    dataset_write.make_folder(out)
+    own_directory(out)
     observation, action = _spaces(dataset)
     try:
         storage = storage_of.new(
