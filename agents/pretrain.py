@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -41,7 +42,7 @@ class _Session:
         self.about, self.began, self.before = about, began, 0.0
         self.saved_at = self.logged_at = 0
         self.paced = (0, time.perf_counter())
-        self.latest: dict[str, float] = {}
+        self.latest: Mapping[str, float | bool | None] = {}
 
     def seconds(self) -> float:
         """Wall time of the run so far, earlier processes included."""
