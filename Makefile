@@ -48,7 +48,7 @@ test: setup-dev ## Run the tests (TESTS=tests/wm for some of them, WORKERS=4 for
 test-slow: setup-dev ## Run the tests marked slow, and those of equal bits with full optimisation
 	@XLA_FLAGS= $(PYTEST) -m "slow or exact" --timeout 1800 $(TESTS)
 
-SOAKS := configs safety controller messages rate mutations frames transport realtime
+SOAKS := configs safety controller messages rate mutations resealed frames transport realtime
 soak: setup-dev ## Run the long trials of safety, bundles, serving and real time at full count
 	@failed=0; for name in $(SOAKS); do $(BIN)/python -m scripts.soak $$name || failed=$$?; done; exit $$failed
 

@@ -17,7 +17,7 @@ from agents.bench_report import write_bench_html, write_summary_md
 from agents.bench_rows import grouped
 from agents.config import ConfigError
 from agents.executors.run import Outcome, Session
-from agents.load import find_checkpoint
+from agents.load import find_checkpoint, stored_spec
 from agents.points import WORKER, eval_point, train_point
 from agents.rundir import RunDir, plain
 from agents.schema import train_config_from
@@ -144,8 +144,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
 def _repeat_of(trained: Mapping[int, str]) -> Row:
     """Floors act as often as the models they are compared with."""
     for path in trained.values():
-        spec = checkpoint.read_json(find_checkpoint(path), "spec.json")
-        return {"action_repeat": spec["action_repeat"]}
+        return {"action_repeat": stored_spec(find_checkpoint(path)).action_repeat}
     return {}
 
 

@@ -15,15 +15,13 @@ from agents.config import TrainConfig
 from agents.contract import Contract
 from agents.decision import Decide
 from agents.deploy import params_digest
-from agents.load import Trained
+from agents.load import Trained, check_effort
 from agents.schema import train_config_from
 from envs.spec import EnvSpec
 from wm import learner
 from wm.durable import CheckpointError
 
 INSTEAD = "the installed code runs its parameters"
-MOST_STEPS = 1 << 30
-"""Model steps of one decision; settings that ask for more would only keep a machine busy."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ def load(path: str | Path, trust: bool = False, digest: str = "") -> Bundle:
         contract = Contract.from_json(files.json(CONTRACT), CONTRACT)
         config = train_config_from(contract.settings, CONTRACT)
         spec = EnvSpec.from_json(contract.spec)
-        _check_effort(config, spec)
+        check_effort(config.planner, spec, CONTRACT)
+        _check_sizes(contract, spec)
     except BundleError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -63,11 +62,11 @@ def load(path: str | Path, trust: bool = False, digest: str = "") -> Bundle:
     return Bundle(files.path, files.digest, contract, trained, made, note)
 
 
-def _check_effort(config: TrainConfig, spec: EnvSpec) -> None:
-    planner = config.planner
-    steps = planner.horizon * planner.num_samples * planner.num_iterations * planner.num_restarts
-    if max(steps, planner.horizon * spec.action_dim) > MOST_STEPS:
-        raise ValueError(f"its planner takes {steps} steps a decision, more than {MOST_STEPS}")
+def _check_sizes(contract: Contract, spec: EnvSpec) -> None:
+    """Raise ValueError where observations or actions have other sizes than the networks'."""
+    promised, wanted = (contract.obs.shape[0], contract.action.dim), (spec.obs_dim, spec.action_dim)
+    if promised != wanted:
+        raise ValueError(f"obs.shape and action.low are of {promised}, its spec of {wanted}")
 
 
 def _trained(files: Files, contract: Contract, config: TrainConfig, spec: EnvSpec) -> Trained:

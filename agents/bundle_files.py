@@ -14,19 +14,18 @@ parameters instead. Files are read once, into memory, and what was verified is w
 Imports no jax.
 """
 
-import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wm import manifest, sealed
 from wm.durable import CheckpointError, sha256_bytes
-from wm.manifest import MANIFEST, encode
+from wm.manifest import MANIFEST
+from wm.sealed import MOST_TEXT
 
-FORMAT = 1
 KIND = "latentmpc bundle"
 CONTRACT, PARAMS, PROGRAMS, RUNNER = (
     "contract.json",
@@ -37,7 +36,17 @@ CONTRACT, PARAMS, PROGRAMS, RUNNER = (
 NAME = re.compile(
     r"(contract\.json|programs\.json|params\.safetensors|runner\.py|program-\w+\.bin)"
 )
-MOST_TEXT, MOST_PROGRAM, MOST_PARAMS = 1 << 20, 1 << 26, 1 << 33
+MOST_PROGRAM, MOST_PARAMS = 1 << 26, 1 << 33
+
+
+def _most(name: str) -> int:
+    """Bytes that a file of a bundle may have."""
+    if not NAME.fullmatch(name):
+        return 0
+    return {PARAMS: MOST_PARAMS}.get(name, MOST_PROGRAM if name.endswith(".bin") else MOST_TEXT)
+
+
+LISTED = manifest.Kind(_most, (CONTRACT, PARAMS, PROGRAMS, RUNNER), {"kind": KIND})
 
 
 class BundleError(CheckpointError):
@@ -60,8 +69,8 @@ class Files:
     def json(self, name: str) -> Any:
         """A JSON file, strictly: no NaN, bounded size and depth. Raises BundleError."""
         try:
-            return _json(self.content[name])
-        except (ValueError, RecursionError) as error:
+            return sealed.parse(self.content[name])
+        except ValueError as error:
             raise self.refusal(name, f"not JSON ({error})") from None
 
 
@@ -80,16 +89,14 @@ def read(path: str | Path, digest: str = "") -> Files:
     """
     here = Path(path)
     try:
-        raw = _bytes(here, MANIFEST, MOST_TEXT)
+        raw = sealed.read(here, MANIFEST, manifest.MOST_MANIFEST)
         found = sha256_bytes(raw)
         if digest and (wanted := known_digest(digest)) != found:
-            raise BundleError(f"{MANIFEST}: SHA-256 {found}, expected {wanted}")
-        entries = _entries(raw)
-        for name in sorted({*os.listdir(here), *entries} - {MANIFEST}):
-            if name not in entries:
-                raise BundleError(f"{name[:80]!r}: unexpected, not in {MANIFEST}")
-        content = {name: _checked(here, name, entry) for name, entry in sorted(entries.items())}
-    except (BundleError, OSError) as error:
+            raise CheckpointError(f"{MANIFEST}: SHA-256 {found}, expected {wanted}")
+        entries = manifest.entries_of(raw, LISTED)
+        manifest.check_names(here, entries, LISTED)
+        content = {n: manifest.content(here, n, e, LISTED) for n, e in sorted(entries.items())}
+    except (CheckpointError, OSError) as error:
         raise _refusal(here, str(error)) from None
     return Files(here, found, content)
 
@@ -110,76 +117,8 @@ def known_digest(text: str) -> str:
 
 def manifest_of(content: Mapping[str, bytes]) -> bytes:
     """MANIFEST.json for these files; it holds its own digest too."""
-    files = {n: {"sha256": sha256_bytes(d), "size": len(d)} for n, d in content.items()}
-    body = {"files": files, "format": FORMAT, "kind": KIND}
-    return encode({**body, "sha256": sha256_bytes(encode(body))})
-
-
-def _entries(raw: bytes) -> dict[str, dict]:
-    """Name -> {"sha256", "size"}: plain names of files that a bundle has. Raises BundleError."""
-    try:
-        manifest = _json(raw)
-        intact = raw == encode(manifest)
-        intact &= manifest.pop("sha256") == sha256_bytes(encode(manifest))
-        intact &= (manifest["format"], manifest["kind"]) == (FORMAT, KIND)
-        entries = manifest["files"]
-        intact &= all(set(entry) == {"sha256", "size"} for entry in entries.values())
-        intact &= all(type(entry["size"]) is int for entry in entries.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        intact, entries = False, {}
-    if not intact:
-        raise BundleError(
-            f"{MANIFEST}: damaged (SHA-256 {sha256_bytes(raw)[:12]}...), expected a bundle's "
-            f"manifest of format {FORMAT} as it was written"
-        )
-    for name in entries:
-        if not NAME.fullmatch(name):
-            raise BundleError(f"{MANIFEST}: lists {name[:80]!r}, which no bundle has")
-    if missing := [n for n in (CONTRACT, PARAMS, PROGRAMS, RUNNER) if n not in entries]:
-        raise BundleError(f"{MANIFEST}: does not list {missing[0]}")
-    return entries
-
-
-def _checked(path: Path, name: str, entry: dict) -> bytes:
-    most = {PARAMS: MOST_PARAMS}.get(name, MOST_PROGRAM if name.endswith(".bin") else MOST_TEXT)
-    expected = f"expected {entry['size']} of SHA-256 {entry['sha256']}"
-    data = _bytes(path, name, most, entry["size"], expected)
-    if (found := sha256_bytes(data)) != entry["sha256"]:
-        raise BundleError(f"{name}: {len(data)} bytes of SHA-256 {found[:12]}..., {expected}")
-    return data
-
-
-def _bytes(
-    path: Path, name: str, most: int, size: int | None = None, expected: str = "expected a file"
-) -> bytes:
-    """A regular file of the listed size: no link of either kind, and no waiting for a pipe."""
-    try:
-        descriptor = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise BundleError(f"{name}: {error.strerror} (no link is followed), {expected}") from None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise BundleError(f"{name}: not a regular file with one name (no links), {expected}")
-        if size is not None and found.st_size != size:
-            raise BundleError(f"{name}: {found.st_size} bytes, {expected}")
-        if found.st_size > most:
-            raise BundleError(f"{name}: {found.st_size} bytes, more than the {most} allowed")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most + 1)
-    finally:
-        os.close(descriptor)
-
-
-def _json(raw: bytes) -> Any:
-    """Raises ValueError or RecursionError."""
-    if len(raw) > MOST_TEXT:
-        raise ValueError(f"more than {MOST_TEXT} bytes")
-
-    def refuse(constant: str):
-        raise ValueError(f"{constant} is no JSON")
-
-    return json.loads(raw, parse_constant=refuse)
+    entries = {n: manifest.Entry(sha256_bytes(d), len(d)) for n, d in content.items()}
+    return manifest.made(entries, **LISTED.says)
 
 
 def _refusal(path: Path, problem: str) -> BundleError:

@@ -7,6 +7,7 @@ settings, so that the same command ends in the same bytes.
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,8 @@ from agents.versions import installed
 from envs.cores import usable_cores
 from envs.registry import make_vec
 from envs.spec import EnvError
-from wm.durable import StorageError, write_atomically
+from wm import sealed
+from wm.durable import CheckpointError, StorageError, own_directory, write_atomically
 
 Told = Callable[[str, int, int], None]
 """(what is being done, done, of how many)"""
@@ -43,7 +45,7 @@ def collect(config: CollectConfig, told: Told = lambda what, done, total: None) 
         return _finished(config, folder)
     if (folder / dataset_files.DATA).exists() or (folder / "config.json").exists():
         raise ConfigError(f"--out {folder} holds something else: give another")
-    dataset_write.make_folder(folder / dataset_write.WORK)
+    own_directory(folder / dataset_write.WORK)
     with RunDir(folder / dataset_write.WORK):
         _ensure_settings(config, folder)
         info, rerender = _describe(config, folder, told)
@@ -72,16 +74,18 @@ def _ensure_settings(config: CollectConfig, folder: Path) -> None:
     if not path.exists():
         write_atomically(path, json.dumps(mine, indent=1).encode())
         return
-    _compare(mine, json.loads(path.read_bytes()), folder)
+    _compare(mine, sealed.read_json(path), folder)
 
 
 def _compare(mine: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
     """Raise ConfigError naming the first setting that differs."""
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{folder}: its stored settings are no table")
     for name in mine:
         if stored.get(name) != mine[name]:
             raise ConfigError(
                 f"{name} is {mine[name]!r}, but {folder} was begun with {stored.get(name)!r}: set "
-                f"it back, use another --out, or delete {folder} to start again"
+                f"it back, use another --out, or delete {shlex.quote(str(folder))} to start again"
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.film import Film
 from envs.spec import EnvError
-from wm.durable import storage_error
+from wm.durable import created, open_own, storage_error
 
 _HEADER = 128  # bytes of numpy's format 1.0 with a short header; checked by `pixel_file`
 BACKENDS = ("egl", "osmesa")
@@ -27,7 +27,7 @@ def execute(point: dict[str, Any]) -> dict[str, Any]:
     frames = [film.picture(physics[i]) for i in range(point["start"], point["stop"])]
     data = np.stack(frames).tobytes()
     try:
-        with open(path, "r+b") as file:
+        with open(open_own(path, os.O_RDWR), "r+b") as file:
             file.seek(_HEADER + point["start"] * row)
             file.write(data)
             file.flush()
@@ -57,9 +57,9 @@ def pixel_file(path: Path, rows: int, size: int) -> None:
     shape = (rows, size, size, 3)
     total = _HEADER + int(np.prod(shape))
     try:
-        if path.exists() and path.stat().st_size == total:
+        if not path.is_symlink() and path.exists() and path.stat().st_size == total:
             return
-        with open(path, "wb") as file:
+        with created(path) as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             npy.write_array_header_1_0(file, header)
             if file.tell() != _HEADER:

@@ -5,18 +5,22 @@ the moment before decision t, `action[t]`, `reward[t]`, `terminated[t]` belong t
 there; in the last row, where none is taken, they are zero. docs/data.md has every field.
 """
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 
 from agents import dataset_files as files
+from agents import npy_files
 from agents.config import ConfigError
 from agents.dataset_files import DatasetError as DatasetError
 from envs.spec import EnvSpec
+from wm import sealed
+from wm.manifest import Entry
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -102,17 +106,29 @@ class Info:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Info":
-        """What `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
-        if data["format"] != files.FORMAT:
-            raise ValueError(f"format {data['format']!r}, expected {files.FORMAT}")
-        return cls(
-            EnvSpec.from_json(data["spec"]),
-            tuple(Episode(**e) for e in data["episodes"]),
-            tuple(Quantity(**q) for q in data["state"]),
-            tuple((str(name), tuple(shape)) for name, shape in data["changes"]),
-            data["origin"],
-            data["versions"],
-        )
+        """What `to_json` wrote. Raises EnvError or ValueError for anything else."""
+        found = msgspec.convert(data, _Stored)
+        if found.format != files.FORMAT:
+            raise ValueError(f"format {found.format!r}, expected {files.FORMAT}")
+        start = 0
+        for episode in found.episodes:
+            if episode.start != start or episode.length < 0:
+                raise ValueError(f"an episode at row {episode.start}, expected {start}")
+            start = episode.rows.stop
+        spec = EnvSpec.from_json(found.spec)
+        return cls(spec, found.episodes, found.state, found.changes, found.origin, found.versions)
+
+
+class _Stored(msgspec.Struct):
+    """data.json as it is typed."""
+
+    format: Any
+    spec: dict[str, Any]
+    episodes: tuple[Episode, ...]
+    state: tuple[Quantity, ...]
+    changes: tuple[tuple[str, tuple[int, ...]], ...]
+    origin: dict[str, Any]
+    versions: dict[str, str]
 
 
 class Dataset:
@@ -138,24 +154,23 @@ class Dataset:
         Raises ConfigError where there is no dataset, DatasetError for a damaged one.
         """
         folder = Path(path)
-        if not (folder / files.MANIFEST).exists():
+        if not os.path.lexists(folder / files.MANIFEST):
             unfinished = (folder / "work").is_dir()
             raise ConfigError(
                 f"{path} is no dataset (no {files.MANIFEST} in it): "
                 + ("the same `latentmpc collect` finishes it" if unfinished else "")
                 + ("" if unfinished else "make one with `latentmpc collect ENV --out DIR`")
             )
-        files.check(folder, full)
+        entries = files.check(folder, full)
         try:
-            info = Info.from_json(json.loads((folder / files.DATA).read_bytes()))
-            named = {f.stem: f for f in sorted((folder / files.ARRAYS).glob("*.npy"))}
-            arrays = {n: np.load(f, mmap_mode="r", allow_pickle=False) for n, f in named.items()}
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise DatasetError(f"{folder}: not a dataset of this version ({error})") from None
-        rows = sum(e.length + 1 for e in info.episodes)
-        for name in (*ROW_FIELDS, *arrays):
-            if name not in arrays or len(arrays[name]) != rows:
-                raise DatasetError(f"{folder}: array {name} should have {rows} rows; {files.HOW}")
+            raw = sealed.read(folder, files.DATA, files.MOST_DATA)
+            info = Info.from_json(sealed.parse(raw, files.MOST_DATA))
+        except (ValueError, RuntimeError) as error:
+            where = folder / files.DATA
+            raise DatasetError(f"{where} is not of this version ({error})") from None
+        mapped = {n: _mapped(folder, n, e) for n, e in entries.items() if n != files.DATA}
+        arrays = {Path(name).stem: array for name, array in mapped.items()}
+        _check_arrays(folder, info, arrays)
         return cls(folder, info, arrays)
 
     @property
@@ -219,6 +234,36 @@ class Dataset:
             counts = [e.length + 2 - length for e in fits]
             self._starts[split, length] = (np.array([e.start for e in fits]), np.cumsum(counts))
         return self._starts[split, length]
+
+
+def _mapped(folder: Path, name: str, entry: Entry) -> np.ndarray:
+    """An array as a map of its file. Raises DatasetError naming it."""
+    try:
+        with sealed.opened(folder, name, entry.size) as (file, size):
+            found = npy_files.header(file, size)
+            if not size - found.offset:  # nothing can be mapped
+                return np.zeros(found.shape, found.dtype)
+            return np.memmap(file, found.dtype, "r", found.offset, found.shape, found.order)  # pyright: ignore
+    except (ValueError, RuntimeError) as error:
+        raise DatasetError(f"{folder / name} cannot be used: {error}; {files.HOW}") from None
+
+
+def _check_arrays(folder: Path, info: Info, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise DatasetError for an array that is missing or not as data.json asks for."""
+    rows = info.episodes[-1].rows.stop if info.episodes else 0
+    sizes = {"obs": info.spec.obs_dim, "action": info.spec.action_dim, "state": len(info.state)}
+    expected = {name: ("f", [rows, sizes[name]]) for name in sizes}
+    expected |= {"reward": ("f", [rows]), "terminated": ("b", [rows])}
+    for name in (*ROW_FIELDS, *arrays):
+        where = f"{folder / files.ARRAYS / name}.npy"
+        if name not in arrays or arrays[name].shape[:1] != (rows,):
+            raise DatasetError(f"{where}: array {name} should have {rows} rows; {files.HOW}")
+        found = (arrays[name].dtype.kind, list(arrays[name].shape))
+        if found != expected.get(name, found):
+            raise DatasetError(
+                f"{where} holds {arrays[name].dtype} {found[1]}, {files.DATA} asks for "
+                f"{expected[name][1]}; {files.HOW}"
+            )
 
 
 def split_names(count: int, seed: int, validation: float, test: float) -> list[str]:

@@ -1,22 +1,38 @@
 """The files of a dataset and their checks: sizes always, SHA-256 once and on demand.
 
-    DATA/ data.json  arrays/NAME.npy  MANIFEST.json   .verified
+    DATA/ data.json  arrays/NAME.npy  MANIFEST.json
 
-The manifest lists size and SHA-256 of every other file and its own digest. `.verified` says that
-the sums were right for the sizes and times the files have now, so that opening reads no data twice.
+The manifest lists size and SHA-256 of every other file and its own digest. That the sums were
+right for the sizes and times the files have now is remembered in the user's cache, so that opening
+reads no data twice and writes nothing into the dataset.
 """
 
 import contextlib
 import json
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wm.durable import CheckpointError, sha256_bytes, sha256_file, write_atomically
-from wm.manifest import MANIFEST, encode
+from wm import manifest, sealed
+from wm.durable import CheckpointError, StorageError, own_directory, sha256_bytes, write_atomically
+from wm.manifest import MANIFEST as MANIFEST
+from wm.manifest import Entry
 
 FORMAT = 1
-DATA, ARRAYS, VERIFIED = "data.json", "arrays", ".verified"
+DATA, ARRAYS = "data.json", "arrays"
 HOW = "collect it again into another directory, or restore the files"
+MOST_DATA = 1 << 27
+_NAME = re.compile(rf"{ARRAYS}/[A-Za-z0-9_]{{1,64}}\.npy")
+
+
+def _most(name: str) -> int:
+    """Bytes that a file of a dataset may have."""
+    return MOST_DATA if name == DATA else manifest.MOST_FILE if _NAME.fullmatch(name) else 0
+
+
+LISTED = manifest.Kind(_most, required=(DATA,), closed=False)
 
 
 class DatasetError(CheckpointError):
@@ -25,79 +41,55 @@ class DatasetError(CheckpointError):
 
 def write_manifest(path: Path) -> None:
     """Hash and sync data.json and the arrays, and write the manifest: the dataset is complete."""
-    entries = {}
-    for name in _names(path):
-        digest, size = sha256_file(path / name, sync=True)
-        entries[name] = {"sha256": digest, "size": size}
-    body = {"files": entries, "format": FORMAT}
-    write_atomically(path / MANIFEST, encode({**body, "sha256": sha256_bytes(encode(body))}))
-    _remember(path, entries)
+    names = [DATA, *sorted(f"{ARRAYS}/{file.name}" for file in (path / ARRAYS).glob("*.npy"))]
+    _remember(path, manifest.write_listed(path, names))
 
 
-def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """{name: {"sha256", "size"}}. Raises DatasetError naming what is wrong."""
+def check(path: Path, full: bool = False) -> dict[str, Entry]:
+    """Sizes; and sums when they were never compared for these files, or `full` asks for it.
+
+    What the manifest lists. Raises DatasetError naming the first file that is missing or differs.
+    """
     try:
-        raw = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path / MANIFEST} cannot be read ({error.strerror}); {HOW}") from None
-    try:
-        manifest = json.loads(raw)
-        intact = raw == encode(manifest)
-        intact &= manifest.pop("sha256") == sha256_bytes(encode(manifest))
-        intact &= manifest["format"] == FORMAT
-        entries = manifest["files"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        intact, entries = False, {}
-    if not intact:
-        raise DatasetError(
-            f"{path / MANIFEST} is damaged, expected a manifest of format {FORMAT}; {HOW}"
-        )
+        entries = manifest.read(path, LISTED)
+        stamp = _stamp(path, entries)
+        if full or _remembered(path) != stamp:
+            manifest.check(path, entries, LISTED)
+            _remember(path, entries)
+    except CheckpointError as error:
+        raise DatasetError(f"{path}/{error}; {HOW}") from None
     return entries
 
 
-def check(path: Path, full: bool = False) -> None:
-    """Sizes; and sums when they were never compared for these files, or `full` asks for it.
+def stamp_file(path: Path) -> Path:
+    """Where it is remembered that the sums of the dataset at `path` were right."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    name = sha256_bytes(os.fsencode(os.path.realpath(path)))
+    return Path(cache, "latentmpc", "verified", f"{name}.json")
 
-    Raises DatasetError naming the first file that is missing or differs.
-    """
-    entries = read_manifest(path)
+
+def _stamp(path: Path, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """What changes when a file does: entry, size, number and times. Raises CheckpointError."""
+    stamp = {}
     for name, entry in entries.items():
-        try:
-            size = (path / name).stat().st_size
-        except OSError as error:
-            raise DatasetError(f"{path / name} cannot be read ({error.strerror}); {HOW}") from None
-        if size != entry["size"]:
-            raise DatasetError(f"{path / name} has {size} bytes, expected {entry['size']}; {HOW}")
-    if not full and _remembered(path) == _stamp(path, entries):
-        return
-    for name, entry in entries.items():
-        digest, _ = sha256_file(path / name)
-        if digest != entry["sha256"]:
-            raise DatasetError(
-                f"{path / name} is damaged: SHA-256 {digest[:12]}..., expected "
-                f"{entry['sha256'][:12]}...; {HOW}"
-            )
-    _remember(path, entries)
-
-
-def _names(path: Path) -> list[str]:
-    return [DATA, *sorted(f"{ARRAYS}/{file.name}" for file in (path / ARRAYS).glob("*.npy"))]
-
-
-def _stamp(path: Path, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What changes when a file does: manifest entry, size and time of last change."""
-    stats = {name: (path / name).stat() for name in entries}
-    return {n: [entries[n]["sha256"], s.st_size, s.st_mtime_ns] for n, s in stats.items()}
+        with sealed.opened(path, name, _most(name), str(entry)) as (file, size):
+            if size != entry.size:
+                raise CheckpointError(f"{name} has {size} bytes, {entry}")
+            found = os.fstat(file.fileno())
+            stamp[name] = [entry.sha256, size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+    return stamp
 
 
 def _remembered(path: Path) -> Any:
     try:
-        return json.loads((path / VERIFIED).read_bytes())
+        return json.loads(stamp_file(path).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
 
 
-def _remember(path: Path, entries: dict[str, dict[str, Any]]) -> None:
-    """Keep the stamp; a read-only dataset is compared again the next time."""
-    with contextlib.suppress(OSError):
-        (path / VERIFIED).write_text(json.dumps(_stamp(path, entries)))
+def _remember(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Keep the stamp; where that is not possible, sums are compared again the next time."""
+    with contextlib.suppress(OSError, StorageError, CheckpointError):
+        file = stamp_file(path)
+        own_directory(file.parent)
+        write_atomically(file, json.dumps(_stamp(path, entries)).encode())

@@ -18,12 +18,22 @@ import numpy as np
 from numpy.lib import format as npy
 
 from agents import dataset_files as files
+from agents import npy_files
 from agents.dataset import Info
 from agents.rundir import plain
-from wm.durable import StorageError, storage_error, write_atomically
+from wm import sealed
+from wm.durable import (
+    CheckpointError,
+    StorageError,
+    created,
+    own_directory,
+    storage_error,
+    write_atomically,
+)
 
 Rows = dict[str, np.ndarray]
 WORK = "work"
+MOST_SHARD = 1 << 36
 _DIGEST = 32  # bytes of SHA-256 before the content of a shard
 
 
@@ -42,29 +52,20 @@ def write_shard(folder: Path, number: int, episodes: Sequence[Rows]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     path, data = shard_path(folder, number), buffer.getvalue()
-    make_folder(path.parent)
+    own_directory(path.parent.parent)
+    own_directory(path.parent)
     write_atomically(path, hashlib.sha256(data).digest() + data)
 
 
 def read_shard(folder: Path, number: int) -> Rows | None:
     """A finished shard; None when it is not there or was damaged."""
+    path = shard_path(folder, number)
     try:
-        raw = shard_path(folder, number).read_bytes()
-    except OSError:
+        raw = sealed.read(folder, path.relative_to(folder).as_posix(), MOST_SHARD)
+        digest, data = raw[:_DIGEST], raw[_DIGEST:]
+        return npy_files.archive(data) if hashlib.sha256(data).digest() == digest else None
+    except (CheckpointError, ValueError):
         return None
-    digest, data = raw[:_DIGEST], raw[_DIGEST:]
-    if hashlib.sha256(data).digest() != digest:
-        return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def make_folder(path: Path) -> None:
-    """Make a directory. Raises StorageError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -89,7 +90,7 @@ def assemble(folder: Path, shards: int) -> tuple[list[int], list[bool]]:
         lengths += shard["lengths"].tolist()
         invalid += shard["invalid"].tolist()
         names = [name for name in shard if name.startswith("rows/")]
-    make_folder(folder / files.ARRAYS)
+    own_directory(folder / files.ARRAYS)
     for name in names:
         parts = (shard[name] for shard in _shards(folder, shards))
         write_array(folder / files.ARRAYS / f"{name[5:]}.npy", parts, sum(lengths) + len(lengths))
@@ -110,7 +111,7 @@ def write_array(path: Path, parts: Iterator[np.ndarray], rows: int) -> None:
     """Concatenate parts into an .npy file of `rows` rows. Raises StorageError."""
     temporary = path.with_name(f".tmp-{path.name}")
     try:
-        with open(temporary, "wb") as file:
+        with created(temporary) as file:
             for number, part in enumerate(parts):
                 if number == 0:
                     shape = (rows, *part.shape[1:])

@@ -22,11 +22,12 @@ from agents.goal_config import GuideConfig, ObjectiveConfig
 from agents.goal_data import Table, at_rest, joined, make_table
 from agents.goal_pictures import GoalPictures
 from agents.jepa_load import JepaTrained
-from agents.schema import build, flatten
+from agents.schema import stored_config
 from agents.turned import task_of, turn_of, turned_rows
 from agents.turned_pictures import TurnedPictures
 from planning.objective import Weights
 from wm import checkpoint
+from wm.durable import refuse_link
 from wm.jepa import JepaNetworks
 
 GUIDE = "guide"
@@ -223,13 +224,15 @@ def load_guides(trained: JepaTrained) -> Guides | None:
     folder = guide_folder(trained.path) / trained.path.name
     if not folder.is_dir():
         return None
-    stored = checkpoint.read_json(folder, "config.json")
+    refuse_link(folder.parent)
+    refuse_link(folder)
+    stored = checkpoint.read_table(folder, "config.json")
     again = f"type `latentmpc distill {trained.path}` to learn it again"
     if stored.get("digest") != model_digest(trained.path):
         raise ConfigError(f"{folder} was learned for another model than {trained.path}: {again}")
     if stored.get("networks") != NETWORKS:
         raise ConfigError(f"{folder} holds the networks of an earlier version: {again}")
-    config = build(GuideConfig, flatten(GuideConfig, stored["settings"], f"{folder}/config.json"))
+    config = stored_config(GuideConfig, stored, f"{folder}/config.json")
     arrays = jax.tree.map(jnp.asarray, checkpoint.restore(folder))
     return Guides(config, arrays, guide_data(trained))
 
@@ -237,7 +240,7 @@ def load_guides(trained: JepaTrained) -> Guides | None:
 def guide_data(trained: JepaTrained) -> str:
     """The dataset that the guides of this checkpoint were learned from; "" where unknown."""
     folder = guide_folder(trained.path) / trained.path.name
-    return checkpoint.read_json(folder, "config.json").get("data", "") if folder.is_dir() else ""
+    return checkpoint.read_table(folder, "config.json").get("data", "") if folder.is_dir() else ""
 
 
 def model_digest(path: Path) -> str:

@@ -1,7 +1,6 @@
 """What is held out: starts, goals and episodes that nothing was learned from."""
 
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +8,12 @@ import numpy as np
 
 from agents.config import ConfigError
 from agents.dataset import Dataset
+from agents.dataset_files import MOST_DATA
 from agents.goal_config import HELD_OUT, GoalEvalConfig
 from agents.goal_model import guide_data
 from agents.jepa_load import JepaTrained
+from wm import sealed
+from wm.durable import CheckpointError
 
 
 def held_out(config: GoalEvalConfig, recorded: frozenset[int]) -> list[int]:
@@ -25,9 +27,9 @@ def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
 
     def of(data: str) -> list[int]:
         try:
-            episodes = json.loads(Path(data, "data.json").read_bytes())["episodes"]
-            return [int(episode["seed"]) for episode in episodes]
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = sealed.read_json(Path(data, "data.json"), MOST_DATA)
+            return [int(episode["seed"]) for episode in stored["episodes"]]
+        except (CheckpointError, ValueError, KeyError, TypeError):
             return []
 
     return frozenset(of(trained.data_info.get("path", "")) + of(guide_data(trained)))

@@ -26,7 +26,7 @@ from agents.pretrain_config import is_pretrained
 from agents.rundir import plain
 from agents.versions import installed
 from envs.spec import EnvError, EnvSpec
-from wm.durable import storage_error, write_atomically
+from wm.durable import own_directory, write_atomically
 
 Told = Callable[[str, int, int], None]
 STAGES = ("probes", "open loop", "geometry", "counterfactuals", "events", "decoder")
@@ -51,11 +51,7 @@ def output_of(config: InspectConfig) -> Path:
     run = Path(config.path)
     run = run.parent.parent if run.parent.name == "checkpoints" else run
     out = Path(config.out) if config.out else run / "inspect"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(out, error) from error
-    return out
+    return own_directory(out)
 
 
 def open_run(

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import msgspec
 
 from agents.config import ConfigError
-from agents.load import check_shapes, find_checkpoint
+from agents.load import find_checkpoint, networks, stored_spec
 from agents.pretrain_config import KIND, PretrainConfig, pretrain_config_from
 from agents.pretrainer import build_networks
-from envs.spec import EnvSpec
+from envs.spec import MOST_SIZE, EnvSpec
 from wm import checkpoint, jepa
+from wm.durable import CheckpointError
 from wm.frozen import Frozen, rebuild
 from wm.jepa import JepaNetworks
 
@@ -37,20 +39,44 @@ def load(path: str | Path, frozen: Frozen | None = None) -> JepaTrained:
     be given again.
     """
     found = find_checkpoint(str(path))
-    checkpoint.verify(found)
-    stored = checkpoint.read_json(found, "config.json")
-    if not isinstance(stored, dict) or stored.get("kind") != KIND:
+    stored = checkpoint.read_table(found, "config.json")
+    if stored.get("kind") != KIND:
         raise ConfigError(f"{path} holds no reward-free model: give a run of `latentmpc pretrain`")
-    config = pretrain_config_from(stored, f"{found}/config.json")
-    env, info = checkpoint.read_json(found, "spec.json"), stored["data_info"]
-    params = checkpoint.restore(found)["train"]["params"]
-    if config.model.encoder == "frozen":
-        frozen = _frozen(frozen, info, params, path)
-    net = build_networks(config, info["frame_shape"], info["action_dim"], frozen)
-    like = jax.eval_shape(lambda: jepa.init(net, jax.random.key(0)))
-    check_shapes(found, like, params)
-    spec = EnvSpec.from_json(env) if env else None
+    where = f"{found}/config.json"
+    config = pretrain_config_from(stored, where)
+    info = _data_info(stored, where)
+    if config.model.encoder == "frozen":  # its parameters say their shapes themselves
+        given = checkpoint.restore(found, at=("train", "params", "encoder"))
+        frozen = _frozen(frozen, info, given, path)
+    like, net = networks(lambda: _networks(config, info, frozen), where)
+    params = checkpoint.restore(found, like, at=("train", "params"))
+    spec = stored_spec(found) if checkpoint.read_json(found, "spec.json") else None
     return JepaTrained(found, config, spec, net, jax.device_put(params), info)
+
+
+def _networks(
+    config: PretrainConfig, info: dict[str, Any], frozen: Frozen | None
+) -> tuple[Any, JepaNetworks]:
+    net = build_networks(config, tuple(info["frame_shape"]), info["action_dim"], frozen)
+    return jax.eval_shape(lambda: jepa.init(net, jax.random.key(0))), net
+
+
+class _DataInfo(msgspec.Struct):
+    """What must be known of the data."""
+
+    frame_shape: list[Annotated[int, msgspec.Meta(ge=1, le=MOST_SIZE)]]
+    action_dim: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIZE)]
+    path: str = ""
+    frozen: dict[str, Any] | None = None
+
+
+def _data_info(stored: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table `data_info`, checked. Raises CheckpointError."""
+    try:
+        msgspec.convert(stored.get("data_info"), _DataInfo)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: data_info: {error}") from None
+    return stored["data_info"]
 
 
 def _frozen(given: Frozen | None, info: dict, params: Any, path: str | Path) -> Frozen:
@@ -59,4 +85,4 @@ def _frozen(given: Frozen | None, info: dict, params: Any, path: str | Path) -> 
         raise ConfigError(
             f"the encoder of {path} is a callable of your own: give it to jepa_load.load(frozen=)"
         )
-    return (given or rebuild(info["frozen"]))._replace(params=params["encoder"])
+    return (given or rebuild(info["frozen"]))._replace(params=params)

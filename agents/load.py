@@ -1,18 +1,24 @@
 """From a path on disk to a trained model: runs and checkpoints, verified before use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from agents import setup
 from agents.config import ConfigError, TrainConfig
 from agents.schema import train_config_from
-from envs.spec import EnvSpec
+from envs.spec import EnvError, EnvSpec
+from planning.config import PlannerConfig
 from wm import checkpoint, learner
 from wm.checkpoint import CheckpointError
 from wm.tdmpc import Networks
+
+T = TypeVar("T")
+MOST_STEPS = 1 << 27
+"""Model steps of one decision, and numbers in its plans, that stored settings may ask for."""
 
 
 @dataclass
@@ -50,27 +56,49 @@ def find_checkpoint(path: str) -> Path:
 def load(path: str) -> Trained:
     """Verify and load. Raises ConfigError or CheckpointError."""
     found = find_checkpoint(path)
-    checkpoint.verify(found)
     where = f"{found}/config.json"
-    config = train_config_from(checkpoint.read_json(found, "config.json"), where)
-    spec = EnvSpec.from_json(checkpoint.read_json(found, "spec.json"))
-    net = setup.build_networks(config, spec)
-    like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
-    params = checkpoint.restore(found)["train"]["average"]
-    check_shapes(found, like, params)
+    config = train_config_from(checkpoint.read_table(found, "config.json"), where)
+    spec = stored_spec(found)
+    check_effort(config.planner, spec, where)
+    like, net = networks(lambda: _networks(config, spec), where)
+    params = checkpoint.restore(found, like, at=("train", "average"))
     return Trained(found, config, spec, net, jax.device_put(params))
 
 
-def check_shapes(path: Path, like: Any, params: Any) -> None:
-    """Refuse parameters that are not shaped like `like`. Raises CheckpointError naming one."""
-    expected = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(like)}
-    found = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(params)}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{path}: parameter {name} has shape {found.get(name)}, its config.json asks for "
-                f"{expected.get(name)}; was the checkpoint written by another version?"
-            )
+def _networks(config: TrainConfig, spec: EnvSpec) -> tuple[Any, Networks]:
+    net = setup.build_networks(config, spec)
+    return jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params), net
+
+
+def networks(build: Callable[[], T], where: str) -> T:
+    """What `build` makes of stored settings. Raises CheckpointError naming `where` they are."""
+    try:
+        return build()
+    except (CheckpointError, ConfigError):
+        raise
+    except Exception as error:  # settings that are no network's fail anywhere
+        cause = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(f"{where}: no networks from its settings ({cause})") from None
+
+
+def stored_spec(path: Path) -> EnvSpec:
+    """The environment that a checkpoint is for. Raises CheckpointError naming the file."""
+    try:
+        return EnvSpec.from_json(checkpoint.read_table(path, "spec.json"))
+    except EnvError as error:
+        raise CheckpointError(f"{path}/spec.json cannot be used: {error}") from None
+
+
+def check_effort(planner: PlannerConfig, spec: EnvSpec, where: str) -> None:
+    """Raise CheckpointError for a stored planner that would only keep a machine busy or full."""
+    candidates = planner.num_samples * planner.num_restarts
+    steps = planner.horizon * candidates * planner.num_iterations
+    entries = planner.horizon * candidates * spec.action_dim
+    if max(steps, entries) > MOST_STEPS:
+        raise CheckpointError(
+            f"{where}: its planner takes {steps} steps a decision over plans of {entries} entries, "
+            f"more than {MOST_STEPS}"
+        )
 
 
 def check_spec(trained: Trained, spec: EnvSpec) -> None:

@@ -16,11 +16,13 @@ import numpy as np
 from agents import dataset_write
 from agents.collect_simulate import obs_quantities
 from agents.config import ConfigError
-from agents.dataset import Dataset, Episode, Info, split_names
+from agents.dataset import Dataset, DatasetError, Episode, Info, split_names
+from agents.dataset_files import MOST_DATA
 from agents.versions import installed
 from envs.registry import NAMESPACE, VERSION, make_spec, register
 from envs.spec import EnvError, EnvSpec
-from wm.durable import storage_error
+from wm import sealed
+from wm.durable import own_directory, storage_error
 
 Rows = dict[str, np.ndarray]
 Told = Callable[[str, int, int], None]
@@ -36,7 +38,7 @@ def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[st
     buffer_of = _minari("minari.data_collector").EpisodeBuffer
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty: give a new directory")
-    dataset_write.make_folder(out)
+    own_directory(out)
     observation, action = _spaces(dataset)
     try:
         storage = storage_of.new(
@@ -120,7 +122,14 @@ def load(source: str, out: Path, env_id: str = "", told: Told = lambda *_: None)
     except (ValueError, FileNotFoundError, OSError, KeyError, AssertionError) as error:
         raise ConfigError(f"{source} is no local Minari dataset ({_line(error)})") from None
     ours = stored.storage.metadata.get(_KEY)
-    old = Info.from_json(json.loads(ours)) if isinstance(ours, str) else None
+    try:
+        old = (
+            Info.from_json(sealed.parse(ours.encode(), MOST_DATA))
+            if isinstance(ours, str)
+            else None
+        )
+    except (ValueError, RuntimeError) as error:
+        raise DatasetError(f"{source}: {_KEY} is not of this version ({error})") from None
     spec = old.spec if old else _spec_of(stored, env_id)
     low, high = stored.action_space.low, stored.action_space.high
     counts: list[int] = []

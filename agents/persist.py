@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 
 from agents import segments
@@ -18,8 +19,22 @@ from agents.versions import installed
 from wm import checkpoint
 from wm.checkpoint import CheckpointError
 
+T = TypeVar("T")
 KEEP = 2
 SEGMENTS, PROGRESS = "replay.json", "progress.json"
+
+
+class Progress(msgspec.Struct):
+    """What progress.json of a training holds."""
+
+    counters: Counters
+    wall: dict[str, float]
+
+    def __post_init__(self):
+        """Raises ValueError for counts that no run reaches."""
+        for name, count in asdict(self.counters).items():
+            if not 0 <= count < 1 << 53:
+                raise ValueError(f"counters.{name} is {count}")
 
 
 class Saver:
@@ -82,25 +97,31 @@ class Saver:
         What is newer than it is cleared away, by the first of several processes. Raises
         CheckpointError naming the damaged file and the last good checkpoint.
         """
-        path = checkpoint.latest(self.run.checkpoints)
+        path = checkpoint.recover(self.run.checkpoints)
         if path is None:
             return None
-        driver = checkpoint.restore(path)["driver"]  # simulators check their own state
+        driver = checkpoint.restore(path, at=("driver",))  # simulators check their own state
         like = {"train": trainer.state, "carry": trainer.carry, "driver": driver}
         arrays = checkpoint.restore(path, like)
-        progress = json.loads(checkpoint.read_file(path, PROGRESS))
+        progress = read_progress(path, Progress)
         self.refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
+        stop = self.refs[-1].stop if self.refs else 0
+        if stop != progress.counters.rows:
+            raise CheckpointError(
+                f"{path / SEGMENTS}: rows up to {stop}, {PROGRESS} says {progress.counters.rows}"
+            )
         rows = self._read_rows(path)
         trainer.state, trainer.carry = arrays["train"], arrays["carry"]
         trainer.driver.set_state(arrays["driver"])
-        trainer.counters = Counters(**progress["counters"])
+        trainer.counters = progress.counters
         first = self.refs[0].start if self.refs else 0
+        _check_rows(path, trainer.replay, rows)
         trainer.replay = _refill(trainer.replay, rows.get("rows"), first)
         self.previous_rows = trainer.counters.rows
         if trainer.group.first:
             segments.drop_after(self.run.replay, self.refs)
             self.run.truncate_metrics(trainer.counters.env_steps)
-        return progress["wall"]
+        return progress.wall
 
     def _read_rows(self, path: Path) -> dict[str, np.ndarray]:
         """Replay rows of a checkpoint. Raises CheckpointError, naming one that can be resumed."""
@@ -110,8 +131,8 @@ class Saver:
             for older in checkpoint.committed(self.run.checkpoints):
                 if older != path and self._sound(older):
                     raise CheckpointError(
-                        f"{error}; last good checkpoint: {older}, to go on from it type: rm -r "
-                        f"{path}"
+                        f"{error}; last good checkpoint: {older}, to go on from it type: "
+                        f"{checkpoint.removal(path)}"
                     ) from None
             raise
 
@@ -124,6 +145,25 @@ class Saver:
         except CheckpointError:
             return False
         return True
+
+
+def read_progress(path: Path, kind: type[T]) -> T:
+    """What a checkpoint says of the run, typed. Raises CheckpointError naming the file."""
+    try:
+        return msgspec.convert(checkpoint.read_table(path, PROGRESS), kind)
+    except ValueError as error:
+        raise CheckpointError(f"{path / PROGRESS} cannot be used: {error}") from None
+
+
+def _check_rows(path: Path, replay: Replay, rows: dict[str, np.ndarray]) -> None:
+    """Raise CheckpointError for replay rows of another width or type than the trainer's."""
+    found, wanted = rows.get("rows"), replay.rows
+    expected = (wanted.shape[1:], wanted.dtype)
+    if rows and (found is None or (found.shape[1:], found.dtype) != expected):
+        raise CheckpointError(
+            f"{path / SEGMENTS}: its replay segments do not hold rows of {wanted.dtype} "
+            f"{list(wanted.shape[1:])}"
+        )
 
 
 def _arrays(trainer: Trainer) -> dict[str, Any]:

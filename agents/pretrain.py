@@ -2,11 +2,15 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from agents import compiling
 from agents.config import ConfigError
+from agents.persist import read_progress
 from agents.pretrain_config import KIND, PretrainConfig, digest
 from agents.pretrainer import Data, Pretrainer
 from agents.progress import TrainProgress
@@ -21,6 +25,13 @@ PROGRESS = "progress.json"
 FREE_TO_CHANGE = ("run_dir", "data", "save_every", "env.versions", "data_info", "versions")
 
 
+class _Progress(msgspec.Struct):
+    """What progress.json of a pretraining holds."""
+
+    wall_s: float
+    latest: dict[str, float | bool | None]
+
+
 class _Session:
     """One process's share of a run: its clock, its log and its saves."""
 
@@ -31,7 +42,7 @@ class _Session:
         self.about, self.began, self.before = about, began, 0.0
         self.saved_at = self.logged_at = 0
         self.paced = (0, time.perf_counter())
-        self.latest: dict[str, float] = {}
+        self.latest: Mapping[str, float | bool | None] = {}
 
     def seconds(self) -> float:
         """Wall time of the run so far, earlier processes included."""
@@ -39,14 +50,14 @@ class _Session:
 
     def restore(self) -> None:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
-        path = checkpoint.latest(self.run.checkpoints)
+        path = checkpoint.recover(self.run.checkpoints)
         if path is None:
             self.run.truncate_metrics(-1, "updates")
             return
         self.trainer.state = checkpoint.restore(path, {"train": self.trainer.state})["train"]
         self.trainer.updates = int(self.trainer.state.updates)
-        progress = json.loads(checkpoint.read_file(path, PROGRESS))
-        self.before, self.latest = progress["wall_s"], progress["latest"]
+        progress = read_progress(path, _Progress)
+        self.before, self.latest = progress.wall_s, progress.latest
         self.saved_at = self.trainer.updates
         self.logged_at = self.trainer.updates // self.config.log_every * self.config.log_every
         self.paced = (self.trainer.updates, time.perf_counter())

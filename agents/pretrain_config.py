@@ -13,6 +13,8 @@ from typing import Any
 from agents.config import ConfigError
 from agents.schema import stored_config
 from bounds import Few, Seed, Settings, Share, Total
+from wm import sealed
+from wm.durable import CheckpointError
 from wm.jepa_config import (
     LEARNER_PRESETS,
     PRESETS,
@@ -93,8 +95,8 @@ def pretrain_config_from(stored: Mapping[str, Any], where: str) -> PretrainConfi
 def is_pretrained(path: Path | str) -> bool:
     """Whether a run directory or checkpoint holds a reward-free model (loads no jax)."""
     try:
-        stored = json.loads(Path(path, "config.json").read_bytes())
-    except (OSError, ValueError):
+        stored = sealed.read_json(Path(path, "config.json"))
+    except CheckpointError:
         return False
     return isinstance(stored, dict) and stored.get("kind") == KIND
 

@@ -72,7 +72,7 @@ def _settings(config: ProfileConfig) -> TrainConfig:
     """The training that is profiled: no evaluation, learning as soon as it can."""
     if Path(config.target).is_dir():
         run = RunDir.open(config.target)
-        base = train_config_from(run.read_json(run.config.name), str(run.config))
+        base = train_config_from(run.read_table(run.config.name), str(run.config))
     else:
         base = preset_config(config.preset, env_id=config.target)
     count = config.num_envs or base.num_envs

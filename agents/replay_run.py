@@ -1,20 +1,29 @@
 """Replay a flight recording through a controller, and say where it first differs."""
 
-import json
+import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents import recorder
+from agents import npy_files, recorder
 from agents.config import ConfigError, PlannerOverrides
 from agents.controller import Controller
 from agents.recorder import FLOAT32, FORMAT, MISSING, MOST_ROWS, UNUSABLE
 from agents.safety import FAULTS, INTERVENTIONS
 from agents.safety_config import SafetyConfig
 from agents.schema import build, flatten
-from wm import manifest
+from wm import manifest, sealed
 from wm.durable import CheckpointError
+
+ABOUT = "recording.json"
+MOST_COLUMN = 1 << 32
+_NAME = re.compile(r"(columns|state)/\w{1,64}\.npy")
+LISTED = manifest.Kind(
+    lambda name: sealed.MOST_TEXT if name == ABOUT else MOST_COLUMN * bool(_NAME.fullmatch(name)),
+    required=(ABOUT,),
+)
 
 
 class Recording(NamedTuple):
@@ -33,27 +42,42 @@ class RecordingError(CheckpointError):
 def load(path: Path | str) -> Recording:
     """Read and verify a recording. Raises ConfigError (no recording), RecordingError."""
     path = Path(path)
-    if not (path / "recording.json").is_file():
+    if not os.path.lexists(path / ABOUT):
         raise ConfigError(f"{path} is no recording (no recording.json in it)")
-    if problem := manifest.problem(path):
+    if problem := manifest.problem(path, LISTED):
         raise RecordingError(f"{path} is damaged: {problem}")
     try:
-        about = json.loads((path / "recording.json").read_bytes())
+        about = sealed.parse(sealed.read(path, ABOUT))
         if about["format"] != FORMAT:
             raise RecordingError(f"{path} has format {about['format']!r}, expected {FORMAT}")
         ticks = int(about["ticks"])
         if not 0 <= ticks <= MOST_ROWS:
             raise RecordingError(f"{path}: {ticks} ticks, expected at most {MOST_ROWS}")
         state = dict(about["state"])
-        state |= {f.stem: np.load(f, allow_pickle=False) for f in (path / "state").glob("*.npy")}
-        found = {f.stem: np.load(f, allow_pickle=False) for f in (path / "columns").glob("*.npy")}
+        state |= _arrays(path, "state")
+        found = _arrays(path, "columns")
         expected = recorder.columns(ticks, found["obs"].shape[1], found["action"].shape[1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise RecordingError(f"{path} cannot be read: {error!r}") from None
     for name, column in expected.items():
-        if name not in found or found[name].shape != column.shape:
-            raise RecordingError(f"{path}: column {name} is missing or not of {column.shape}")
+        kind = (column.dtype, column.shape)
+        if name not in found or (found[name].dtype, found[name].shape) != kind:
+            raise RecordingError(
+                f"{path}: columns/{name}.npy is missing or not {column.dtype} {column.shape}"
+            )
     return Recording(path, about, found, state)
+
+
+def _arrays(path: Path, folder: str) -> dict[str, np.ndarray]:
+    """The arrays of a folder of a verified recording. Raises ValueError naming the file."""
+    arrays = {}
+    for file in sorted((path / folder).glob("*.npy")):
+        name = f"{folder}/{file.name}"
+        try:
+            arrays[file.stem] = npy_files.array(sealed.read(path, name, MOST_COLUMN))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return arrays
 
 
 def controller_for(

@@ -8,8 +8,11 @@ from typing import Any
 
 from agents import plots
 from agents.published import REFERENCE, published_at
-from wm.durable import write_atomically
+from agents.rundir import RunDir
+from wm import sealed
+from wm.durable import CheckpointError, write_atomically
 
+MOST_VIDEO = 1 << 28
 STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{margin:0;background:#f6f8fa;color:#1f2328;font:15px/1.5 system-ui,-apple-system,sans-serif}
@@ -47,32 +50,23 @@ PLANNER = {
 def write_report(run_dir: Path) -> Path:
     """Write RUN/report.html from result.json, eval.json, metrics.jsonl and video.mp4.
 
-    What is missing is left out or named. Raises StorageError, or OSError and ValueError when
-    result.json cannot be read.
+    What is missing is left out or named. Raises StorageError, or CheckpointError for a file that
+    cannot be read.
     """
-    result = json.loads((run_dir / "result.json").read_text("utf-8"))
-    rows = _rows(run_dir / "metrics.jsonl")
-    evaluation = _json(run_dir / "eval.json")
-    page = _page(result, rows, evaluation, _json(run_dir / "config.json"), _video(run_dir, result))
-    path = run_dir / "report.html"
-    write_atomically(path, page.encode())
-    return path
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue  # a torn last line
-    return rows
+    run = RunDir(run_dir)
+    result, rows = run.read_table(run.result.name), run.read_metrics()
+    evaluation, config = (
+        run.read_table(name) if (run_dir / name).exists() else {}
+        for name in ("eval.json", run.config.name)
+    )
+    try:
+        page = _page(result, rows, evaluation, config, _video(run_dir, result))
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{run_dir}: no report from its {run.result.name} and {run.metrics.name} ({error!r})"
+        ) from None
+    write_atomically(run.report, page.encode())
+    return run.report
 
 
 def _page(result: dict, rows: list, evaluation: dict, config: dict, video: str) -> str:
@@ -165,7 +159,7 @@ def _video(run_dir: Path, result: dict) -> str:
         return _card(
             "Video", "", f"No video: {result.get('video') or 'none was rendered'}", wide=True
         )
-    data = base64.b64encode(path.read_bytes()).decode()
+    data = base64.b64encode(sealed.read(path.parent, path.name, MOST_VIDEO)).decode()
     tag = f'<video controls autoplay loop muted src="data:video/mp4;base64,{data}"></video>'
     return _card("An evaluation episode", tag, wide=True)
 

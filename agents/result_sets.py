@@ -1,6 +1,5 @@
 """Episodes of a bench, a training or an evaluation, read back from its directory as rows."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,10 @@ import msgspec
 
 from agents.bench_rows import FREE, Row
 from agents.config import ConfigError
+from wm import sealed
+from wm.durable import CheckpointError
+
+MOST_RESULTS = 1 << 28
 
 
 class CompareError(ConfigError):
@@ -72,9 +75,9 @@ def _bench_rows(path: Path) -> list[Row]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = sealed.parse(text)
             msgspec.convert(row, _Episode)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             if number == len(texts):
                 break
             raise _unreadable(f"{path} line {number}", error) from error
@@ -125,16 +128,16 @@ def _seed_after_training() -> int:
 
 def _decode(path: Path, kind: type) -> Any:
     try:
-        return msgspec.convert(json.loads(_read(path)), kind)
-    except (ValueError, RecursionError) as error:
+        return msgspec.convert(sealed.parse(_read(path), MOST_RESULTS), kind)
+    except ValueError as error:
         raise _unreadable(str(path), error) from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CompareError(f"cannot read {path}: {error.strerror}") from error
+        return sealed.read(path.parent, path.name, MOST_RESULTS)
+    except CheckpointError as error:
+        raise CompareError(f"cannot read {path.parent}: {error}") from None
 
 
 def _unreadable(where: str, error: Exception) -> CompareError:

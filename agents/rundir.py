@@ -10,6 +10,7 @@ import fcntl
 import json
 import math
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,17 @@ from typing import Any, Self
 import numpy as np
 
 from agents.config import ConfigError
-from wm.durable import CheckpointError, storage_error, write_atomically
+from wm import sealed
+from wm.durable import (
+    CheckpointError,
+    open_own,
+    own_directory,
+    storage_error,
+    write_atomically,
+)
+
+MOST_METRICS = 1 << 28
+"""Bytes of metrics.jsonl."""
 
 
 class RunLockedError(RuntimeError):
@@ -46,20 +57,17 @@ class RunDir:
 
     @classmethod
     def create(cls, path: Path | str) -> "RunDir":
-        """Make the directories if need be. Raises StorageError."""
+        """Make the directories if need be. Raises StorageError, CheckpointError (a link)."""
         run = cls(path)
-        try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            run.replay.mkdir(exist_ok=True)
-        except OSError as error:
-            raise storage_error(run.path, error) from error
+        own_directory(run.checkpoints)
+        own_directory(run.replay)
         return run
 
     @classmethod
     def open(cls, path: Path | str) -> "RunDir":
         """An existing run. Raises ConfigError if there is none."""
         run = cls(path)
-        if not run.config.is_file():
+        if not os.path.lexists(run.config):
             raise ConfigError(
                 f"{path} is no run directory (no config.json in it): give the --run-dir of a "
                 "training, or start one with `latentmpc train ENV --run-dir DIR`"
@@ -82,7 +90,7 @@ class RunDir:
             return
         path = self.path / "lock"
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            lock = open_own(path, os.O_RDWR)
         except OSError as error:
             raise storage_error(path, error) from error
         try:
@@ -114,7 +122,7 @@ class RunDir:
         """
         line = json.dumps(plain(row), separators=(",", ":")) + "\n"
         try:
-            with open(self.metrics, "ab") as file:
+            with open(open_own(self.metrics, os.O_WRONLY | os.O_APPEND), "ab") as file:
                 file.write(line.encode())
         except OSError as error:
             raise storage_error(self.metrics, error) from error
@@ -126,7 +134,7 @@ class RunDir:
     def truncate_metrics(self, count: int, key: str = "env_steps") -> None:
         """Drop rows whose `key` is above `count`, and a torn last line (-1 drops all)."""
         if self.metrics.exists():
-            kept = [line for line, row in self._rows() if row.get(key, 0) <= count]
+            kept = [line for line, row in self._rows() if _number(row.get(key, 0)) <= count]
             write_atomically(self.metrics, b"".join(kept))
 
     def write_json(self, name: str, value: Any) -> Path:
@@ -137,13 +145,19 @@ class RunDir:
 
     def read_json(self, name: str) -> Any:
         """Content of a JSON file. Raises CheckpointError if it cannot be read."""
-        path = self.path / name
         try:
-            return json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            return sealed.read_json(self.path / name)
+        except CheckpointError as error:
             raise CheckpointError(
-                f"{path} cannot be read ({error}); use another --run-dir, or delete {self.path}"
+                f"{error}; use another --run-dir, or delete {shlex.quote(str(self.path))}"
             ) from error
+
+    def read_table(self, name: str) -> dict[str, Any]:
+        """Content of a JSON file that is a table. Raises CheckpointError."""
+        value = self.read_json(name)
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.path / name} cannot be used: expected a table")
+        return value
 
     def ensure_config(
         self,
@@ -161,7 +175,7 @@ class RunDir:
             self.write_json(self.config.name, config)
             return False
         stored = _flat(plain(defaults)) if defaults else {}
-        stored |= _flat(self.read_json(self.config.name))
+        stored |= _flat(self.read_table(self.config.name))
         asked = _flat(plain(config))
         for name in (*asked, *stored):
             if any(f"{name}.".startswith(f"{skipped}.") for skipped in ignore):
@@ -170,25 +184,30 @@ class RunDir:
             if old != new:
                 raise ConfigError(
                     f"{name} is {new}, but {self.config} was made with {old}: set it back, use "
-                    f"another --run-dir, or delete {self.path} to start again"
+                    f"another --run-dir, or delete {shlex.quote(str(self.path))} to start again"
                 )
         return True
 
     def _rows(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """(line, row) of every complete line of the metrics."""
-        try:
-            lines = self.metrics.read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
+        if not os.path.lexists(self.metrics):
             return
-        except OSError as error:
-            raise storage_error(self.metrics, error) from error
-        for line in lines:
+        try:
+            lines = sealed.read(self.path, self.metrics.name, MOST_METRICS)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}/{error}") from None
+        for line in lines.splitlines(keepends=True):
             try:
-                row = json.loads(line)
+                row = sealed.parse(line)
             except ValueError:
                 continue
             if line.endswith(b"\n") and isinstance(row, dict):
                 yield line, row
+
+
+def _number(value: Any) -> float:
+    """A count of a row; what is none belongs to no checkpoint."""
+    return value if isinstance(value, (int, float)) else math.inf
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ Imports no jax.
 """
 
 import difflib
-import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
@@ -14,9 +13,10 @@ from typing import Any, TypeVar
 
 from agents.config import ConfigError, TrainConfig
 from bounds import check, holds, kinds
+from wm import sealed
+from wm.durable import CheckpointError
 
 T = TypeVar("T")
-MOST_BYTES = 1 << 20
 STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
 
@@ -115,14 +115,12 @@ def peek(path: str) -> TrainConfig | None:
 
     What is wrong with it is said by what verifies it.
     """
-    from wm.durable import CheckpointError
-
     for name in ("config.json", "contract.json"):
         file = Path(path, name)
         try:
-            if file.is_file() and file.stat().st_size <= MOST_BYTES:
-                return train_config_from(json.loads(file.read_bytes()), str(file))
-        except (OSError, ValueError, AttributeError, RecursionError, CheckpointError):
+            if file.is_file():
+                return train_config_from(sealed.read_json(file), str(file))
+        except (AttributeError, CheckpointError):
             return None
     return None
 
@@ -134,15 +132,15 @@ def stored_config(
 
     Raises CheckpointError when they are not those of this version.
     """
-    from wm.durable import CheckpointError
-
-    settings = stored.get("settings", stored)
     try:
+        if not isinstance(stored, Mapping):
+            raise ConfigError(f"{where}: expected a table")
+        settings = stored.get("settings", stored)
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
         ours = {k: v for k, v in settings.items() if k not in beside}
         return build(cls, flatten(cls, ours, where))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{error} (in {where}; was it written by another version of latentmpc?)"
         ) from error

@@ -8,16 +8,19 @@ that it does not list were written after it. Nothing is ever unpickled.
 import io
 import json
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from agents import npy_files
+from wm import sealed
 from wm.checkpoint import CheckpointError, sha256_bytes
-from wm.durable import storage_error, write_atomically
+from wm.durable import own_directory, storage_error, write_atomically
 
+MOST_SEGMENT, MOST_REFS = 1 << 36, 1 << 24
 _NAME = re.compile(r"([0-9]+)-([0-9]+)\.npz")
 
 
@@ -40,9 +43,9 @@ def dump_refs(refs: Sequence[SegmentRef]) -> bytes:
 def load_refs(data: bytes) -> list[SegmentRef]:
     """References from JSON. Raises CheckpointError for anything else."""
     try:
-        refs = [SegmentRef(**entry) for entry in json.loads(data)]
-        sound = all(_sound(ref) for ref in refs)
-    except (ValueError, TypeError, RecursionError):
+        refs = msgspec.convert(sealed.parse(data, MOST_REFS), list[SegmentRef])
+        sound = all(map(_sound, refs))
+    except ValueError:
         refs, sound = [], False
     if not sound:
         raise CheckpointError("the list of replay segments is damaged: use another checkpoint")
@@ -64,11 +67,7 @@ def write_segment(directory: Path, start: int, rows: dict[str, np.ndarray]) -> S
     np.savez(buffer, **rows)  # pyright: ignore[reportArgumentType]
     data = buffer.getvalue()
     name = f"{start:012d}-{stop:012d}.npz"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(directory, error) from error
-    write_atomically(directory / name, data)
+    write_atomically(own_directory(directory) / name, data)
     return SegmentRef(name, start, stop, sha256_bytes(data), len(data))
 
 
@@ -124,32 +123,27 @@ def _files(directory: Path) -> Iterator[tuple[Path, tuple[int, int] | tuple[None
 def _read(path: Path, ref: SegmentRef) -> dict[str, np.ndarray]:
     """Rows of one segment. Raises CheckpointError."""
     try:
-        if path.is_symlink():
-            raise _refusal(path, "expected a regular file, not a link")
-        data = path.read_bytes()
-    except OSError as error:
-        raise _refusal(path, f"cannot be read ({error.strerror})") from None
+        data = sealed.read(path.parent, path.name, ref.size)
+    except CheckpointError as error:
+        raise _refusal(path, str(error)) from None
     if len(data) != ref.size:
         raise _refusal(path, f"{len(data)} bytes, expected {ref.size}")
     if (digest := sha256_bytes(data)) != ref.sha256:
         raise _refusal(path, f"SHA-256 {digest[:12]}..., expected {ref.sha256}")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            rows = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError):
-        raise _refusal(path, "not an archive of number arrays") from None
+        rows = npy_files.archive(data)
+    except ValueError as error:
+        raise _refusal(path, f"not an archive of number arrays ({error})") from None
     if any(value.shape[:1] != (ref.stop - ref.start,) for value in rows.values()):
         raise _refusal(path, f"expected {ref.stop - ref.start} rows in every field")
     return rows
 
 
 def _sound(ref: SegmentRef) -> bool:
-    numbers = (ref.start, ref.stop, ref.size)
     return (
-        all(type(value) is int for value in numbers)
-        and isinstance(ref.name, str)
-        and _NAME.fullmatch(ref.name) is not None
+        _NAME.fullmatch(ref.name) is not None
         and 0 <= ref.start < ref.stop
+        and 0 <= ref.size <= MOST_SEGMENT
     )
 
 

@@ -1,6 +1,5 @@
 """Settings of a sweep, and what they come to before anything runs. Imports no jax."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from agents.executors.run import known_executor
 from agents.grid import Setting, as_trained, combinations
 from agents.schema import train_config_from
 from bounds import Episodes, FewOrNone, Seed, Settings, Weight, check
+from wm import sealed
 from wm.durable import CheckpointError, require_directory
 
 LOOKS: tuple[int, ...] = (2, 4, 7, 10)
@@ -117,14 +117,11 @@ def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:
     require_directory(path, "a run directory or a checkpoint")
     where = Path(path, "config.json")
     try:
-        stored = json.loads(where.read_bytes())
-    except OSError as error:
+        stored = sealed.read_json(where)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path} is neither a run directory nor a checkpoint (config.json cannot be read: "
-            f"{error.strerror})"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{where} cannot be read: {error}") from error
+            f"{path} is neither a run directory nor a checkpoint ({error})"
+        ) from None
     base = train_config_from(stored, str(where))
     spec = stored.get("env")
     if not isinstance(spec, dict):
@@ -140,8 +137,8 @@ def has_model(path: str) -> bool:
 
 def _spec_beside(where: Path) -> dict[str, Any]:
     try:
-        spec = json.loads(where.with_name("spec.json").read_bytes())
-    except (OSError, ValueError):
+        spec = sealed.read_json(where.with_name("spec.json"))
+    except CheckpointError:
         return {}
     return spec if isinstance(spec, dict) else {}
 

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import msgspec
+
+MOST_SIZE, MOST_FRAMES = 1 << 24, 1 << 40
+
 
 class EnvError(RuntimeError):
     """An environment failed or was misused; `str(e)` is one line for the user."""
@@ -55,6 +59,20 @@ class EnvSpec:
         """Time limit in agent decisions (env steps); 0 means none."""
         return math.ceil(self.episode_frames / self.action_repeat)
 
+    def check(self) -> None:
+        """Raise ValueError for a size or time that no environment has."""
+        sizes = {"obs_dim": self.obs_dim, "action_dim": self.action_dim}
+        sizes |= {"action_repeat": self.action_repeat}
+        for name, size in sizes.items():
+            if not 1 <= size <= MOST_SIZE:
+                raise ValueError(f"{name} must lie in [1, {MOST_SIZE}], got {size}")
+        if not 0 <= self.episode_frames <= MOST_FRAMES:
+            raise ValueError(f"episode_frames must lie in [0, {MOST_FRAMES}]")
+        if not 0 < self.control_dt < MOST_FRAMES:
+            raise ValueError(f"control_dt must be positive and finite, got {self.control_dt}")
+        if any(not 0 <= size <= MOST_SIZE for _, size in self.obs_names):
+            raise ValueError(f"sizes in obs_names must lie in [0, {MOST_SIZE}]")
+
     def to_json(self) -> dict[str, Any]:
         """The spec as a dict that `json.dumps` accepts."""
         data = asdict(self)
@@ -69,6 +87,8 @@ class EnvSpec:
         Raises:
             EnvError: a field is missing, unknown or of the wrong kind.
         """
+        if not isinstance(data, Mapping):
+            raise EnvError(f"environment spec must be a table, got {str(data)[:80]}")
         known = [field.name for field in fields(cls)]
         missing = [name for name in known if name not in data and name != "versions"]
         unknown = [name for name in data if name not in known]
@@ -78,11 +98,10 @@ class EnvSpec:
                 f"expected {known}"
             )
         try:
-            values = dict(data)
-            values["obs_names"] = tuple((str(n), int(size)) for n, size in data["obs_names"])
-            values["versions"] = tuple((str(n), str(v)) for n, v in data.get("versions", ()))
-            return cls(**values)
-        except (TypeError, ValueError) as error:
+            spec = msgspec.convert(data, cls)
+            spec.check()
+            return spec
+        except ValueError as error:
             raise EnvError(
                 f"environment spec has a field of the wrong kind ({error}); expected what "
                 "EnvSpec.to_json writes"

@@ -18,6 +18,7 @@ SOAKS = {
     "messages": ("agents.message_soak", "soak", 100_000, "messages and observations of any kind"),
     "rate": ("agents.controller_soak", "rate", 20_000, "decisions of mode prior, timed"),
     "mutations": ("agents.mutations", "soak", 1_000, "mutations of a checkpoint and of a bundle"),
+    "resealed": ("tests.soak.resealed", "soak", 10_000, "changed files with manifests that fit"),
     "frames": ("agents.serve_soak", "frames", 100_000, "bad frames beside a good client"),
     "realtime": ("agents.serve_soak", "realtime", 600, "seconds in real time under load"),
     "configs": ("scripts.config_soak", "soak", 10_000, "command lines, grids and files"),

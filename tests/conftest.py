@@ -19,6 +19,7 @@ os.environ.setdefault(
 )
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker uses what its controller made
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentmpc-tests-")
+os.environ["XDG_CACHE_HOME"] = os.path.join(os.environ["JAX_COMPILATION_CACHE_DIR"], "user")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax

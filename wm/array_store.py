@@ -3,22 +3,42 @@
 Leaves go to Orbax as numpy arrays under numbered names; an index (JSON) says for each its place
 in the tree, shape and dtype. So float64 stays float64 though jax runs without x64, zero-size
 arrays (which Orbax refuses) work, and a mismatch is found before anything is read.
+
+They are read from the store that Orbax wrote, where each is one piece, never compressed: nothing
+becomes larger than it is on the disk.
 """
 
 import contextlib
+import json
 import logging
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from wm.durable import CheckpointError
+from wm.sealed import MOST_DEPTH
 
 PathKeys = list[str | int]
 Index = list[dict[str, Any]]  # {"name", "path", "shape", "dtype"} a leaf
+_NAME = re.compile(r"[0-9]{5,9}-[A-Za-z0-9_]{0,80}")
+_KEY = re.compile(r"key<[a-z0-9]{1,20}>")
+MOST_ENTRIES = 1 << 40
+INLINE = 4096  # bytes that a small leaf may have in a compressed node of the store
+
+
+class _Leaf(msgspec.Struct, forbid_unknown_fields=True):
+    """An entry of the index."""
+
+    name: str
+    path: list[str | int]
+    shape: list[int]
+    dtype: str
 
 
 def to_host(tree: Any) -> tuple[Index, dict[str, np.ndarray]]:
@@ -59,20 +79,54 @@ def write(directory: Path, leaves: dict[str, np.ndarray]) -> None:
 
 def read(directory: Path, index: Index) -> dict[str, np.ndarray]:
     """The leaves that `index` lists. Raises CheckpointError if they cannot be read as listed."""
-    shapes = {entry["name"]: tuple(entry["shape"]) for entry in index}
-    stored = [name for name, shape in shapes.items() if 0 not in shape]
-    found = _orbax_read(directory, stored) if stored else {}
-    leaves = {}
-    for entry in index:
-        name, dtype = entry["name"], _storage_dtype(entry["dtype"])
-        value = found[name] if name in found else np.zeros(shapes[name], dtype)
-        if value.shape != shapes[name] or value.dtype != dtype:
-            raise CheckpointError(
-                f"{directory}: leaf {label(entry['path'])} is {value.dtype}{list(value.shape)}, "
-                f"its index says {dtype}{entry['shape']}"
-            )
-        leaves[name] = value
-    return leaves
+    asked = sum(map(_bytes, index))
+    there = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    if asked > there + INLINE * len(index):
+        raise CheckpointError(f"arrays have {there} bytes, tree.json says {asked}")
+    full = [entry for entry in index if 0 not in entry["shape"]]
+    leaves = {
+        e["name"]: np.zeros(e["shape"], _storage_dtype(e["dtype"]))
+        for e in index
+        if 0 in e["shape"]
+    }
+    return leaves | (_stored(directory, full) if full else {})
+
+
+def check_index(index: Any) -> None:
+    """Raise ValueError unless `index` is one that `to_host` can have made."""
+    leaves = msgspec.convert(index, list[_Leaf])
+    places: set[tuple] = set()
+    widths: dict[tuple, int] = {}
+    for leaf in leaves:
+        where = label(leaf.path)[:80]
+        if not _NAME.fullmatch(leaf.name):
+            raise ValueError(f"leaf {where} has the name {leaf.name[:80]!r}")
+        if min(leaf.shape, default=0) < 0 or math.prod(n or 1 for n in leaf.shape) > MOST_ENTRIES:
+            raise ValueError(f"leaf {where} has the shape {str(leaf.shape)[:80]}")
+        if max(len(leaf.shape), len(leaf.path)) > MOST_DEPTH:
+            raise ValueError(f"leaf {where} is too deep")
+        if not _is_dtype(leaf.dtype):
+            raise ValueError(f"leaf {where} has the dtype {leaf.dtype[:80]!r}")
+        places.add(tuple(leaf.path))
+        for depth, key in enumerate(leaf.path):
+            parent = (*leaf.path[:depth], isinstance(key, int))
+            widths[parent] = widths.get(parent, 0) + 1
+    inner = {place[:depth] for place in places for depth in range(len(place))}
+    if len(places) < len(leaves) or places & inner:
+        raise ValueError("two leaves have one place")
+    if len({leaf.name for leaf in leaves}) < len(leaves):
+        raise ValueError("two leaves have one name")
+    for place in places:
+        for depth, key in enumerate(place):
+            # Between leaves there may be positions that hold none.
+            if isinstance(key, int) and not 0 <= key < 64 + 2 * widths[*place[:depth], True]:
+                raise ValueError(f"position {key} in leaf {label(list(place))[:80]} is too far")
+
+
+def below(index: Index, at: Sequence[str]) -> Index:
+    """The leaves below a place of the tree, as a tree of their own."""
+    size = len(at)
+    return [{**e, "path": e["path"][size:]} for e in index if e["path"][:size] == list(at)]
 
 
 def plain_tree(index: Index, leaves: dict[str, np.ndarray]) -> Any:
@@ -93,9 +147,10 @@ def like_tree(index: Index, leaves: dict[str, np.ndarray], like: Any) -> Any:
     """
     import jax
 
-    wanted, structure = jax.tree.flatten(like)
-    values = [leaves[entry["name"]] for entry in index]
-    return structure.unflatten(map(_as_leaf, values, wanted))
+    wanted, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = {tuple(entry["path"]): entry["name"] for entry in index}
+    found = [_as_leaf(leaves[names[tuple(_path(keys))]], leaf) for keys, leaf in wanted]
+    return structure.unflatten(found)
 
 
 def difference(index: Index, like: Any) -> str | None:
@@ -105,15 +160,15 @@ def difference(index: Index, like: Any) -> str | None:
     """
     import jax
 
-    stored = {label(e["path"]): f"{e['dtype']}{e['shape']}" for e in index}
+    stored = {tuple(e["path"]): f"{e['dtype']}{e['shape']}" for e in index}
     wanted = {}
     for keys, leaf in jax.tree_util.tree_flatten_with_path(like)[0]:
-        wanted[label(_path(keys))] = _kind(leaf)
-    for name, kind in wanted.items():
-        if stored.get(name) != kind:
-            return f"leaf {name} is {stored.get(name, 'missing')}, expected {kind}"
-    extra = next((name for name in stored if name not in wanted), None)
-    return None if extra is None else f"leaf {extra} is {stored[extra]}, expected none"
+        wanted[tuple(_path(keys))] = _kind(leaf)
+    for place in (*wanted, *stored):
+        there, expected = stored.get(place, "missing"), wanted.get(place, "none")
+        if there != expected:
+            return f"leaf {label(list(place))[:200]} is {there}, expected {expected}"
+    return None
 
 
 def _kind(leaf: Any) -> str:
@@ -180,18 +235,63 @@ def _as_leaf(value: np.ndarray, wanted: Any) -> Any:
     return jnp.array(value, copy=True)
 
 
-def _orbax_read(directory: Path, names: list[str]) -> dict[str, np.ndarray]:
-    import orbax.checkpoint as ocp
+def _stored(directory: Path, index: Index) -> dict[str, np.ndarray]:
+    """Leaves that are not empty, from the store that Orbax wrote. Raises CheckpointError."""
+    import tensorstore
 
-    wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-    alone = _alone()
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    def value(name: str, key: str) -> Any:
+        return store.read(f"{name}/{key}")
+
     try:
-        with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-            args = ocp.args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=wanted)
-            return checkpointer.restore(directory.absolute(), args=args)
-    except Exception as error:  # Orbax and tensorstore raise many kinds
-        raise CheckpointError(f"{directory}: Orbax cannot read it: {_cause(error)}") from error
+        base = {"driver": "file", "path": f"{directory.absolute()}/"}
+        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        about = [value(entry["name"], ".zarray") for entry in index]
+        for entry, found in zip(index, about, strict=True):
+            _check_stored(entry, found.result().value)
+        pieces = [value(e["name"], ".".join("0" for _ in e["shape"]) or "0") for e in index]
+        return {e["name"]: _array(e, p.result().value) for e, p in zip(index, pieces, strict=True)}
+    except CheckpointError:
+        raise
+    except Exception as error:  # tensorstore raises many kinds
+        raise CheckpointError(f"arrays cannot be read: {_cause(error)}") from error
+
+
+def _check_stored(entry: dict[str, Any], raw: bytes) -> None:
+    """Raise CheckpointError unless a leaf is stored as its index entry says, in one piece."""
+    about = json.loads(raw[:INLINE]) if raw else {}
+    dtype = _storage_dtype(entry["dtype"])
+    said = dtype.name if dtype.name in _narrow_floats() else dtype.str
+    expected = {"dtype": said, "shape": entry["shape"], "chunks": entry["shape"], "order": "C"}
+    expected |= {"compressor": None, "filters": None, "zarr_format": 2}
+    for key, wanted in expected.items():
+        if (found := about.get(key)) != wanted:
+            raise CheckpointError(
+                f"arrays: {key} of leaf {label(entry['path'])[:200]} is {str(found)[:80]}, "
+                f"tree.json says {wanted}"
+            )
+
+
+def _array(entry: dict[str, Any], raw: bytes) -> np.ndarray:
+    """A leaf from its bytes. Raises CheckpointError if they are not as many as it has."""
+    if len(raw) != _bytes(entry):
+        raise CheckpointError(
+            f"arrays: leaf {label(entry['path'])[:200]} has {len(raw)} bytes, expected "
+            f"{_bytes(entry)}"
+        )
+    flat = np.frombuffer(bytearray(raw), _storage_dtype(entry["dtype"]))
+    return flat.reshape(entry["shape"])
+
+
+def _bytes(entry: dict[str, Any]) -> int:
+    return math.prod(entry["shape"]) * _storage_dtype(entry["dtype"]).itemsize
+
+
+def _is_dtype(name: str) -> bool:
+    """Whether leaves of this type are stored."""
+    if _KEY.fullmatch(name) or name in _narrow_floats():
+        return True
+    plain = [np.dtype(f"{kind}{size}").name for kind in "iu" for size in (1, 2, 4, 8)]
+    return name in (*plain, "float16", "float32", "float64", "bool", "complex64", "complex128")
 
 
 def _alone() -> Any:

@@ -12,15 +12,15 @@ complete. Nothing is ever unpickled. Imports jax and Orbax only when saving or r
 """
 
 import contextlib
-import json
 import os
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wm import array_store, durable, manifest
+from wm import array_store, durable, manifest, sealed
 from wm.durable import CheckpointError as CheckpointError
 from wm.durable import StorageError as StorageError
 from wm.durable import sha256_bytes as sha256_bytes
@@ -28,6 +28,16 @@ from wm.durable import sha256_file as sha256_file
 
 RESERVED = ("arrays", "tree.json", "config.json", "spec.json", manifest.MANIFEST)
 TEMPORARY, REPLACED = ".tmp-", ".old-"
+MOST_INDEX, MOST_FILE = 8 << 20, 1 << 40
+TEXTS = ("config.json", "spec.json")
+
+
+def _most(name: str) -> int:
+    """Bytes that a file of a checkpoint may have."""
+    return {"tree.json": MOST_INDEX}.get(name, sealed.MOST_TEXT if name in TEXTS else MOST_FILE)
+
+
+KIND = manifest.Kind(_most, required=("tree.json", *TEXTS))
 
 
 def save(
@@ -50,6 +60,7 @@ def save(
     final = directory / f"{step:09d}"
     temporary = directory / f"{TEMPORARY}{final.name}"
     try:
+        durable.refuse_link(directory)
         directory.mkdir(parents=True, exist_ok=True)
         with durable.locked_directory(directory, wait=True):
             _tidy(directory)
@@ -65,19 +76,25 @@ def save(
     return final
 
 
-def restore(path: Path | str, like: Any = None) -> Any:
-    """Verify a checkpoint and read its arrays.
+def restore(path: Path | str, like: Any = None, at: Sequence[str] = ()) -> Any:
+    """Verify a checkpoint and read its arrays, or those below the place `at` alone.
 
     With `like` (a pytree of arrays or ShapeDtypeStruct) structure, shapes and dtypes must match,
     and the result has its structure, with jax arrays where `like` has them; otherwise dicts and
-    lists of numpy arrays. Raises CheckpointError naming the file or the first differing leaf.
+    lists of numpy arrays. No array is read before its shape was compared. Raises CheckpointError
+    naming the file or the first differing leaf.
     """
     path = Path(path)
     verify(path)
-    index = _read_index(path)
+    index = array_store.below(_read_index(path), at)
     if like is not None and (found := array_store.difference(index, like)):
-        raise CheckpointError(f"{path} does not fit: {found}; was it saved with other settings?")
-    leaves = array_store.read(path / "arrays", index)
+        raise CheckpointError(
+            f"{path} does not fit its settings: tree.json: {found}; was it saved with others?"
+        )
+    try:
+        leaves = array_store.read(path / "arrays", index)
+    except CheckpointError as error:
+        raise _refusal(path, str(error)) from None
     if like is None:
         return array_store.plain_tree(index, leaves)
     return array_store.like_tree(index, leaves, like)
@@ -86,22 +103,19 @@ def restore(path: Path | str, like: Any = None) -> Any:
 def verify(path: Path | str) -> None:
     """Recompute every digest. Raises CheckpointError naming the file and the last good one."""
     path = Path(path)
-    if found := manifest.problem(path):
+    if found := manifest.problem(path, KIND):
         raise _refusal(path, found)
 
 
 def latest(directory: Path | str) -> Path | None:
     """Newest checkpoint, verified; None when there is none. Raises CheckpointError if damaged.
 
-    Leftovers of interrupted saves are cleared, unless a save is going on.
+    Nothing is changed on the disk. A directory of checkpoints that is a link is refused.
     """
     directory = Path(directory)
     try:
-        if not directory.exists():
-            return None
-        with durable.locked_directory(directory, wait=False) as alone:
-            if alone:
-                _tidy(directory)
+        if directory.is_symlink():
+            raise CheckpointError(f"{directory} is a link, which is not followed: give its target")
         newest = max(_committed(directory), default=None, key=_step)
     except OSError as error:
         raise durable.storage_error(directory, error) from error
@@ -110,22 +124,46 @@ def latest(directory: Path | str) -> Path | None:
     return newest
 
 
+def recover(directory: Path | str) -> Path | None:
+    """`latest` for who goes on writing: what interrupted saves left behind is cleared first.
+
+    Nothing is cleared while a save is going on.
+    """
+    directory = Path(directory)
+    try:
+        if directory.is_dir() and not directory.is_symlink():
+            with durable.locked_directory(directory, wait=False) as alone:
+                if alone:
+                    _tidy(directory)
+    except OSError as error:
+        raise durable.storage_error(directory, error) from error
+    return latest(directory)
+
+
 def read_file(path: Path | str, name: str) -> bytes:
     """One file of a checkpoint, checked against the manifest. Raises CheckpointError."""
     path = Path(path)
     try:
-        return manifest.read_file(path, name)
+        return manifest.read_file(path, name, KIND)
     except CheckpointError as error:
         raise _refusal(path, str(error)) from None
 
 
-def read_json(path: Path | str, name: str) -> Any:
+def read_json(path: Path | str, name: str, most: int = sealed.MOST_TEXT) -> Any:
     """A JSON file of a checkpoint ("config.json", "spec.json"). Raises CheckpointError."""
     data = read_file(path, name)
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return sealed.parse(data, most, constants=True)
+    except ValueError as error:
         raise _refusal(Path(path), f"{name}: not JSON ({error})") from None
+
+
+def read_table(path: Path | str, name: str) -> dict[str, Any]:
+    """A JSON file of a checkpoint that is a table. Raises CheckpointError."""
+    value = read_json(path, name)
+    if not isinstance(value, dict):
+        raise _refusal(Path(path), f"{name}: expected a table")
+    return value
 
 
 def prune(directory: Path | str, keep: int = 2) -> None:
@@ -148,10 +186,11 @@ def discard_after(directory: Path | str, step: int) -> None:
 
 def _read_index(path: Path) -> array_store.Index:
     """The list of leaves. Raises CheckpointError if it is something else."""
-    index = read_json(path, "tree.json")
-    keys = {"name", "path", "shape", "dtype"}
-    if not isinstance(index, list) or any(not isinstance(e, dict) or set(e) != keys for e in index):
-        raise _refusal(path, f"tree.json: expected a list of leaves with {sorted(keys)}")
+    index = read_json(path, "tree.json", MOST_INDEX)
+    try:
+        array_store.check_index(index)
+    except ValueError as error:
+        raise _refusal(path, f"tree.json: {error}") from None
     return index
 
 
@@ -210,11 +249,16 @@ def _remove(path: Path) -> None:
 def _refusal(path: Path, problem: str) -> CheckpointError:
     """The one line shown for a damaged checkpoint."""
     others = committed(path.parent)
-    good = next((p for p in others if p.name != path.name and not manifest.problem(p)), None)
+    good = next((p for p in others if p.name != path.name and not manifest.problem(p, KIND)), None)
     way = "no other good checkpoint there: start again with another --run-dir"
     if good:
-        way = f"last good checkpoint: {good}, to go on from it type: rm -r {path}"
+        way = f"last good checkpoint: {good}, to go on from it type: {removal(path)}"
     return CheckpointError(f"checkpoint {path} refused: {problem}; {way}")
+
+
+def removal(path: Path) -> str:
+    """The command that removes a folder, as it can be typed."""
+    return f"rm -r {shlex.quote(str(path))}"
 
 
 def _intact(directory: Path) -> str:
@@ -226,9 +270,10 @@ def _intact(directory: Path) -> str:
 
 
 def _committed(directory: Path) -> list[Path]:
-    if not directory.is_dir():
+    if not directory.exists():
         return []
-    return [p for p in directory.iterdir() if re.fullmatch(r"[0-9]{9,}", p.name) and p.is_dir()]
+    found = [p for p in directory.iterdir() if re.fullmatch(r"[0-9]{9,18}", p.name)]
+    return [p for p in found if p.is_dir() and not p.is_symlink()]
 
 
 def _step(path: Path) -> int:

@@ -5,11 +5,14 @@ content or the new, never a part. Imports no jax.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 CHUNK = 1 << 20  # bytes read at once when hashing
 
@@ -77,9 +80,62 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def created(path: Path) -> IO[bytes]:
+    """A new file to write into; whatever had its name goes, so no link is written through."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(path, flags, 0o666), "wb")
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Descriptor of a file that is kept and written again, made if need be.
+
+    Raises CheckpointError when it is a link, has another name or is no regular file: writing would
+    change something elsewhere. Raises OSError.
+    """
+    try:
+        more = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags | more, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _not_own(path) from None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise _not_own(path)
+    return descriptor
+
+
+def own_directory(path: Path) -> Path:
+    """`path`, a directory in a folder of ours, made if need be.
+
+    Raises CheckpointError when it is a link, StorageError.
+    """
+    refuse_link(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Raise CheckpointError where `path` is a link."""
+    if path.is_symlink():
+        raise _not_own(path)
+
+
+def _not_own(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is a link or no regular file: nothing is written through it, remove it first"
+    )
+
+
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and force it to the disk."""
-    with open(path, "wb") as file:
+    """Write a new file and force it to the disk; one of that name is replaced, not followed."""
+    with created(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

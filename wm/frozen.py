@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wm import sealed
 from wm.durable import CheckpointError, write_atomically
 from wm.encoders import make_encoder
 from wm.jepa_config import JepaConfig
@@ -80,11 +81,11 @@ def load(path: Path | str) -> Frozen:
 
     try:
         with safe_open(path, "np") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = sealed.parse((file.metadata() or {}).get("about", "{}").encode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    if about.get("format") != FORMAT:
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} does not say what encoder it holds (metadata `about` of format {FORMAT}): "
             "wrap a foreign encoder in wm.frozen.Frozen and pass it to pretrain"
@@ -105,7 +106,7 @@ def rebuild(about: dict[str, Any]) -> Frozen:
         config = JepaConfig(**about["model"])
         given = about["preprocess"]
         preprocess = Preprocess(given["size"], tuple(given["mean"]), tuple(given["std"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the frozen encoder is not described as expected: {error}") from None
     module = make_encoder(config)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.rundir import RunDir, RunLockedError, plain
-from wm.durable import sha256_bytes, storage_error, write_atomically
+from wm import sealed
+from wm.durable import CheckpointError, own_directory, sha256_bytes, write_atomically
 
+MOST_RESULT = 1 << 26
 PREFIX, DIGITS = 80, 16  # longest readable part and length of the hash of a key
 
 
@@ -46,10 +48,7 @@ class Store:
         self._run = RunDir(self.directory)
 
     def __enter__(self) -> Self:
-        try:
-            self.points.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.directory, error) from error
+        own_directory(self.points)
         try:
             self._run.acquire()
         except RunLockedError as error:
@@ -88,10 +87,10 @@ class Store:
     def _read(self, key: str) -> dict[str, Any]:
         """Content of a point's file, {} unless every byte is as it was written for that key."""
         try:
-            content = json.loads(self.path(key).read_bytes())
+            content = sealed.read_json(self.path(key), MOST_RESULT)
             digest = content.pop("sha256")
             if digest == sha256_bytes(canonical(content).encode()):
                 return content if key_of(content["point"]) == key else {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (CheckpointError, ValueError, TypeError, KeyError, AttributeError):
             pass
         return {}

@@ -105,7 +105,7 @@ def test_every_refusal_names_the_bundle_the_file_and_its_digest(exported, tmp_pa
     with pytest.raises(BundleError) as caught:
         bundle.load(here)
     line = str(caught.value)
-    assert line.startswith(f"bundle {here} is refused: params.safetensors: 5 bytes, expected ")
+    assert line.startswith(f"bundle {here} is refused: params.safetensors has 5 bytes, expected ")
     assert re.search(r"SHA-256 [0-9a-f]{64}$", line)
 
 

@@ -229,7 +229,7 @@ def stored_file(name, data):
 CHECKPOINTS = {
     "pickle as config": (stored_file("config.json", pickled), "config.json"),
     "pickle as tree": (stored_file("tree.json", pickled), "tree.json"),
-    "pickle as metadata": (stored_file("arrays/_METADATA", pickled), "arrays"),
+    "pickle as store": (stored_file("arrays/manifest.ocdbt", pickled), "arrays"),
     "nested config": (stored_file("config.json", NESTED), "config.json"),
     "nested tree": (stored_file("tree.json", NESTED), "tree.json"),
     "huge number in spec": (stored_file("spec.json", b"9" * 900_000), "spec.json"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from agents import dataset_files, dataset_write
 from agents.config import ConfigError
 from agents.dataset import Dataset, DatasetError, Episode, Info, Quantity, split_names
 from envs.registry import make_spec
+from wm import sealed
 from wm.durable import StorageError
 
 LENGTHS = (5, 9, 1, 7, 12, 3)
+SPEC = replace(make_spec("reacher-easy"), obs_dim=2, obs_names=(("row", 2),))
 
 
 def episodes_of(lengths, seed=0):
@@ -54,7 +57,7 @@ def make(folder, lengths=LENGTHS, splits=None):
         for i, (s, n) in enumerate(zip(starts, lengths, strict=False))
     ]
     state = tuple(Quantity(f"q{i}", "position") for i in range(3))
-    info = Info(make_spec("reacher-easy"), tuple(rows), state, (), {"policy": "random"}, {})
+    info = Info(SPEC, tuple(rows), state, (), {"policy": "random"}, {})
     dataset_write.finish(folder, info)
     return made
 
@@ -62,7 +65,7 @@ def make(folder, lengths=LENGTHS, splits=None):
 def test_what_is_written_is_read_back(tmp_path):
     made = make(tmp_path)
     data = Dataset.open(tmp_path)
-    assert data.spec == make_spec("reacher-easy") and len(data.episodes) == len(LENGTHS)
+    assert data.spec == SPEC and len(data.episodes) == len(LENGTHS)
     for i, rows in enumerate(made):
         for name, values in data.episode(i).items():
             np.testing.assert_array_equal(values, rows[name])
@@ -124,25 +127,23 @@ def test_damage_is_found_and_named(tmp_path):
 def test_sums_are_compared_once_and_on_demand(tmp_path, monkeypatch):
     make(tmp_path)
     hashed = []
-    sha256_file = dataset_files.sha256_file
-    monkeypatch.setattr(
-        dataset_files, "sha256_file", lambda p, **k: hashed.append(p.name) or sha256_file(p, **k)
-    )
+    digest = sealed.digest
+    monkeypatch.setattr(sealed, "digest", lambda f, n, *a: hashed.append(n) or digest(f, n, *a))
     Dataset.open(tmp_path)
     assert not hashed, "the writer has just made the sums"
-    (tmp_path / dataset_files.VERIFIED).unlink()
+    dataset_files.stamp_file(tmp_path).unlink()
     Dataset.open(tmp_path)
-    assert "obs.npy" in hashed
+    assert "arrays/obs.npy" in hashed
     hashed.clear()
     Dataset.open(tmp_path)
     assert not hashed
     Dataset.open(tmp_path, full=True)
-    assert "obs.npy" in hashed
+    assert "arrays/obs.npy" in hashed
     hashed.clear()
     stat = (tmp_path / "arrays/obs.npy").stat()
     os.utime(tmp_path / "arrays/obs.npy", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     Dataset.open(tmp_path)
-    assert "obs.npy" in hashed, "a file that was touched is compared again"
+    assert "arrays/obs.npy" in hashed, "a file that was touched is compared again"
 
 
 def test_a_manifest_that_was_edited_is_refused(tmp_path):

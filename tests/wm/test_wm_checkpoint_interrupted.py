@@ -69,12 +69,12 @@ def test_a_save_killed_at_any_point_loses_nothing(tmp_path, owner, name, before,
         kill_at(patch, owner, name, before, calls)
         with contextlib.suppress(Killed):
             save(tmp_path, step, new)
-    newest = checkpoint.latest(tmp_path)
+    newest = checkpoint.recover(tmp_path)
     assert newest is not None
     kernel = checkpoint.restore(newest)["kernel"]
     assert (kernel == 1).all() or (kernel == 50).all()
     assert all(p.name.isdigit() for p in tmp_path.iterdir())
-    assert checkpoint.latest(tmp_path) == newest
+    assert checkpoint.recover(tmp_path) == newest
     assert (checkpoint.restore(save(tmp_path, step, new))["kernel"] == 50).all()
     checkpoint.verify(first)
 
@@ -101,7 +101,7 @@ def test_kill_9_while_saving_leaves_the_previous_checkpoint(tmp_path):
         time.sleep(rng.uniform(0, 0.1))
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-        newest = checkpoint.latest(tmp_path)
+        newest = checkpoint.recover(tmp_path)
         assert newest is not None
         state, step = checkpoint.restore(newest), int(newest.name)
         assert step > start
