@@ -50,7 +50,7 @@ test-slow: setup-dev ## Run the tests marked slow, and those of equal bits with 
 
 SOAKS := configs safety controller messages rate mutations resealed frames transport realtime
 soak: setup-dev ## Run the long trials of safety, bundles, serving and real time at full count
-	@failed=0; for name in $(SOAKS); do $(BIN)/python -m scripts.soak $$name || failed=$$?; done; exit $$failed
+	@failed=0; for name in $(SOAKS); do $(BIN)/python -m tests.soak $$name || failed=$$?; done; exit $$failed
 
 check: setup-dev ## Lint, format check, types
 	@$(BIN)/ruff check .
@@ -62,17 +62,17 @@ format: setup-dev ## Fix what the linter and the formatter can fix
 	@$(BIN)/ruff format .
 
 bench: setup ## Time simulators, planner and learner; print the ratios
-	@$(BIN)/python -m scripts.bench_quick
+	@$(BIN)/python -m tests.speed.bench_quick
 
 bench-cycle: setup ## Time fused loop, many simulators in a call and populations; print the ratios
-	@$(BIN)/python -m scripts.bench_cycle
+	@$(BIN)/python -m tests.speed.bench_cycle
 
 bench-gpu: ## Headline figures in 9 minutes on a GPU machine without a network (WHEELS=DIR)
 	@test -d "$(WHEELS)" || { echo "which wheels? make bench-gpu WHEELS=DIR; DIR is what" \
 	  "\`pip wheel --wheel-dir DIR '.[gpu]'\` makes on a machine with a network" >&2; exit 2; }
 	@test -d $(GPU_VENV) || $(firstword $(CANDIDATES)) -m venv $(GPU_VENV)
 	@$(GPU_VENV)/bin/python -m pip install -qq --no-index --find-links "$(WHEELS)" "latentmpc[gpu]"
-	@$(GPU_VENV)/bin/python -m scripts.bench_gpu
+	@$(GPU_VENV)/bin/python -m tests.speed.bench_gpu
 
 lock: setup-dev ## Resolve into the two lock files again (LOCK_FLAGS=--upgrade)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)

@@ -5,7 +5,7 @@ dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
 my_envs:Arm-v0                 one that the module my_envs registers (envs.imports: who may say so)
 ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
-multi:a,b,c                    several of them behind one spec, for one model of all (envs.multi)
+multi:a,b,c                    several of them behind one spec, for one model of all (envs.wrappers.multi)
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.imports import imported
-from envs.native import make_native, native_spec
-from envs.physics import Shift, as_shifts
+from envs.native.env import make_native, native_spec
+from envs.native.shift import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 from envs.task_list import OGBENCH
 from envs.task_list import PREFIX as MULTI
@@ -61,7 +61,7 @@ def make_vec(
     seed: int | None = None,
     shift: Shift | str | Sequence[Shift | str] | None = None,
 ) -> Any:
-    """Vector environment of `num_envs` simulators, all under the contract of `envs.native`.
+    """Vector environment of `num_envs` simulators, all under the contract of `envs.native.env`.
 
     `action_repeat=0` takes the default: 2 for native and dm_control tasks, 1 for other ids.
     `shift` changes the world, of all simulators alike or of each (a list): a `Shift`, or text
@@ -74,7 +74,7 @@ def make_vec(
         env = make_native(name, num_envs, repeat, num_threads, seed, shifts)
         return _disturbed(env, shifts, seed)
     if kind == "multi":
-        from envs.multi import make_multi
+        from envs.wrappers.multi import make_multi
 
         return make_multi(name, num_envs, action_repeat, num_threads, seed, shifts)
     physical = [str(s) for s in shifts if s.physical]
@@ -84,15 +84,15 @@ def make_vec(
             f"{physical[0]!r}; native tasks take every shift"
         )
     if kind == "dmc":
-        from envs.dmc import make_dmc
+        from envs.adapters.dmc import make_dmc
 
         env = make_dmc(name, num_envs, action_repeat or DMC_REPEAT, _plain(env_id))
     elif kind == "ogbench":
-        from envs.ogbench import make_ogbench
+        from envs.adapters.ogbench import make_ogbench
 
         env = make_ogbench(name, num_envs, action_repeat or GYM_REPEAT)
     else:
-        from envs.gym import make_gym
+        from envs.adapters.gym import make_gym
 
         env = make_gym(name, num_envs, action_repeat or GYM_REPEAT)
     if seed is not None:
@@ -104,7 +104,7 @@ def _disturbed(env: Any, shifts: list[Shift], seed: int | None) -> Any:
     """`env`, behind noise and delays where a shift has them."""
     if not any(s.disturbing for s in shifts):
         return env
-    from envs.disturb import DisturbedVectorEnv
+    from envs.wrappers.disturb import DisturbedVectorEnv
 
     return DisturbedVectorEnv(env, shifts, seed)
 
@@ -115,18 +115,18 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
     if kind == "native":
         return native_spec(name, action_repeat or DMC_REPEAT)
     if kind == "multi":
-        from envs.multi import multi_spec
+        from envs.wrappers.multi import multi_spec
 
         return multi_spec(name, action_repeat)
     if kind == "dmc":
-        from envs.dmc import dmc_spec
+        from envs.adapters.dmc import dmc_spec
 
         return dmc_spec(name, action_repeat or DMC_REPEAT, _plain(env_id))
     if kind == "ogbench":
-        from envs.ogbench import ogbench_spec
+        from envs.adapters.ogbench import ogbench_spec
 
         return ogbench_spec(name, action_repeat or GYM_REPEAT)
-    from envs.gym import gym_spec
+    from envs.adapters.gym import gym_spec
 
     return gym_spec(name, action_repeat or GYM_REPEAT)
 
@@ -149,7 +149,7 @@ def resolve(env_id: str) -> tuple[str, str]:
     if name.startswith(MULTI):
         return "multi", name
     if name.startswith(OGBENCH):
-        from envs.ogbench import checked_name
+        from envs.adapters.ogbench import checked_name
 
         return "ogbench", checked_name(name.removeprefix(OGBENCH))
     if imported(name):
@@ -158,7 +158,7 @@ def resolve(env_id: str) -> tuple[str, str]:
     bare = name.removeprefix(FORCE_DMC)
     if not forced and bare in _gymnasium_ids():
         return "gym", bare
-    from envs.dmc import dmc_names
+    from envs.adapters.dmc import dmc_names
 
     names = dmc_names()
     if bare in names:
@@ -191,8 +191,8 @@ def _gymnasium_ids() -> list[str]:
 
 def list_tasks() -> list[TaskInfo]:
     """All tasks: native ones, the rest of dm_control's suite, MuJoCo and classic Gymnasium ids."""
-    from envs.dmc import dmc_names
-    from envs.ogbench import IDS as OGBENCH_IDS
+    from envs.adapters.dmc import dmc_names
+    from envs.adapters.ogbench import IDS as OGBENCH_IDS
 
     native = [
         TaskInfo(name, "native", task.obs_dim, task.action_dim, _native_note(task))
@@ -217,14 +217,14 @@ def register() -> None:
     """
     import gymnasium
 
-    from envs.dmc import dmc_names
+    from envs.adapters.dmc import dmc_names
 
     for name in sorted({*TASKS, *dmc_names()}):
         env_id = f"{NAMESPACE}{name}{VERSION}"
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
-                entry_point="envs.single:SingleEnv",
+                entry_point="envs.wrappers.single:SingleEnv",
                 vector_entry_point="envs.registry:make_registered_vec",
                 kwargs={"task": name},
                 disable_env_checker=True,

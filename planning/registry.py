@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from planning import cem, gradient, icem, mppi, predictive_sampling
 from planning.config import PlannerConfig
 from planning.config import evaluations as evaluations
+from planning.methods import cem, gradient, icem, mppi, predictive_sampling
 from planning.search import Search
 from planning.types import Array, Model, Params, Plan, PlanInfo
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import tyro
 
-from agents import needs
-from agents.bench_config import BenchConfig, suite_base
-from agents.config import ConfigError
-from agents.goal_config import goal_planner
-from agents.pretrain_config import is_pretrained
-from agents.shift_config import ShiftConfig
-from agents.trust_config import ImportTrust
+from agents.benchmarks.config import BenchConfig, suite_base
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.goals.config import goal_planner
+from agents.goals.robustness.config import ShiftConfig
+from agents.runs import needs
+from agents.runs.config import ConfigError
+from agents.runs.pretrain_config import is_pretrained
 from bounds import TaskId
 from planning.config import PlannerConfig
 from scripts.flags import check_planner, parse, settings_of
@@ -98,8 +98,8 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         for task in flags.task_list:
             require_task(task)
-        from agents.bench import bench
-        from agents.bench_tables import tables
+        from agents.benchmarks.bench import bench
+        from agents.reports.tables import tables
 
         summary = bench(flags.config_of(), lambda line: console.print(line, markup=False))
     if flags.json:
@@ -124,8 +124,8 @@ def _main_shift(argv: Sequence[str]) -> int:
 
     console = stderr_console()
     with stdout_to_stderr(flags.json):
-        from agents.shift import bench_shift
-        from agents.shift_report import table
+        from agents.goals.robustness.report import table
+        from agents.goals.robustness.shift import bench_shift
 
         summary = bench_shift(flags.config_of(), lambda line: console.print(line, markup=False))
     if flags.json:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from agents import needs
-from agents.collect_config import CollectConfig
-from agents.config import ConfigError
+from agents.data.config import CollectConfig
+from agents.runs import needs
+from agents.runs.config import ConfigError
 from bounds import TaskId
 from scripts.flags import check_planner, parse, settings_of
 
@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
 
     with stdout_to_stderr(flags.json):
         require_task(flags.env_id)
-        from agents.collect import collect
-        from agents.collect_progress import Stages
+        from agents.data.collect import collect
+        from agents.runs.stages import Stages
 
         with Stages(stderr_console(), quiet=flags.json) as stages:
             result = collect(flags.config_of(), stages.told)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from agents.config import ConfigError
+from agents.runs.config import ConfigError
 
 USAGE = """usage: latentmpc compare A B [--json]
 
@@ -32,7 +32,7 @@ def parse(argv: Sequence[str]) -> tuple[str, str, bool]:
 def main(argv: Sequence[str]) -> int:
     """Compare; 0 also when nothing is resolved."""
     one, other, as_json = parse(argv)
-    from agents.compare import compare, lines
+    from agents.benchmarks.compare import compare, lines
     from scripts.output import print_json
 
     comparison = compare(one, other)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
+from agents.runs.config import ConfigError
 from scripts.flags import parse
 
 
@@ -57,18 +57,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(flags: DataFlags, console):
-    from agents.collect import summarise
-    from agents.collect_progress import Stages
-    from agents.dataset import Dataset
+    from agents.data.collect import summarise
+    from agents.data.dataset import Dataset
+    from agents.runs.stages import Stages
 
     with Stages(console, quiet=flags.json) as stages:
         if flags.import_minari:
-            from agents.minari_io import load
+            from agents.data.minari import load
 
             return load(flags.import_minari, Path(flags.path), flags.env_id, stages.told)
         dataset = Dataset.open(flags.path, full=True)
         if not flags.export_minari:
             return summarise(dataset)
-        from agents.minari_io import export
+        from agents.data.minari import export
 
         return export(dataset, Path(flags.export_minari), stages.told)

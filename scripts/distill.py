@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from agents import needs
-from agents.config import ConfigError
-from agents.goal_config import DistillConfig
-from agents.pretrain_config import is_pretrained
+from agents.goals.config import DistillConfig
+from agents.runs import needs
+from agents.runs.config import ConfigError
+from agents.runs.pretrain_config import is_pretrained
 from scripts.flags import parse, require_directory, settings_of
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
 
     with stdout_to_stderr(flags.json):
-        from agents.goal_learning import distill_path
+        from agents.goals.distill import distill_path
 
         result = distill_path(flags.config_of(), stderr_console())
     if flags.json:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, print_table, stdout_to_stderr
 
     with stdout_to_stderr(flags.json):
-        from agents.doctor import examine
+        from agents.machine.doctor import examine
 
         findings = examine(flags.path)
     if flags.json:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from agents import needs
-from agents.config import ConfigError, EvalConfig
-from agents.goal_config import GUIDED, GoalEvalConfig, goal_planner
-from agents.pretrain_config import is_pretrained
-from agents.trust_config import ImportTrust
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.goals.config import GUIDED, GoalEvalConfig, goal_planner
+from agents.runs import needs
+from agents.runs.config import ConfigError, EvalConfig
+from agents.runs.pretrain_config import is_pretrained
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         if flags.env_id:
             require_task(flags.env_id)
-        from agents.evaluate import evaluate_path
+        from agents.evaluation.evaluate import evaluate_path
 
         result = evaluate_path(flags.config_of())
     if flags.json:
@@ -119,7 +119,7 @@ def _main_goals(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         if flags.env_id:
             require_task(flags.env_id)
-        from agents.goal_eval import evaluate_goals
+        from agents.goals.evaluate import evaluate_goals
 
         result = evaluate_goals(flags.config_of())
     if flags.json:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
-from agents.export_config import ExportConfig
-from agents.trust_config import ImportTrust
+from agents.deployment.bundle.config import ExportConfig
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.runs.config import ConfigError
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, stdout_to_stderr
 
     with stdout_to_stderr(flags.json):
-        from agents.export import export_path
+        from agents.deployment.bundle.export import export_path
 
         exported = export_path(flags.config_of())
     if flags.json:

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 import tyro
 
-from agents import needs
-from agents.bundle_files import known_digest
-from agents.config import ConfigError, PlannerOverrides
-from agents.run_config import RunConfig
-from agents.schema import flat_types, overlay, peek, read_toml, unknown
-from agents.serve_config import ServeConfig
+from agents.deployment.bundle.files import known_digest
+from agents.deployment.realtime.config import RunConfig
+from agents.deployment.serving.config import ServeConfig
+from agents.runs import needs
+from agents.runs.config import ConfigError, PlannerOverrides
+from agents.runs.settings import flat_types, overlay, peek, read_toml, unknown
+from agents.storage.files import require_directory as require_directory
 from bounds import read
 from envs import imports
-from wm.durable import require_directory as require_directory
 
 T = TypeVar("T")
 OWN = ("config", "json")

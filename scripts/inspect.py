@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents.config import ConfigError
-from agents.inspect_config import InspectConfig
-from agents.pretrain_config import is_pretrained
-from agents.trust_config import ImportTrust
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.inspection.config import InspectConfig
+from agents.runs.config import ConfigError
+from agents.runs.pretrain_config import is_pretrained
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
@@ -52,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
 
     with stdout_to_stderr(flags.json):
-        from agents.collect_progress import Stages
-        from agents.inspect_run import inspect
+        from agents.inspection.inspect import inspect
+        from agents.runs.stages import Stages
 
         with Stages(stderr_console(), quiet=flags.json) as stages:
             result = inspect(flags.config_of(), stages.told)

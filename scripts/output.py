@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agents.rundir import plain
+from agents.runs.directory import plain
 
 
 @contextlib.contextmanager

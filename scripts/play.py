@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
-from agents.play_config import PlayConfig
-from agents.trust_config import ImportTrust
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.deployment.viewer.config import PlayConfig
+from agents.runs.config import ConfigError
 from scripts.flags import check_planner, parse, require_directory, settings_of
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve until Ctrl-C (130) or --seconds (0)."""
     flags = parse_play(argv)
 
-    from agents.viewer import play
+    from agents.deployment.viewer.viewer import play
 
     def opened(url: str) -> None:
         if flags.json:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from agents import needs
-from agents.config import ConfigError
-from agents.pretrain_config import PretrainConfig, preset_config
+from agents.runs import needs
+from agents.runs.config import ConfigError
+from agents.runs.pretrain_config import PretrainConfig, preset_config
 from scripts.flags import parse
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
     config = flags.config_of()
     with stdout_to_stderr(flags.json):
-        from agents.pretrain import pretrain
+        from agents.pretraining.pretrain import pretrain
 
         result = pretrain(config, console=stderr_console(), json_mode=flags.json, began=began)
     if flags.json:

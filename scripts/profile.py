@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import needs
-from agents.config import ConfigError, preset_config
-from agents.profile_config import ProfileConfig
-from agents.schema import peek
-from agents.trust_config import ImportTrust
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.machine.config import ProfileConfig
+from agents.runs import needs
+from agents.runs.config import ConfigError, preset_config
+from agents.runs.settings import peek
 from scripts.flags import parse, settings_of
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         if not Path(flags.target).is_dir():
             require_task(flags.target)
-        from agents.profile import profile
+        from agents.machine.profile import profile
 
         result = profile(flags.config_of())
     if flags.out:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _write(path: str, result: dict[str, Any]) -> None:
-    from agents.rundir import RunDir
+    from agents.runs.directory import RunDir
 
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

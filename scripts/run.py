@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
-from agents.run_config import RunConfig
+from agents.deployment.realtime.config import RunConfig
+from agents.runs.config import ConfigError
 from scripts.flags import parse, require_controller
 
 EXIT_STOPPED, EXIT_DIFFERS, EXIT_INTERRUPTED = 5, 1, 130
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     with stdout_to_stderr(flags.json):
         if flags.env:
             require_task(flags.env)
-        from agents.run import run
+        from agents.deployment.realtime.run import run
 
         result = run(
             flags.config_of(), lambda line: console.print(line, markup=False, soft_wrap=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
-from agents.serve_config import ServeConfig, token_of
+from agents.deployment.serving.config import ServeConfig, token_of
+from agents.runs.config import ConfigError
 from scripts.flags import parse, require_controller, settings_of
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
     console = stderr_console()
     with stdout_to_stderr(flags.json):
-        from agents.serve import run_server
+        from agents.deployment.serving.serve import run_server
 
         result = run_server(
             flags.config_of(), lambda line: console.print(line, markup=False, soft_wrap=True)

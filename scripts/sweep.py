@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from agents.config import ConfigError
-from agents.sweep_config import SweepConfig, plan_sweep
-from agents.trust_config import ImportTrust
+from agents.benchmarks.sweep.config import SweepConfig, plan_sweep
+from agents.deployment.guard.trust_config import ImportTrust
+from agents.runs.config import ConfigError
 from scripts.flags import parse, settings_of
 
 EXIT_NO_SETTING = 5
@@ -78,8 +78,8 @@ def main(argv: Sequence[str]) -> int:
     console = stderr_console()
     with stdout_to_stderr(flags.json):
         require_task(plan_sweep(flags.config_of()).base.env_id)
-        from agents.sweep import sweep
-        from agents.sweep_tables import short_tables
+        from agents.benchmarks.sweep.sweep import sweep
+        from agents.benchmarks.sweep.tables import short_tables
 
         summary = sweep(flags.config_of(), lambda line: console.print(line, markup=False))
     if flags.json:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import needs
-from agents.config import ConfigError, TrainConfig, preset_config
-from agents.population_config import Members, members
-from agents.process_config import ProcessConfig, ProcessId
+from agents.runs import needs
+from agents.runs.config import ConfigError, TrainConfig, preset_config
+from agents.training.parallel.population_config import Members, members
+from agents.training.parallel.process_config import ProcessConfig, ProcessId
 from bounds import Few, TaskId
 from envs.task_list import multi_id, task_names
 from scripts.flags import parse
@@ -97,7 +97,7 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
             "(latentmpc tasks lists them)"
         )
     if flags.randomize:
-        from agents.randomize import parse_ranges
+        from agents.training.randomize import parse_ranges
 
         parse_ranges(flags.randomize)
     flags.require_memory()
@@ -137,12 +137,12 @@ def main(argv: Sequence[str]) -> int:
         flags.require_memory(*sizes, backend=spec.backend)
         told = {"console": stderr_console(), "json_mode": flags.json, "began": began}
         if runs:
-            from agents.population_train import train_population
+            from agents.training.parallel.population_train import train_population
 
             result, where = train_population(runs, **told), os.path.dirname(runs[0].run_dir)
         else:
-            from agents.processes import joined
-            from agents.train import train
+            from agents.training.parallel.processes import joined
+            from agents.training.train import train
 
             with joined(process) as group:
                 result, where = train(config, **told, group=group), config.run_dir

@@ -87,7 +87,9 @@ def test_shown_command_exists(document, line, monkeypatch, capsys):
             assert ours or args[1] in ("pytest", "venv", "pip"), f"no module {args[1]}"
         elif name == "curl":
             page = re.search(r"://[^/]+(/\w+)", args[-1])
-            assert page and f'"{page[1]}"' in (ROOT / "agents/pages.py").read_text("utf-8")
+            assert page and f'"{page[1]}"' in (
+                ROOT / "agents/deployment/serving/http.py"
+            ).read_text("utf-8")
         else:
             assert name in ("source", "cd", "git", "pip"), f"unknown command in {document}: {line}"
 
@@ -146,7 +148,7 @@ def test_examples_call_what_exists(module, name):
 def test_the_task_of_the_readme_runs(monkeypatch):
     """The example task, copied as it is, steps in batched simulators and rewards what it says."""
     from envs import tasks
-    from envs.native import make_native
+    from envs.native.env import make_native
     from envs.tasks.rewards import tolerance
 
     blocks = FENCE.findall((ROOT / "README.md").read_text("utf-8"))

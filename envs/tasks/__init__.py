@@ -2,26 +2,26 @@
 
 from functools import partial
 
-from envs.tasks import point_maze, push_t, reacher_goal, two_room
-from envs.tasks.acrobot import Acrobot
-from envs.tasks.ball_in_cup import BallInCup
 from envs.tasks.base import Start as Start
 from envs.tasks.base import Task as Task
 from envs.tasks.base import TaskDef as TaskDef
 from envs.tasks.base import load_model as load_model
-from envs.tasks.cartpole import Cartpole
-from envs.tasks.cheetah import Cheetah
-from envs.tasks.finger import Spin, Turn
-from envs.tasks.goals import GoalTask as GoalTask
-from envs.tasks.hopper import Hopper
-from envs.tasks.pendulum import Pendulum
-from envs.tasks.point_mass import PointMass
-from envs.tasks.point_maze import PointMaze
-from envs.tasks.push_t import PushT
-from envs.tasks.reacher import Reacher
-from envs.tasks.reacher_goal import ReacherGoal
-from envs.tasks.two_room import TwoRoom
-from envs.tasks.walker import Walker
+from envs.tasks.goal_task import GoalTask as GoalTask
+from envs.tasks.goals import point_maze, push_t, reacher_goal, two_room
+from envs.tasks.goals.point_maze import PointMaze
+from envs.tasks.goals.push_t import PushT
+from envs.tasks.goals.reacher_goal import ReacherGoal
+from envs.tasks.goals.two_room import TwoRoom
+from envs.tasks.suite.acrobot import Acrobot
+from envs.tasks.suite.ball_in_cup import BallInCup
+from envs.tasks.suite.cartpole import Cartpole
+from envs.tasks.suite.cheetah import Cheetah
+from envs.tasks.suite.finger import Spin, Turn
+from envs.tasks.suite.hopper import Hopper
+from envs.tasks.suite.pendulum import Pendulum
+from envs.tasks.suite.point_mass import PointMass
+from envs.tasks.suite.reacher import Reacher
+from envs.tasks.suite.walker import Walker
 
 _SPIN_OBS = (("position", 4), ("velocity", 3), ("touch", 2))
 _TURN_OBS = (*_SPIN_OBS, ("target_position", 2), ("dist_to_target", 1))

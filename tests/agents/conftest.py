@@ -6,14 +6,16 @@ from pathlib import Path
 import jax
 import pytest
 
-from agents import export, setup
-from agents.config import TrainConfig
-from agents.deploy import contract_for
-from agents.load import load
+from agents.deployment.bundle import export
+from agents.deployment.describe import contract_for
+from agents.runs import networks as setup
+from agents.runs.config import TrainConfig
+from agents.runs.load import load
+from agents.storage import checkpoint
 from envs.registry import make_spec
 from planning.config import PlannerConfig
-from wm import checkpoint, learner
-from wm.config import ModelConfig
+from wm.tdmpc import learner
+from wm.tdmpc.config import ModelConfig
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import scripts
-from agents import children
-from agents.bundle_files import CONTRACT, manifest_of
-from agents.controller import Controller
-from agents.executors.run import run_all
-from agents.load import find_checkpoint
-from agents.plots import figure
+from agents.deployment.bundle.files import CONTRACT, manifest_of
+from agents.deployment.controller import Controller
+from agents.jobs import children
+from agents.jobs.queue import run_all
+from agents.reports.plots import figure
+from agents.runs.load import find_checkpoint
+from agents.storage import checkpoint
+from agents.storage.manifest import MANIFEST
 from scripts.cli import main
-from wm import checkpoint
-from wm.manifest import MANIFEST
 
 ROOT = Path(scripts.__file__).parents[1]
 PLANTED = ("json", "mujoco", "numpy", "jax", "ctypes", "gymnasium", "agents", "scripts")
@@ -170,7 +170,7 @@ def test_children_import_from_where_their_parent_does(tmp_path, monkeypatch):
 
 
 def test_one_place_starts_python():
-    """Every other one asks `agents.children` for its command line."""
+    """Every other one asks `agents.jobs.children` for its command line."""
     sources = [
         p
         for part in ("agents", "envs", "planning", "scripts", "wm")

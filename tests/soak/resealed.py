@@ -5,7 +5,7 @@ type, shape, name, size or kind, and the manifest made anew. Reading it must end
 one line with exit code 3, within bounds of time and memory. Nothing outside the folder is opened
 and nothing in it is written but what a resumed run writes: an audit hook and a sentinel watch that.
 
-    python -m scripts.soak resealed --count 10000
+    python -m tests.soak resealed --count 10000
 """
 
 import json
@@ -25,21 +25,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from agents import (
-    bundle,
-    bundle_files,
-    dataset_files,
-    dataset_write,
-    load,
-    mutations,
-    persist,
-    recorder,
-    replay_run,
-    segments,
-)
-from agents.dataset import Dataset, Episode, Info, Quantity
-from agents.rundir import RunDir
-from wm import checkpoint, manifest
+from agents.data import files as dataset_files
+from agents.data import writer as dataset_write
+from agents.data.dataset import Dataset, Episode, Info, Quantity
+from agents.deployment.bundle import files as bundle_files
+from agents.deployment.bundle import load as bundle
+from agents.deployment.realtime import recorder
+from agents.deployment.realtime import replay as replay_run
+from agents.runs import load
+from agents.runs.directory import RunDir
+from agents.storage import checkpoint, manifest, segments
+from agents.training import checkpoint as persist
+from tests.soak import mutations
 
 MOST_MB, MOST_S = 512, 5.0
 VALUES = (

@@ -1,0 +1,1 @@
+"""Agents compared on suites of tasks, with intervals and latency."""

@@ -1,0 +1,145 @@
+"""Episodes of a bench, a training or an evaluation, read back from its directory as rows."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agents.benchmarks.results import FREE, Row
+from agents.runs.config import ConfigError
+from agents.storage import sealed
+from agents.storage.files import CheckpointError
+
+MOST_RESULTS = 1 << 28
+
+
+class CompareError(ConfigError):
+    """Results that cannot be read or have nothing in common; shown as one line."""
+
+
+class _Episode(msgspec.Struct):
+    """What a row of results.jsonl must hold; other fields are let through."""
+
+    key: str
+    task: str
+    agent: str
+    clock: str
+    train_seed: int | None
+    episode: int
+    seed: int
+    valid: bool
+    total: float | None = msgspec.field(name="return")
+
+
+class _Result(msgspec.Struct):
+    """What result.json must hold; `mode` is there in evaluations only."""
+
+    env_id: str
+    seed: int
+    mode: str = ""
+
+
+class _Evaluation(msgspec.Struct):
+    """What eval.json must hold."""
+
+    episode_returns: list[float | None]
+    valid: list[bool]
+
+
+def load_rows(path: str | Path) -> list[Row]:
+    """Episodes of a result set; `seed` is (seed, index), which settles the initial state.
+
+    Raises CompareError.
+    """
+    path = Path(path)
+    if (path / "results.jsonl").is_file():
+        rows = _bench_rows(path / "results.jsonl")
+    elif (path / "result.json").is_file() and (path / "eval.json").is_file():
+        rows = _run_rows(path)
+    else:
+        what = "it holds no results" if path.is_dir() else "there is no such directory"
+        raise CompareError(
+            f"cannot compare {path}: {what}; expected a bench (results.jsonl) or a training or "
+            "evaluation (result.json and eval.json)"
+        )
+    if not rows:
+        raise CompareError(f"cannot compare {path}: it holds no episode yet")
+    return rows
+
+
+def _bench_rows(path: Path) -> list[Row]:
+    """Rows of results.jsonl. A torn last line (the bench was killed) is left out."""
+    texts = _read(path).split(b"\n")
+    rows = []
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            row = sealed.parse(text)
+            msgspec.convert(row, _Episode)
+        except ValueError as error:
+            if number == len(texts):
+                break
+            raise _unreadable(f"{path} line {number}", error) from error
+        rows.append({**row, "seed": (row["seed"], 0)})
+    settings = {row.get("setting") for row in rows}
+    if len(settings) > 1:
+        raise CompareError(
+            f"cannot compare {path.parent}: it is a sweep of {len(settings)} settings, which are "
+            f"compared in {path.parent / 'summary.md'}; for one of them beside others: "
+            f"latentmpc bench --runs RUN --config {path.parent / 'recommended.toml'} --out NEW"
+        )
+    return rows
+
+
+def _run_rows(path: Path) -> list[Row]:
+    """Rows of a training's last evaluation, or of `eval --out`."""
+    result = _decode(path / "result.json", _Result)
+    episodes = _decode(path / "eval.json", _Evaluation)
+    if len(episodes.valid) != len(episodes.episode_returns):
+        raise CompareError(
+            f"cannot read {path / 'eval.json'}: {len(episodes.episode_returns)} returns for "
+            f"{len(episodes.valid)} flags in valid; evaluate again (latentmpc eval)"
+        )
+    shared = {"task": result.env_id, "agent": result.mode or "plan", "clock": FREE}
+    seed = result.seed if result.mode else _seed_after_training()
+    train_seed = None if result.mode else result.seed
+    pairs = zip(episodes.episode_returns, episodes.valid, strict=True)
+    return [
+        {
+            **shared,
+            "key": str(index),
+            "train_seed": train_seed,
+            "episode": index,
+            "seed": (seed, index),
+            "return": total,
+            "valid": valid,
+        }
+        for index, (total, valid) in enumerate(pairs)
+    ]
+
+
+def _seed_after_training() -> int:
+    """Seed of the evaluation that ends a training."""
+    from agents.runs.networks import EVAL_SEED  # with it comes jax
+
+    return EVAL_SEED
+
+
+def _decode(path: Path, kind: type) -> Any:
+    try:
+        return msgspec.convert(sealed.parse(_read(path), MOST_RESULTS), kind)
+    except ValueError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sealed.read(path.parent, path.name, MOST_RESULTS)
+    except CheckpointError as error:
+        raise CompareError(f"cannot read {path.parent}: {error}") from None
+
+
+def _unreadable(where: str, error: Exception) -> CompareError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CompareError(f"cannot read {where}: {reason}; make these results again")

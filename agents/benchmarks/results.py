@@ -1,0 +1,112 @@
+"""Rows of results.jsonl: in order, by task, agent and clock, paired, and on a scale from 0 to 1."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.evaluation import stats
+from agents.evaluation.paired import Difference, paired
+
+Row = dict[str, Any]
+Key = tuple[str, str, str]
+"""Task, agent, clock."""
+AGENTS = ("plan", "prior", "oracle", "random", "zero")
+FREE = "free"
+
+
+def grouped(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    """Rows by task, agent and clock, sorted; of rows with one `key`, one."""
+    ordered = sorted(rows, key=_row_order)
+    groups: dict[Key, list[Row]] = {}
+    seen = set()
+    for row in ordered:
+        if row["key"] not in seen:
+            seen.add(row["key"])
+            groups.setdefault((row["task"], row["agent"], row["clock"]), []).append(row)
+    return groups
+
+
+def valid_return(row: Row) -> float:
+    """The return of an episode, NaN when it does not count."""
+    return float(row["return"]) if row["valid"] and row["return"] is not None else float("nan")
+
+
+def by_seed(rows: Sequence[Row]) -> dict[int, float]:
+    """Evaluation seed to the mean valid return on it, over the trained models."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["seed"], []).append(valid_return(row))
+    kept = {seed: stats.clean(values) for seed, values in found.items()}
+    return {seed: float(values.mean()) for seed, values in kept.items() if len(values)}
+
+
+def difference(a: Sequence[Row], b: Sequence[Row]) -> Difference:
+    """Difference of returns A - B on the evaluation seeds both have."""
+    of_a, of_b = by_seed(a), by_seed(b)
+    common = sorted(of_a.keys() & of_b.keys())
+    return paired([of_a[s] for s in common], [of_b[s] for s in common])
+
+
+def is_gymnasium(task: str) -> bool:
+    """Whether a task's returns have no fixed range (Gymnasium's own ids end in a version)."""
+    return bool(re.search(r"-v\d+$", task)) and not task.startswith("latentmpc/")
+
+
+def scale(task: str, groups: dict[Key, list[Row]]) -> Row:
+    """Which return scores 0 (`low`) and which 1 (`high`); None where nothing sets them.
+
+    DMControl: 0 and 1000. Gymnasium: random actions, and the oracle or else the best agent.
+    """
+    if not is_gymnasium(task):
+        return {"low": 0.0, "high": 1000.0, "high_is": "the most there is"}
+    means = {}
+    for (name, agent, clock), rows in groups.items():
+        if name == task and (clock == FREE or agent not in means):
+            means[agent] = stats.mean([valid_return(r) for r in rows])
+    low = means.pop("random", float("nan"))
+    known = {agent: value for agent, value in means.items() if np.isfinite(value)}
+    best = "oracle" if "oracle" in known else max(known, key=lambda a: (known[a], a), default="")
+    high = means.get(best, float("nan"))
+    if not high > low:
+        return {"low": None, "high": None, "high_is": None}
+    return {"low": low, "high": high, "high_is": best}
+
+
+def to_score(returns: Any, of: Row) -> np.ndarray:
+    """Returns on the scale of their task; NaN on a task without one."""
+    if of["low"] is None:
+        return np.full(np.shape(returns), np.nan)
+    return (np.asarray(returns, float) - of["low"]) / (of["high"] - of["low"])
+
+
+def json_ready(value: Any) -> Any:
+    """Plain Python; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [json_ready(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def agent_order(agent: str, clock: str) -> tuple:
+    """What agents are sorted by: as listed above; free compute first, then clocks by their time."""
+    kind, _, rest = clock.partition(":")
+    known = AGENTS.index(agent) if agent in AGENTS else len(AGENTS)
+    milliseconds = float(rest) if re.fullmatch(r"\d+(\.\d+)?", rest) else 0.0
+    return known, agent, kind != FREE, kind, milliseconds, rest
+
+
+def _row_order(row: Row) -> tuple:
+    training = -1 if row["train_seed"] is None else row["train_seed"]
+    which = (row["task"], *agent_order(row["agent"], row["clock"]))
+    return *which, training, row["episode"], row["seed"], canonical(row)
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values."""
+    return json.dumps(value, sort_keys=True)

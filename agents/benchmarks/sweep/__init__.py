@@ -1,0 +1,1 @@
+"""Planner settings against return and latency."""

@@ -1,0 +1,1 @@
+"""A trained model as a controller for a robot."""

@@ -1,0 +1,1 @@
+"""A controller as a folder that runs without us."""

@@ -1,0 +1,58 @@
+"""What of a trained model goes into its contract."""
+
+import hashlib
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.deployment.contract import ActionLimits, Contract, ObsSchema
+from agents.runs.config import digest
+from agents.runs.load import Trained
+from agents.runs.versions import installed
+
+STALE_AFTER = 2.0
+"""Decision periods after which an observation is stale, unless told otherwise."""
+
+
+def params_digest(params: Any) -> str:
+    """SHA-256 of parameters: name, type, shape and bytes of every leaf, in the order of names."""
+    found = {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(params)}
+    sha256 = hashlib.sha256()
+    for name in sorted(found):
+        leaf = np.ascontiguousarray(found[name])
+        sha256.update(f"{name} {leaf.dtype.name} {list(found[name].shape)}\n".encode())
+        sha256.update(leaf.tobytes())
+    return sha256.hexdigest()
+
+
+def contract_for(trained: Trained, **changes: Any) -> Contract:
+    """The contract of a trained model: its spec's sizes and times, actions in [-1, 1].
+
+    Ranges of observations and the threshold of surprise are unknown (unbounded, none) until
+    they are calibrated (`agents.deployment.guard.surprise`); `changes` replaces fields.
+    """
+    spec = trained.spec
+    contract = Contract(
+        env_id=spec.env_id,
+        obs=ObsSchema(names=spec.obs_names, shape=(spec.obs_dim,)),
+        action=ActionLimits(low=(-1.0,) * spec.action_dim, high=(1.0,) * spec.action_dim),
+        control_dt=spec.control_dt,
+        action_repeat=spec.action_repeat,
+        max_obs_age=STALE_AFTER * spec.control_dt * spec.action_repeat,
+        params_digest=params_digest(trained.params),
+        config_digest=digest(trained.config),
+        settings=asdict(trained.config) | {"run_dir": ""},  # where it lay is nobody's business
+        spec=spec.to_json(),
+        versions=installed(),
+        training={
+            "preset": trained.config.preset,
+            "env_steps": trained.config.env_steps,
+            "seed": trained.config.seed,
+            "checkpoint": trained.path.name,
+        },
+        created=date.today().isoformat(),
+    )
+    return replace(contract, **changes)

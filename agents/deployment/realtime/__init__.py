@@ -1,0 +1,1 @@
+"""A controller in wall-clock time, and its flight recordings."""

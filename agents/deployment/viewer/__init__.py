@@ -1,0 +1,1 @@
+"""A simulation that a person watches and steers in the browser."""

@@ -1,0 +1,232 @@
+"""The simulation in a browser (viser, extra [viewer]): robot, plans, settings, latency."""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from agents.deployment.bundle import files as bundle_files
+from agents.deployment.bundle import load as bundle
+from agents.deployment.origin import guarded, is_loopback
+from agents.deployment.viewer.config import PlayConfig
+from agents.deployment.viewer.play import Player
+from agents.deployment.viewer.sliders import SLIDERS, Slider
+from agents.runs import load
+from agents.runs.config import ConfigError
+from envs.native import scene
+from envs.tasks.engine import engine
+
+UNUSED = ("ShareUrlRequest", "ShareUrlDisconnect", "FileTransferStartUpload", "FileTransferPart")
+"""What a browser may ask viser for and this viewer does not offer: a public address, files."""
+LINES = {"mean": (255, 120, 0), "sample": (0, 150, 255)}
+TEXT_EVERY = 0.2
+"""Seconds between updates of the text."""
+
+
+def play(
+    config: PlayConfig,
+    say: Callable[[str], None] = print,
+    opened: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve the viewer until Ctrl-C or `config.seconds`; `opened` is told its address.
+
+    Raises ConfigError, CheckpointError, EnvError.
+    """
+    is_bundle = bundle_files.is_bundle(config.path)
+    trained = bundle.load(config.path).trained if is_bundle else load.load(config.path)
+    planner = config.planner.apply(trained.config.planner)
+    say(f"compiling the planner for {config.env_id or trained.config.env_id} ...")
+    player = Player(trained, config.env_id, planner=planner, mode=config.mode, seed=config.seed)
+    try:
+        viewer = Viewer(player, config)
+        url = f"http://{config.host}:{viewer.server.get_port()}"
+        say(f"watch it at {url} (Ctrl-C ends)")
+        if not is_loopback(config.host):
+            say(f"whoever reaches {config.host} can watch, pause and change settings")
+        opened(url)
+        viewer.run(config.seconds)
+    finally:
+        player.close()
+
+
+class Viewer:
+    """A browser's view of a player.
+
+    What comes from the browser is read as what the controls show (`Slider.read`).
+    """
+
+    def __init__(self, player: Player, config: PlayConfig):
+        """Open the port and build scene and controls. Raises ConfigError."""
+        import viser
+        from viser import _messages
+
+        self.player = player
+        self.model, data = self._physics()
+        try:
+            # Its banner is always printed.
+            with contextlib.redirect_stdout(io.StringIO()), guarded(config.host):
+                self.server = viser.ViserServer(config.host, config.port, "latentmpc", False)
+        except OSError as error:
+            where = f"{config.host}:{config.port}"
+            raise ConfigError(f"cannot listen on {where} ({error.strerror or error})") from error
+        for name in UNUSED:
+            self.server._websock_server.unregister_handler(getattr(_messages, name))
+        self.server.gui.configure_theme(show_share_button=False, show_logo=False)
+        self._build_scene(data)
+        self._build_controls(config)
+        self.draw()
+
+    def _physics(self) -> tuple[Any, Any]:
+        mujoco = engine()
+        model, data = scene.physics_of(self.player.env)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_camlight(model, data)
+        return model, data
+
+    def _build_scene(self, data: Any) -> None:
+        add, view = self.server.scene, scene.view(self.model, data)
+        add.set_up_direction(tuple(view.up) if abs(view.up[2]) < 0.5 else "+z")
+        camera = self.server.initial_camera
+        camera.position, camera.look_at = view.position, view.look_at
+        camera.up, camera.fov = view.up, view.field
+        self._follows, self._from = view.follows, self._middle(data)
+        self._world = add.add_frame("/world", show_axes=False)
+        self._nodes = {s.geom: self._node(s) for s in scene.shapes(self.model)}
+        self._lines: dict[str, Any] = {}
+
+    def _node(self, shape: scene.Shape) -> Any:
+        name = f"/world/{shape.name}"
+        if shape.mesh is None:
+            x, y = (2 * size for size in shape.half_size)
+            return self.server.scene.add_grid(
+                name, x, y, cell_size=0.25, plane_color=shape.color, plane_opacity=0.4
+            )
+        return self.server.scene.add_mesh_simple(
+            name,
+            np.asarray(shape.mesh.vertices, np.float32),
+            np.asarray(shape.mesh.faces, np.uint32),
+            color=shape.color,
+            opacity=None if shape.opacity == 1 else shape.opacity,
+            flat_shading=len(shape.mesh.faces) < 100,
+        )
+
+    def _build_controls(self, config: PlayConfig) -> None:
+        gui = self.server.gui
+        self.text = gui.add_markdown("")
+        self.pause = gui.add_checkbox("Pause", False)
+        gui.add_button("Reset").on_click(lambda _: self._ask_reset())
+        self.sliders: dict[str, Any] = {}
+        self._shown: dict[str, Slider] = {}
+        self._add_slider("Speed", 0.05, 10.0, 0.05, float(config.speed))
+        self._add_slider("Noise on actions", 0.0, 1.0, 0.01, 0.0)
+        with gui.add_folder("Planned path (true model)"):
+            self.show = gui.add_checkbox("Show", True)
+            self._bodies = scene.bodies(self.model)
+            self.body = gui.add_dropdown("Of body", self._bodies)
+        with gui.add_folder("Planner (compiles in the background)"):
+            self.mode = gui.add_dropdown("Mode", ("plan", "prior"), initial_value=config.mode)
+            for name, shown in SLIDERS.items():
+                self._add_slider(name, *shown, getattr(self.player.ready.planner, name))
+        for handle in (self.mode, *(self.sliders[name] for name in SLIDERS)):
+            handle.on_update(lambda _: self.configure())
+        self._reset_asked = False
+
+    def _add_slider(self, name: str, low: float, high: float, step: float, first: float) -> None:
+        shown = Slider(min(low, first), max(high, first), step, first)
+        self._shown[name] = shown
+        limits = {"min": shown.low, "max": shown.high, "step": step}
+        self.sliders[name] = self.server.gui.add_slider(name, **limits, initial_value=first)
+
+    def _number(self, name: str) -> float:
+        return self._shown[name].read(self.sliders[name].value)
+
+    def _ask_reset(self) -> None:
+        self._reset_asked = True
+
+    def configure(self) -> None:
+        """Hand the settings in the browser to the player, or say what is wrong with them."""
+        chosen: dict[str, Any] = {name: self._number(name) for name in SLIDERS}
+        base = self.player.ready.planner
+        most = int(chosen["num_samples"])
+        chosen["num_elites"] = min(base.num_elites, most)
+        chosen["num_prior_samples"] = min(base.num_prior_samples, most - 1)
+        try:
+            planner = replace(base, **chosen)
+        except ValueError as error:
+            return self.player.refuse(str(error))
+        return self.player.configure(planner, "prior" if self.mode.value == "prior" else "plan")
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Decide and draw on absolute deadlines; after a slow decision the next comes at once."""
+        began = due = time.monotonic()
+        told = 0.0
+        while not seconds or time.monotonic() < began + seconds:
+            if self._reset_asked:
+                self._reset_asked = False
+                self.player.reset()
+                self.draw()
+            if not self.pause.value:
+                self.advance()
+            if time.monotonic() - told > TEXT_EVERY:
+                told = time.monotonic()
+                self.text.content = self.summary()
+            period = self.player.period / self._number("Speed")
+            due = max(due + period, time.monotonic() - period)
+            time.sleep(max(due - time.monotonic(), 0.0))
+
+    def advance(self) -> None:
+        """One decision, with its plan drawn from where it was made."""
+        self.player.noise = self._number("Noise on actions")
+        action = self.player.decide()
+        paths = self.player.foresee(self._where()) if self.show.value else {}
+        self.player.step(action)
+        self.draw(paths)
+
+    def _where(self) -> Any:
+        known = self.body.value in self._bodies
+        body = self.model.body(self.body.value if known else self._bodies[0]).id
+        return lambda data: data.xpos[body]
+
+    def _middle(self, data: Any) -> np.ndarray:
+        return np.array(data.subtree_com[min(1, self.model.nbody - 1)])
+
+    def draw(self, paths: dict[str, np.ndarray] | None = None) -> None:
+        """Put everything where it is."""
+        _, data = self._physics()
+        with self.server.atomic():
+            for geom, node in self._nodes.items():
+                node.position, node.wxyz = scene.pose(data, geom)
+            if self._follows:
+                self._world.position = (self._from - self._middle(data)) * [1.0, 1.0, 0.0]
+            for name, color in LINES.items():
+                self._draw_line(name, (paths or {}).get(name, np.zeros((0, 3))), color)
+
+    def _draw_line(self, name: str, points: np.ndarray, color: tuple[int, int, int]) -> None:
+        if len(points) < 2:
+            if name in self._lines:
+                self._lines.pop(name).remove()
+            return
+        segments = np.stack([points[:-1], points[1:]], 1).astype(np.float32)
+        if name in self._lines and self._lines[name].points.shape == segments.shape:
+            self._lines[name].points = segments
+            return
+        self._lines[name] = self.server.scene.add_line_segments(
+            f"/world/plan-{name}", segments, color, thickness=0.015 * float(self.model.stat.extent)
+        )
+
+    def summary(self) -> str:
+        """The figures beside the picture, in Markdown."""
+        now = self.player.status()
+        last = "" if now.last_return is None else f" (last episode {now.last_return:.0f})"
+        return (
+            f"**{self.player.env.env_spec.env_id}**, episode {now.episode}, decision {now.step}\n\n"
+            f"return **{now.ret:.1f}**{last}, reward {now.reward:.2f}, "
+            f"plan's value {now.predicted:.1f}\n\n"
+            f"decision **{now.median_ms:.1f} ms**, p99 {now.p99_ms:.1f} ms, "
+            f"of {1e3 * self.player.period:.0f} ms\n\n{now.note}"
+        )

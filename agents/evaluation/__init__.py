@@ -1,0 +1,1 @@
+"""Episodes in closed loop, and the statistics of what they returned."""

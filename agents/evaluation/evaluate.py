@@ -1,0 +1,255 @@
+"""Closed-loop evaluation on simulators of its own, and what it says of model and planner."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.acting.agent import Agent, agent_for
+from agents.evaluation import stats
+from agents.evaluation.tasks import View, pooled, views
+from agents.runs.config import ConfigError, EvalConfig
+from agents.runs.directory import RunDir
+from agents.runs.load import Trained, check_spec, load
+from agents.runs.networks import EVAL_SEED
+from agents.runs.versions import installed
+from agents.storage.files import storage_error
+from envs.registry import make_vec
+from envs.spec import EnvError
+from wm.tdmpc.model import Networks
+
+if TYPE_CHECKING:
+    from agents.training.trainer import Trainer
+
+MAX_K = 10
+PAIRS = 512
+
+
+@dataclass
+class EvalResult:
+    """Outcome of evaluation episodes, in plain Python and numpy."""
+
+    episode_returns: list[float]
+    episode_lengths: list[int]
+    valid: list[bool]
+    predicted: list[float] = field(default_factory=list)
+    """Planner's predicted discounted return at sampled moments."""
+    realised: list[float] = field(default_factory=list)
+    """Discounted return realised from the same moments to the end of the episode."""
+    k_step_error: list[float] = field(default_factory=list)
+    """Open-loop latent error k = 1.. steps ahead, over that of a random pair of latents."""
+    plan_ms: list[float] = field(default_factory=list)
+    """Latency of single decisions, one simulator."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    agent: Agent, params: Any, env, seed: int | list[int], discount: float
+) -> tuple[EvalResult, dict]:
+    """One episode on each simulator of `env`; also the trajectories [T, E, ...] behind it.
+
+    The episodes are a function of params and seed alone; a list has a seed for each.
+    """
+    obs, _ = env.reset(seed=seed)
+    num_envs = env.num_envs
+    first = seed[0] if isinstance(seed, list) else seed
+    carry, key = agent.init_carry(num_envs), jax.random.key(first)
+    is_first, running = np.ones(num_envs, bool), np.ones(num_envs, bool)
+    log: dict[str, list] = {k: [] for k in ("obs", "action", "reward", "running", "predicted")}
+    invalid_any, t = np.zeros(num_envs, bool), 0
+    while running.any():
+        key_t = jax.random.fold_in(key, t)
+        action, carry, info = agent.act(
+            params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
+        )
+        action = np.asarray(action)
+        following, reward, terminated, truncated, step_info = env.step(action)
+        _append(log, obs, action, np.where(running, reward, 0), running, info.mean_value)
+        invalid_any |= step_info["invalid"] & running
+        running = running & ~(terminated | truncated)
+        obs, is_first, t = following, step_info["is_reset"], t + 1
+    stacked = {k: np.stack(v) for k, v in log.items()}
+    result = EvalResult(
+        episode_returns=stacked["reward"].sum(0).tolist(),
+        episode_lengths=stacked["running"].sum(0).tolist(),
+        valid=(~invalid_any).tolist(),
+    )
+    _compare_predictions(result, stacked, discount)
+    return result, stacked
+
+
+def _append(log: dict[str, list], obs, action, reward, running, predicted) -> None:
+    log["obs"].append(np.asarray(obs, np.float32))
+    log["action"].append(action)
+    log["reward"].append(reward)
+    log["running"].append(running)
+    log["predicted"].append(np.asarray(predicted))
+
+
+def _compare_predictions(result: EvalResult, log: dict, discount: float, most: int = 300) -> None:
+    """Fill predicted and realised, thinned; returns cut by a time limit are left out."""
+    to_go, tail = np.zeros_like(log["reward"]), np.zeros(log["reward"].shape[1])
+    for t in reversed(range(len(tail_rows := log["reward"]))):
+        tail = tail_rows[t] + discount * tail
+        to_go[t] = tail
+    effective = int(np.ceil(3 / (1 - discount)))  # beyond it, what is cut off weighs under 5 %
+    times = np.arange(log["reward"].shape[0])[:, None]
+    keep = log["running"] & (times < log["running"].sum(0) - effective)
+    predicted, realised = log["predicted"][keep], to_go[keep]
+    thin = slice(None, None, max(1, len(predicted) // most))
+    result.predicted, result.realised = predicted[thin].tolist(), realised[thin].tolist()
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _open_loop_errors(net: Networks, params, obs, actions):
+    """Squared latent errors [S, K] from obs [S, K + 1, O] and actions [S, K, A]."""
+    latents = net.encode(params, obs)
+
+    def step(z, action):
+        z = net.predict(params, z, action)
+        return z, z
+
+    _, rolled = jax.lax.scan(step, latents[:, 0], jnp.swapaxes(actions, 0, 1))
+    error = jnp.mean((jnp.swapaxes(rolled, 0, 1) - latents[:, 1:]) ** 2, -1)
+    pairs = jnp.mean((latents[:, 0] - jnp.roll(latents[:, 0], 1, axis=0)) ** 2)
+    return error.mean(0) / jnp.maximum(pairs, 1e-12)
+
+
+def k_step_error(net: Networks, params: Any, log: dict, seed: int = 0) -> list[float]:
+    """Open-loop latent error 1..MAX_K steps ahead on evaluation trajectories."""
+    lengths = log["running"].sum(0)
+    if lengths.max() <= MAX_K:
+        return []
+    rng = np.random.default_rng(seed)
+    env = rng.choice(np.flatnonzero(lengths > MAX_K), PAIRS)
+    start = rng.integers(0, lengths[env] - MAX_K)
+    time_index = start[:, None] + np.arange(MAX_K + 1)
+    obs, action = log["obs"][time_index, env[:, None]], log["action"][time_index, env[:, None]]
+    return np.asarray(_open_loop_errors(net, params, obs, action[:, :-1])).tolist()
+
+
+def measure_latency(
+    agent: Agent, params: Any, env, seed: int, frame_every: int, most: int | None = None
+) -> tuple[list[float], list[np.ndarray], str]:
+    """One episode of one simulator: milliseconds of every decision, frames, and a note.
+
+    Every `frame_every`-th decision is rendered (0: none); where rendering fails the note says
+    why and the episode goes on. The first decision (compilation) is not counted. After `most`
+    decisions it ends.
+    """
+    obs, _ = env.reset(seed=seed)
+    carry, key = agent.init_carry(1), jax.random.key(seed)
+    is_first, milliseconds, images = np.ones(1, bool), [], []
+    jax.block_until_ready(
+        agent.act(params, carry, agent.observe(env, obs), jnp.asarray(is_first), key)
+    )
+    done, t, note = False, 0, "" if frame_every else "switched off (--no-video)"
+    while not done:
+        key_t = jax.random.fold_in(key, t)
+        begin = time.perf_counter()
+        action, carry, _ = agent.act(
+            params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
+        )
+        action = np.asarray(action)
+        milliseconds.append(1e3 * (time.perf_counter() - begin))
+        if frame_every and t % frame_every == 0:
+            try:
+                images.append(env.render())
+            except EnvError as error:
+                frame_every, note = 0, str(error)
+        obs, _, terminated, truncated, info = env.step(action)
+        done, is_first, t = bool(terminated[0] | truncated[0]), info["is_reset"], t + 1
+        done = done or t == most
+    return milliseconds, images, note
+
+
+def in_training(trainer: "Trainer") -> dict[str, Any]:
+    """Returns of planner and prior on simulators apart from those that train."""
+    config, net, params = trainer.config, trainer.net, trainer.deployed
+    results: dict[str, dict[str, EvalResult]] = {name: {} for name in trainer.eval_agents}
+    for view in views(config.env_id, trainer.spec.action_repeat, net.spec.discount):
+        env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
+        for name, agent in trainer.eval_agents.items():
+            results[name][view.task], _ = evaluate(agent, params, env, EVAL_SEED, view.discount)
+        env.close()
+    planned, prior = (pooled(list(results[name].values())) for name in ("plan", "prior"))
+    returns = np.array(planned.episode_returns)
+    each = {task: float(np.mean(r.episode_returns)) for task, r in results["plan"].items()}
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "episode_returns": planned.episode_returns,
+        "prior_return_mean": float(np.mean(prior.episode_returns)),
+        **({"task_return_means": each} if len(each) > 1 else {}),
+    }
+
+
+def evaluate_path(config: EvalConfig) -> dict[str, Any]:
+    """`eval`: a trained model in closed loop; the result as a JSON-ready dict.
+
+    Raises ConfigError (no such path, another environment), CheckpointError, EnvError.
+    """
+    out = output_directory(config.out) if config.out else None
+    trained = load(config.path)
+    repeat, discount = trained.spec.action_repeat, trained.net.spec.discount
+    chosen = views(trained.config.env_id, repeat, discount, config.env_id)
+    planner = config.planner.apply(trained.config.planner)
+    agent = agent_for(trained.net, planner, config.mode)
+    outcomes = {view.task: _on_task(trained, agent, view, config) for view in chosen}
+    result = pooled([own for own, _ in outcomes.values()])
+    tasks = {task: stats.summarise(own) for task, (own, _) in outcomes.items()}
+    summary = {
+        "env_id": config.env_id or trained.config.env_id,
+        "mode": config.mode,
+        "checkpoint": str(trained.path),
+        **stats.summarise(result),
+        **({"tasks": tasks} if len(tasks) > 1 else {}),
+        "plan_ms": stats.percentiles(result.plan_ms),
+        "seed": config.seed,
+        "planner": asdict(planner),
+        "eval_wall_s": sum(seconds for _, seconds in outcomes.values()),
+        "versions": installed(),
+    }
+    if out:
+        out.write_json("result.json", summary)
+        out.write_json("eval.json", result.to_json())
+    return summary
+
+
+def _on_task(
+    trained: Trained, agent: Agent, view: View, config: EvalConfig
+) -> tuple[EvalResult, float]:
+    """Episodes and latencies on one task; the seconds that the episodes took."""
+    repeat = trained.spec.action_repeat
+    env = make_vec(view.env_id, config.episodes, action_repeat=repeat)
+    check_spec(trained, env.env_spec)
+    began = time.perf_counter()
+    result, _ = evaluate(agent, trained.params, env, config.seed, view.discount)
+    seconds = time.perf_counter() - began
+    env.close()
+    alone = make_vec(view.env_id, 1, action_repeat=repeat)
+    result.plan_ms, _, _ = measure_latency(agent, trained.params, alone, config.seed, 0)
+    alone.close()
+    return result, seconds
+
+
+def output_directory(path: str) -> RunDir:
+    """A directory to write results into, before anything is computed. Raises StorageError.
+
+    Raises ConfigError for the directory of a training, whose own result is there.
+    """
+    out = RunDir(path)
+    if out.checkpoints.exists():
+        raise ConfigError(f"--out {path} is the directory of a training: give another")
+    try:
+        out.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(out.path, error) from error
+    return out

@@ -1,0 +1,77 @@
+"""Evaluating one model on several tasks: a view of each, and what they come to together."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from agents.evaluation import stats
+from agents.runs.config import ConfigError
+from envs.registry import make_spec
+from envs.task_list import task_names, view_id
+from wm.types import discount_for
+
+if TYPE_CHECKING:
+    from agents.evaluation.evaluate import EvalResult
+
+
+class View(NamedTuple):
+    """One task of a model."""
+
+    task: str
+    env_id: str
+    """What `make_vec` takes to simulate it as the model sees it."""
+    discount: float
+
+
+def views(env_id: str, action_repeat: int, discount: float, only: str = "") -> list[View]:
+    """The tasks behind a run's `env_id`: one as a rule, each of them in a model of several.
+
+    `only` takes one task: of several, one among them; else any task in place of the run's own.
+    `discount` is that of the model of a single task; each of several has its own. Raises
+    ConfigError naming the nearest where a model of several has no such task.
+    """
+    tasks = task_names(env_id)
+    if not tasks:
+        return [View(only or env_id, only or env_id, discount)]
+    if only and only not in tasks:
+        near = difflib.get_close_matches(only, tasks, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"{only} is none of the tasks of this run ({', '.join(tasks)}): did you mean {near}?"
+        )
+
+    def view(task: str) -> View:
+        steps = make_spec(task, action_repeat).episode_steps
+        return View(task, view_id(env_id, task), discount_for(steps))
+
+    return [view(task) for task in ([only] if only else tasks)]
+
+
+def pooled(results: "Sequence[EvalResult]") -> "EvalResult":
+    """Evaluation results of several tasks as one: all episodes; latent errors are averaged."""
+    if len(results) == 1:
+        return results[0]
+    joined = {
+        name: [x for result in results for x in getattr(result, name)]
+        for name in results[0].to_json()
+    }
+    errors = zip_longest(*[r.k_step_error for r in results], fillvalue=np.nan)
+    joined["k_step_error"] = [float(np.nanmean(row)) for row in errors]
+    return type(results[0])(**joined)
+
+
+def by_task(results: "Mapping[str, Mapping[str, EvalResult]]") -> dict[str, dict[str, Any]]:
+    """{task: summary} of {task: {agent: result}}, as in result.json."""
+
+    def mean(result: "EvalResult") -> float:
+        return stats.summarise(result)["return_mean"]
+
+    return {
+        task: {
+            **stats.summarise(own["plan"]),
+            **{f"{name}_return_mean": mean(own[name]) for name in own if name != "plan"},
+        }
+        for task, own in results.items()
+    }

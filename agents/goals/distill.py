@@ -1,0 +1,87 @@
+"""`distill`: learn a critic and a policy for goals on a pretrain run, and store them with it."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from agents.data.dataset import Dataset
+from agents.goals import critic as goal_critic
+from agents.goals.config import DistillConfig, GuideConfig
+from agents.goals.hindsight import Table
+from agents.goals.model import Guides, guide_folder, learn_guides, save_guides, table_of
+from agents.runs import load_pretrained as jepa_load
+from agents.runs.config import ConfigError
+
+PAIRS = 4096
+"""Pairs of moments of validation episodes that the critic is judged on."""
+
+
+def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
+    """Learn the guides of a run from its data; the result as a JSON-ready dict.
+
+    Raises ConfigError, CheckpointError (a damaged run or dataset), StorageError.
+    """
+    trained = jepa_load.load(config.path)
+    path = config.data or trained.data_info.get("path", "")
+    if not path:
+        raise ConfigError(f"{config.path} does not know its data: give it with --data DIR")
+    data = Dataset.open(path)
+    if trained.spec and (found := trained.spec.difference(data.spec)):
+        raise ConfigError(f"{path} does not fit {config.path}, it differs in {'; '.join(found)}")
+    began = time.perf_counter()
+    table = table_of(trained, data, turns=config.guide.turns)
+    embedded = time.perf_counter()
+    guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console), trained)
+    judged = judge(guides, table_of(trained, data, "validation"))
+    guides.data = str(path)
+    save_guides(trained, guides)
+    return {
+        "checkpoint": str(trained.path),
+        "guides": str(guide_folder(trained.path) / trained.path.name),
+        "data": str(path),
+        "rows": int(table.last.shape[0]),
+        **losses,
+        **judged,
+        "embed_s": embedded - began,
+        "learn_s": time.perf_counter() - embedded,
+    }
+
+
+def judge(guides: Guides, table: Table) -> dict[str, float]:
+    """What the critic says of moments of the same unseen episode.
+
+    critic_bound: share of pairs whose predicted decisions do not exceed those taken by more than
+    a tenth (what was taken is an upper bound). critic_rank: rank correlation of the two.
+    """
+    from scipy.stats import rankdata
+
+    rng, rows = np.random.default_rng(guides.config.seed), len(table.last)
+    at = rng.integers(0, rows, PAIRS)
+    last = np.asarray(table.last)[at]
+    goal = np.minimum(at + rng.integers(1, int(3 / guides.config.nearness), PAIRS), last)
+    at, goal = at[goal > at], goal[goal > at]
+    if len(at) < 2:
+        raise ConfigError("the validation episodes are too short to judge a critic on")
+    cost = goal_critic.cost_to_go(
+        guides.arrays["critic"], guides.config, table.place[at], table.goal[goal]
+    )
+    found = np.asarray(goal_critic.decisions(cost, guides.config.discount))
+    taken = goal - at
+    return {
+        "critic_bound": float(np.mean(found <= 1.1 * taken + 1)),
+        "critic_rank": float(np.corrcoef(rankdata(found), rankdata(taken))[0, 1]),
+    }
+
+
+def _reporter(config: GuideConfig, console: Any):
+    """Says now and then how far it is."""
+    if console is None:
+        return None
+    every = max(config.updates // 5 // goal_critic.AT_ONCE, 1) * goal_critic.AT_ONCE
+
+    def report(stage: str, done: int, loss: float) -> None:
+        if done % every == 0 or done == config.updates:
+            console.print(f"{stage}: {done} of {config.updates} updates, loss {loss:.3g}")
+
+    return report

@@ -1,0 +1,229 @@
+"""Success on held-out goals: the agent of a pretrain run, beside the floor and the oracle."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agents.evaluation import stats
+from agents.evaluation.evaluate import output_directory
+from agents.goals.agent import GoalAgent, make_goal_agent
+from agents.goals.config import HELD_OUT, LEARNED, PLAIN, GoalEvalConfig, goal_planner
+from agents.goals.config import ObjectiveConfig as ObjectiveConfig
+from agents.goals.held_out import held_out, recorded_seeds
+from agents.goals.model import Guides, embed_goals, goal_model, guidance, load_guides, spread
+from agents.goals.oracle import NOT_TRUE, goal_oracle
+from agents.goals.rollout import (
+    Eyes,
+    Outcome,
+    floor_agent,
+    plan_milliseconds,
+    run_goals,
+    seeing_pictures,
+    seeing_state,
+)
+from agents.runs import load_pretrained as jepa_load
+from agents.runs.config import ConfigError
+from agents.runs.directory import plain
+from agents.runs.load_pretrained import JepaTrained
+from agents.runs.versions import installed
+from agents.storage.files import write_atomically
+from envs.registry import make_vec
+from envs.spec import EnvSpec
+from planning.config import PlannerConfig
+from planning.objective import Objective
+
+SCALE_GOALS = 256
+"""Goals, none of them held out, that say how far apart embeddings are."""
+
+
+@dataclass
+class Controlled:
+    """An agent ready to run on simulators of a task."""
+
+    agent: GoalAgent
+    guidance: Any
+    eyes: Eyes
+    planner: PlannerConfig | None = None
+    objective: ObjectiveConfig | None = None
+
+
+def evaluate_goals(config: GoalEvalConfig) -> dict[str, Any]:
+    """`eval` of a pretrain run: a JSON-ready dict.
+
+    Raises ConfigError (no such path, another environment, no guides), CheckpointError, EnvError.
+    """
+    out = output_directory(config.out) if config.out else None
+    trained = jepa_load.load(config.path)
+    spec = task_spec(trained, config.env_id)
+    controlled = controlled_by(config, trained, spec)
+    oracle = _oracle(config, spec) if config.oracle_goals else None  # mistakes come before work
+    began = time.perf_counter()
+    seeds = held_out(config, recorded_seeds(trained))
+    outcomes = closed_loop(controlled, spec, config, seeds)
+    result = {
+        "env_id": spec.env_id,
+        "mode": config.mode,
+        "checkpoint": str(trained.path),
+        "objective_learned": trained.config.objective,
+        "observes": "pixels" if trained.net.config.pixels else "state",
+        **summarise(outcomes, spec),
+        "eval_wall_s": time.perf_counter() - began,
+        "plan_ms": stats.percentiles(latency(controlled, spec, config)),
+        "seed": config.seed,
+        "planner": asdict(controlled.planner) if controlled.planner else None,
+        "objective": asdict(controlled.objective) if controlled.objective else None,
+        "versions": installed(),
+    }
+    result |= _references(config, spec, seeds, oracle)
+    if out:
+        out.write_json("result.json", result)
+        lines = [json.dumps(plain(asdict(o)), sort_keys=True) for o in outcomes]
+        write_atomically(out.path / "goals.jsonl", "".join(f"{x}\n" for x in lines).encode())
+    return result
+
+
+def task_spec(trained: JepaTrained, env_id: str = "") -> EnvSpec:
+    """The task to evaluate on. Raises ConfigError where it has no goals or does not fit."""
+    if trained.spec is None:
+        raise ConfigError(f"{trained.path} does not know its task: it was not trained on a dataset")
+    env = make_vec(env_id or trained.spec.env_id, 1, action_repeat=trained.spec.action_repeat)
+    _, info = env.reset(seed=0)
+    env.close()
+    if "success" not in info:
+        raise ConfigError(
+            f"{env.env_spec.env_id} is a task without goals, so there is nothing to succeed at; "
+            "tasks with goals are listed by `latentmpc tasks goal`"
+        )
+    if found := trained.spec.difference(env.env_spec):
+        raise ConfigError(
+            f"{env_id} does not fit {trained.path} ({trained.spec.env_id}), which differs in "
+            f"{'; '.join(found)}: give a task with the same spec"
+        )
+    return env.env_spec
+
+
+def controlled_by(config: GoalEvalConfig, trained: JepaTrained, spec: EnvSpec) -> Controlled:
+    """The agent of a mode, its data and its eyes. Raises ConfigError."""
+    if config.mode == "random" or config.mode == "zero":
+        return Controlled(floor_agent(spec.action_dim, config.mode), None, seeing_nothing())
+    if config.mode == "oracle":
+        return _oracle(config, spec)
+    guides = load_guides(trained) if config.guides else None
+    planner, objective = settings(config, guides)
+    if config.mode == "prior" and guides is None:
+        raise ConfigError(
+            f"{config.path} has no goal-conditioned policy: learn one with "
+            f"`latentmpc distill {config.path}`"
+        )
+    model = goal_model(trained.net, guides)
+    eyes = eyes_of(trained, spec)
+    guide = guidance(trained.params, objective, scales(trained, spec, eyes, guides), guides)
+    wanted = Objective(objective.terms, planner.horizon)
+    agent = make_goal_agent(model, planner, wanted, reactive=config.mode == "prior")
+    return Controlled(agent, guide, eyes, planner, objective)
+
+
+def settings(
+    config: GoalEvalConfig, guides: Guides | None
+) -> tuple[PlannerConfig, ObjectiveConfig]:
+    """Planner and objective: the defaults for what was learned, and what was asked for.
+
+    Raises ConfigError for learned terms without guides.
+    """
+    objective = config.objective.apply(guides.config.objective if guides else PLAIN)
+    if guides is None and set(LEARNED) & set(objective.terms):
+        raise ConfigError(
+            f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
+        )
+    return goal_planner(config.planner, guides is not None), objective
+
+
+def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:
+    """Seeing what the model was trained on."""
+    if trained.net.config.pixels:
+        return seeing_pictures(spec.env_id, trained.net.spec.frame_shape[0])
+    return seeing_state()
+
+
+def seeing_nothing() -> Eyes:
+    """For the floors."""
+    return Eyes(lambda env, obs, begun: obs, lambda env: np.zeros(env.num_envs))
+
+
+def scales(
+    trained: JepaTrained, spec: EnvSpec, eyes: Eyes, guides: Guides | None
+) -> dict[str, Any]:
+    """How far apart embeddings are: over the data of the guides, or over goals not held out."""
+    if guides:
+        return guides.arrays
+    env = make_vec(spec.env_id, SCALE_GOALS, action_repeat=spec.action_repeat)
+    env.reset(seed=HELD_OUT - SCALE_GOALS)
+    frames = eyes.goals(env)
+    env.close()
+    return spread(embed_goals(goal_model(trained.net), trained.params, frames))
+
+
+def closed_loop(
+    controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig, seeds: list[int]
+) -> list[Outcome]:
+    """Every held-out goal once."""
+    env = make_vec(spec.env_id, min(config.slots, len(seeds)), action_repeat=spec.action_repeat)
+    outcomes = run_goals(
+        controlled.agent, controlled.guidance, env, controlled.eyes, seeds, config.seed
+    )
+    env.close()
+    return outcomes
+
+
+def latency(controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig) -> list[float]:
+    """Milliseconds of decisions of one simulator."""
+    env = make_vec(spec.env_id, 1, action_repeat=spec.action_repeat)
+    found = plan_milliseconds(
+        controlled.agent, controlled.guidance, env, controlled.eyes, HELD_OUT + config.seed
+    )
+    env.close()
+    return found
+
+
+def summarise(outcomes: list[Outcome], spec: EnvSpec) -> dict[str, Any]:
+    """Success with its Wilson interval, steps to success, and what went wrong."""
+    successes = [o for o in outcomes if o.success]
+    rate, low, high = stats.wilson(len(successes), len(outcomes))
+    return {
+        "success": rate,
+        "success_interval": [low, high],
+        "successes": len(successes),
+        "goals": len(outcomes),
+        "steps_to_success": stats.percentiles([o.steps for o in successes]),
+        "steps_limit": spec.episode_steps,
+        "seconds_to_success": spec.control_dt
+        * spec.action_repeat
+        * stats.mean([o.steps for o in successes]),
+        "invalid": sum(not o.valid for o in outcomes),
+        "fallbacks": sum(o.fallbacks for o in outcomes),
+    }
+
+
+def _oracle(config: GoalEvalConfig, spec: EnvSpec) -> Controlled:
+    """The planner of a run without guides, on the true simulator, with the terms it has."""
+    planner = goal_planner(config.planner, guided=False)
+    objective = replace(config.objective.apply(PLAIN), **dict.fromkeys(NOT_TRUE, 0.0))
+    agent, eyes = goal_oracle(spec, planner, objective)
+    return Controlled(agent, None, eyes, planner, objective)
+
+
+def _references(
+    config: GoalEvalConfig, spec: EnvSpec, seeds: list[int], oracle: Controlled | None
+) -> dict[str, Any]:
+    """Random actions, and the oracle, on the same goals."""
+    found = {}
+    if config.floor and config.mode not in ("random", "zero"):
+        floor = Controlled(floor_agent(spec.action_dim, "random"), None, seeing_nothing())
+        found["floor"] = summarise(closed_loop(floor, spec, config, seeds), spec)
+    if oracle is not None:
+        reached = closed_loop(oracle, spec, config, seeds[: config.oracle_goals])
+        found["oracle"] = summarise(reached, spec)
+    return found

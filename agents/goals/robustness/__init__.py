@@ -1,0 +1,1 @@
+"""Success in worlds that the model was not trained in."""

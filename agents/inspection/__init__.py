@@ -1,0 +1,1 @@
+"""What latents know, and where a model fails."""

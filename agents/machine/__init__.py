@@ -1,0 +1,1 @@
+"""Is this machine ready, and how fast is it."""

@@ -1,0 +1,185 @@
+"""Where the time of a training goes: each part alone, a whole cycle in both loops, the limits.
+
+Times are medians in one process; everything stands beside the rate of a plain matrix product that
+was measured in the same run, as machines differ and are shared.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.acting.agent import Agent
+from agents.machine import cost, speed
+from agents.machine.config import ProfileConfig
+from agents.runs.config import TrainConfig, preset_config
+from agents.runs.directory import RunDir
+from agents.runs.settings import train_config_from
+from agents.runs.versions import installed
+from agents.training.driver import jax_inputs
+from agents.training.trainer import Trainer
+
+DEVICES = (1, 8, 64, 512)
+SIMS_EACH = 256
+"""Simulators a device in the predictions."""
+
+
+def profile(config: ProfileConfig) -> dict[str, Any]:
+    """Times, operations and shares of the peak, as a JSON-ready dict.
+
+    Raises ConfigError, CheckpointError (settings of another version), EnvError.
+    """
+    settings = _settings(config)
+    before = speed.matmul_gflops()
+    trainer = _warm(settings)
+    parts = _parts(trainer, config.cycles)
+    loops = {"host": _cycle_ms(trainer, config.cycles, fused=False)}
+    if config.fused:
+        twin = _warm(replace(settings, loop="fused"))
+        loops["fused"] = _cycle_ms(twin, config.cycles, fused=True)
+    scaling = _plan_scaling(trainer, config.sims, config.cycles) if config.sims > 1 else {}
+    rate = (before + speed.matmul_gflops()) / 2
+    counted, bandwidth = _counted(trainer), speed.copy_gb()
+    return {
+        "env_id": settings.env_id,
+        "preset": settings.preset,
+        "params": trainer.num_params,
+        "num_envs": settings.num_envs,
+        "backend": trainer.spec.backend,
+        "device": jax.devices()[0].device_kind,
+        "matmul_gflops": rate,
+        "ms": parts,
+        "cycle_ms": loops,
+        "fused_over_host": loops["host"] / loops["fused"] if config.fused else None,
+        "gflop": counted,
+        "bandwidth_gb": bandwidth,
+        "model_ms": _model_ms(trainer, cost.Machine("here", 1e9 * rate, 1e9 * bandwidth)),
+        "share_of_matmul": {
+            name: gflop / (parts[name] / 1e3) / rate for name, gflop in counted.items()
+        },
+        **scaling,
+        "predicted": _predicted(trainer),
+        "versions": installed(),
+    }
+
+
+def _settings(config: ProfileConfig) -> TrainConfig:
+    """The training that is profiled: no evaluation, learning as soon as it can."""
+    if Path(config.target).is_dir():
+        run = RunDir.open(config.target)
+        base = train_config_from(run.read_table(run.config.name), str(run.config))
+    else:
+        base = preset_config(config.preset, env_id=config.target)
+    count = config.num_envs or base.num_envs
+    rows = base.learner.horizon + 2
+    capacity = min(base.replay_capacity, max(100_000, count * rows))
+    return replace(
+        base,
+        num_envs=count,
+        devices=1,
+        seed_steps=count * rows,
+        replay_capacity=capacity,
+        loop="host",
+        planner=config.planner.apply(base.planner),
+    )
+
+
+def _warm(settings: TrainConfig) -> Trainer:
+    """A trainer past its random decisions, everything compiled."""
+    trainer = Trainer(settings)
+    for _ in range(settings.learner.horizon + 4):  # random decisions, then the first updates
+        trainer.cycle()
+    for _ in range(3):
+        trainer.advance(2**30)
+    return trainer
+
+
+def _median_ms(run: Callable[[], Any], repeats: int) -> float:
+    return 1e3 * float(np.median(speed.seconds(run, repeats)))
+
+
+def _parts(trainer: Trainer, repeats: int) -> dict[str, float]:
+    """Milliseconds of each part of a cycle, alone, with nothing running beside it."""
+    driver, learning = trainer.driver, trainer.learning
+    key, obs = trainer.stream(9, 0), jax_inputs(driver)
+    params, carry = trainer.state.params, trainer.carry
+    rows = jnp.zeros(trainer.replay.rows.shape[1:], jnp.float32)
+    actions, _, _ = trainer.agent.act(params, carry, *obs, key)
+    random = driver.random_actions(0)
+
+    def copy() -> Any:
+        np.asarray(actions + 0)  # a fresh array: one that was read is kept on the host
+        trainer.replay = learning.add(trainer.replay, rows)
+        return jax_inputs(driver), trainer.replay.count
+
+    return {
+        "simulate": _median_ms(lambda: driver.step(random).decisions, repeats),
+        "plan": _median_ms(lambda: trainer.agent.act(params, carry, *obs, key), repeats),
+        "learn": _median_ms(lambda: learning.learn(trainer.state, trainer.replay, key), repeats),
+        "copy": _median_ms(copy, repeats),
+    }
+
+
+def _cycle_ms(trainer: Trainer, cycles: int, fused: bool) -> float:
+    """Milliseconds of a whole cycle: planning, learning, simulating, storing."""
+    times = []
+    for _ in range(5):
+        begin, before = time.perf_counter(), trainer.counters.cycles
+        goal = before + max(cycles // 5, 1)
+        while trainer.counters.cycles < goal:
+            if fused and trainer.fused is not None:
+                trainer.fused.chunk = goal - trainer.counters.cycles
+            trainer.advance(2**30)
+        jax.block_until_ready(trainer.state)
+        times.append((time.perf_counter() - begin) / (trainer.counters.cycles - before))
+    return 1e3 * float(np.median(times))
+
+
+def _plan_scaling(trainer: Trainer, sims: int, repeats: int) -> dict[str, Any]:
+    """Milliseconds a simulator of planning for one and for many in one call."""
+    agent, params = trainer.agent, trainer.state.params
+    one, many = (_plan_ms(trainer, agent, params, count, repeats) for count in (1, sims))
+    return {
+        "plan_ms_a_simulator": {"1": one, str(sims): many / sims},
+        "plan_many_over_one": many / sims / one,
+    }
+
+
+def _plan_ms(trainer: Trainer, agent: Agent, params: Any, count: int, repeats: int) -> float:
+    carry, key = agent.init_carry(count), trainer.stream(9, 1)
+    obs = jnp.ones((count, trainer.spec.obs_dim))
+    first = jnp.zeros(count, bool)
+    return _median_ms(lambda: agent.act(params, carry, obs, first, key), repeats)
+
+
+def _counted(trainer: Trainer) -> dict[str, float]:
+    """GFLOP of matrix products in the planning and in the learning of one cycle."""
+    config, net = trainer.config, trainer.net
+    plan = cost.plan(net, config.planner, config.num_envs)
+    update = cost.update(net)
+    return {"plan": plan.flop / 1e9, "learn": trainer.learning.updates * update.flop / 1e9}
+
+
+def _model_ms(trainer: Trainer, machine: cost.Machine) -> dict[str, float]:
+    """What the cost model says of this machine: its floor, with nothing but products and memory."""
+    config, net = trainer.config, trainer.net
+    plan = cost.plan(net, config.planner, config.num_envs).seconds(machine)
+    learn = trainer.learning.updates * cost.update(net).seconds(machine)
+    return {"plan": 1e3 * plan, "learn": 1e3 * learn}
+
+
+def _predicted(trainer: Trainer) -> list[dict[str, Any]]:
+    """What the cost model says of many accelerators: all updates as set, or one a cycle."""
+    config, net = trainer.config, trainer.net
+    found = []
+    for all_of_them in (True, False):
+        for devices in DEVICES:
+            updates = max(1.0, config.utd * devices * SIMS_EACH) if all_of_them else 1.0
+            one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
+            found.append({"updates": updates} | asdict(one))
+    return found

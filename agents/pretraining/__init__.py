@@ -1,0 +1,1 @@
+"""Reward-free world models from recorded episodes."""

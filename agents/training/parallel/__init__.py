@@ -1,0 +1,1 @@
+"""One training over devices and processes, or several trainings in one program."""

@@ -1,0 +1,174 @@
+"""Any dm_control suite task behind the vector contract, one simulator after another.
+
+For tasks that have no native batch, and (as `dmc/TASK`) to compare those that have one.
+"""
+
+import os
+import warnings
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from envs.adapters import mjstate
+from envs.adapters.loop import Frame, LoopVectorEnv, scaled
+from envs.spec import EnvError, EnvSpec
+from envs.tasks.engine import quiet_mujoco
+
+ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
+
+
+@cache
+def suite() -> Any:
+    """dm_control.suite, imported without OpenGL (pictures are taken by `envs.native.render`)."""
+    before = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disabled"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from dm_control import suite as module
+    finally:
+        if before is None:
+            del os.environ["MUJOCO_GL"]
+        else:
+            os.environ["MUJOCO_GL"] = before
+    return module
+
+
+def dmc_names() -> list[str]:
+    """Every task of the suite as `domain-task`."""
+    return [f"{domain}-{task}" for domain, task in suite().ALL_TASKS]
+
+
+def make_dmc(name: str, num_envs: int, action_repeat: int = 2, env_id: str = "") -> LoopVectorEnv:
+    """`num_envs` simulators of `domain-task`."""
+    spec = dmc_spec(name, action_repeat, env_id)
+    return LoopVectorEnv(spec, partial(DmcSimulator, name), num_envs)
+
+
+@cache
+def dmc_spec(name: str, action_repeat: int = 2, env_id: str = "") -> EnvSpec:
+    """Its spec; builds one simulator. Raises EnvError for a bad `action_repeat`."""
+    if action_repeat < 1:
+        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
+    env = DmcSimulator(name).env
+    limit = env._step_limit
+    parts = [(k, int(np.prod(v.shape))) for k, v in env.observation_spec().items()]
+    return EnvSpec(
+        env_id=env_id or name,
+        obs_dim=sum(size for _, size in parts),
+        action_dim=int(np.prod(env.action_spec().shape)),
+        obs_names=tuple(parts),
+        control_dt=float(env.control_timestep()),
+        action_repeat=action_repeat,
+        episode_frames=ENDLESS_FRAMES if np.isinf(limit) else int(np.ceil(limit - 1e-9)),
+        episodic=name.startswith("lqr"),
+        backend="dmc",
+        versions=tuple((n, version(n)) for n in ("mujoco", "dm-control")),
+    )
+
+
+class DmcSimulator:
+    """One dm_control environment."""
+
+    def __init__(self, name: str) -> None:
+        domain, _, task = name.rpartition("-")
+        with warnings.catch_warnings(), quiet_mujoco():
+            warnings.simplefilter("ignore")
+            # some models (lqr) are drawn when they are built: the same draw for everybody
+            self.env = suite().load(domain, task, task_kwargs={"random": 0})
+        self.env.task._random = np.random.RandomState()
+        # quadruped-escape would open OpenGL to show its terrain to a camera nobody uses
+        self.env.physics._make_rendering_contexts = lambda: None
+        self._action = self.env.action_spec()
+        self._pristine = {k: v.copy() for k, v in _model_arrays(self._model).items()}
+        self._camera: Any = None
+
+    @property
+    def _model(self) -> Any:
+        return self.env.physics.model.ptr
+
+    @property
+    def _data(self) -> Any:
+        return self.env.physics.data.ptr
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        """Start an episode."""
+        if seed is not None:
+            self.env.task._random = np.random.RandomState(seed)
+        if self._model.nhfield:  # a new terrain: the camera has the old one on the graphics card
+            self.close()
+        return _flat(self.env.reset().observation)
+
+    def frame(self, action: np.ndarray) -> Frame:
+        """One control step of dm_control; its PhysicsError makes the frame invalid."""
+        from dm_control.rl.control import PhysicsError
+
+        control = scaled(action, self._action.minimum, self._action.maximum)
+        self.env._reset_next_step = False
+        try:
+            with np.errstate(all="ignore"):
+                step = self.env.step(control)
+        except PhysicsError:
+            return Frame(np.empty(0), 0.0, False, True, True)
+        terminated = bool(step.last() and step.discount == 0.0)
+        obs = _flat(step.observation)
+        return Frame(obs, float(step.reward or 0.0), terminated, step.last(), False)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Physics, model arrays that an episode changed, task numbers, random stream."""
+        keys, position, has_gauss, gauss = self.env.task.random.get_state(legacy=True)[1:]
+        state = mjstate.get_state(self._model, self._data)
+        state["random"] = np.array([*keys, position, has_gauss], np.uint32)
+        state["gauss"] = np.array(gauss)
+        state["steps"] = np.array(self.env._step_count)
+        for name, value in _model_arrays(self._model).items():
+            if not np.array_equal(value, self._pristine[name]):
+                state[f"model/{name}"] = value.copy()
+        task = mjstate.plain_attributes(self.env.task)
+        return state | {f"task/{name}": value for name, value in task.items()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to what `get_state` gave."""
+        for name, value in _model_arrays(self._model).items():
+            value[...] = state.get(f"model/{name}", self._pristine[name])
+        task = {k[5:]: v for k, v in state.items() if k.startswith("task/")}
+        mjstate.set_plain_attributes(self.env.task, task)
+        words = state["random"]
+        legacy = ("MT19937", words[:624], int(words[624]), int(words[625]), float(state["gauss"]))
+        self.env.task.random.set_state(legacy)
+        mjstate.set_state(self._model, self._data, state)
+        self.env._step_count = int(state["steps"])
+
+    def render(self, height: int, width: int) -> np.ndarray:
+        """Camera 0."""
+        from envs.native.render import Camera
+
+        if self._camera is None or self._camera.shape != (height, width):
+            self.close()
+            self._camera = Camera(self._model, height, width)
+        return self._camera.picture(self._model, self._data)
+
+    def close(self) -> None:
+        """Give OpenGL back, if a picture was taken."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+
+def _flat(observation: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
+
+
+def _model_arrays(model: Any) -> dict[str, np.ndarray]:
+    """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
+    prefixes = ("body_", "geom_", "site_", "dof_", "jnt_", "actuator_", "qpos", "tendon_", "eq_")
+    prefixes = (*prefixes, "hfield_")
+    found = {}
+    for name in dir(model):
+        if name.startswith(prefixes):
+            value = getattr(model, name)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                found[name] = value
+    return found

@@ -1,0 +1,1 @@
+"""Native tasks as compiled programs on jax's device."""

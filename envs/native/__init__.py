@@ -1,0 +1,1 @@
+"""Many MuJoCo simulators on native threads, and what can be done to them."""

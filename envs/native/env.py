@@ -1,0 +1,248 @@
+"""Many simulators of one task on a thread pool, as a Gymnasium vector environment.
+
+All physics is in one `mujoco.batch.Batch`; observations and rewards are array functions over its
+bound fields, so no Python runs per simulator except to draw the first state of an episode.
+"""
+
+import difflib
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from envs.native.goals import GoalView, GoalViewer, checked_poses, goal_info
+from envs.native.shift import Shift
+from envs.native.simulators import Simulators
+from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.tasks import TASKS
+from envs.vector import SimulatorVectorEnv, checked_state, step_info
+
+
+def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
+    """The spec of a native task; loads no simulator.
+
+    Raises:
+        UnknownTaskError: no native task has this id.
+        EnvError: `action_repeat` is not positive.
+    """
+    if env_id not in TASKS:
+        near = difflib.get_close_matches(env_id, TASKS, n=1, cutoff=0.0)
+        raise UnknownTaskError(f"no native task {env_id!r}; the nearest is {near[0]!r}")
+    if action_repeat < 1:
+        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
+    task = TASKS[env_id]
+    return EnvSpec(
+        env_id=env_id,
+        obs_dim=task.obs_dim,
+        action_dim=task.action_dim,
+        obs_names=task.obs_names,
+        control_dt=task.control_dt,
+        action_repeat=action_repeat,
+        episode_frames=task.episode_frames,
+        episodic=task.episodic,
+        backend="native",
+        versions=tuple((name, version(name)) for name in ("mujoco", "dm-control")),
+    )
+
+
+def make_native(
+    env_id: str,
+    num_envs: int,
+    action_repeat: int = 2,
+    num_threads: int = 0,
+    seed: int | None = None,
+    shifts: Sequence[Shift] = (),
+) -> "NativeVectorEnv":
+    """Simulators of a native task; `num_threads=0` takes as many as pay."""
+    return NativeVectorEnv(native_spec(env_id, action_repeat), num_envs, num_threads, seed, shifts)
+
+
+class NativeVectorEnv(SimulatorVectorEnv):
+    """`num_envs` simulators of a native task.
+
+    An episode that ends is reset by the next `step` (NEXT_STEP), which ignores that simulator's
+    action. `info["invalid"]` marks episodes that MuJoCo's warnings or errors ended: they are
+    truncated, with reward 0 and the last valid observation. `info["is_reset"]` marks simulators
+    that the step reset. `simulators` is the physics behind it, `env_spec` its plain facts.
+
+    Tasks with goals also give `info["achieved"]` and `info["goal"]` [E, G] and `info["success"]`
+    [E]; `goal_view` shows the goals, `begin` starts episodes at chosen places.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        num_envs: int,
+        num_threads: int = 0,
+        seed: int | None = None,
+        shifts: Sequence[Shift] = (),
+    ) -> None:
+        super().__init__(spec, num_envs)
+        shifts = shifts or [Shift()] * num_envs
+        self.simulators = Simulators(TASKS[spec.env_id], num_envs, num_threads)
+        self.simulators.shift(shifts)
+        self.simulators.reseed(seed)
+        self._task, self._data = self.simulators.task, self.simulators.data
+        low, high = self._task.model.actuator_ctrlrange.T
+        self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
+        self._viewer = GoalViewer(TASKS[spec.env_id], shifts)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a new episode everywhere, or where `options["reset_mask"]` [E] says so.
+
+        Without a seed the random streams go on. Returns obs [E, O] float64 and info.
+        """
+        chosen = self._chosen(options)
+        if seed is not None:
+            self.simulators.reseed(seed, chosen)
+        self._start(np.flatnonzero(chosen))
+        self._obs = obs = self._task.observe(np, self._data)
+        return obs.copy(), self._info(np.zeros(self.num_envs, bool), chosen)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One decision: `action_repeat` frames, or fewer where the episode ends.
+
+        Args:
+            actions: [E, A] in [-1, 1]; clipped to it.
+
+        Returns:
+            obs [E, O] float64, reward [E] float64 (summed over the frames), terminated [E],
+            truncated [E], info.
+
+        Raises:
+            EnvError: actions of a wrong shape or not finite, or no `reset` before.
+        """
+        last = self._last_obs("step")
+        control = self._control_center + self._control_scale * self._checked(actions)
+        resetting, self._pending = self._pending, np.zeros(self.num_envs, bool)
+        if resetting.any():
+            self._start(np.flatnonzero(resetting))
+        with np.errstate(invalid="ignore", over="ignore"):
+            reward, terminated, truncated, invalid = self._run(control, ~resetting)
+            obs = self._task.observe(np, self._data)
+        if invalid.any():
+            obs[invalid] = last[invalid]
+            reward[invalid] = 0.0
+        self._obs = obs
+        self._pending = terminated | truncated
+        return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
+
+    def _info(self, invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
+        return step_info(invalid, is_reset) | goal_info(self._task, self._data)
+
+    def begin(
+        self, qpos: np.ndarray, goal: np.ndarray, qvel: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode everywhere at configurations [E, nq] with goals [E, nq].
+
+        At rest without velocities [E, nv]. Returns obs [E, O] and info, as `reset` does. Raises
+        EnvError for a wrong shape or a task without goals.
+        """
+        qpos, goal = (
+            checked_poses(self._task, name, poses, self.num_envs)
+            for name, poses in (("qpos", qpos), ("goal", goal))
+        )
+        self.simulators.place(qpos, 0.0 if qvel is None else qvel, goal)
+        self._frames[:], self._pending[:] = 0, False
+        self._obs = obs = self._task.observe(np, self._data)
+        return obs.copy(), self._info(self._pending.copy(), ~self._pending)
+
+    def goal_view(
+        self, goal: np.ndarray | None = None, picture: tuple[int, int] | None = None
+    ) -> GoalView:
+        """Observations, and pictures (height, width), of goal configurations [K, nq].
+
+        Without `goal`, those of the current episodes, K = E. No episode is disturbed. Raises
+        EnvError for a wrong shape, a task without goals, or where OpenGL does not work.
+        """
+        if goal is None:
+            self._last_obs("goal_view")
+            goal = getattr(self._data, "userdata", np.zeros((self.num_envs, 0)))
+        return self._viewer.view(checked_poses(self._task, "goal", goal), picture)
+
+    def _start(self, ids: np.ndarray) -> None:
+        """Begin new episodes on some simulators."""
+        self.simulators.start(ids)
+        self._frames[ids] = 0
+        self._pending[ids] = False
+
+    def _run(
+        self, control: np.ndarray, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Frames of one decision on the `active` simulators: reward and the three endings."""
+        reward = np.zeros(self.num_envs)
+        terminated, truncated, invalid = np.zeros((3, self.num_envs), bool)
+        everywhere = active.all()
+        np.copyto(self._data.ctrl, control, where=active[:, None])
+        for _ in range(self.env_spec.action_repeat):
+            if not active.any():
+                break
+            failed = self.simulators.frame(None if everywhere else np.flatnonzero(active))
+            self._frames += active
+            gained = self._task.reward(np, self._data)
+            reward += gained if everywhere else np.where(active, gained, 0.0)
+            invalid |= active & failed
+            if self.env_spec.episodic:
+                terminated |= active & ~failed & self._task.terminated(np, self._data)
+            truncated |= active & (failed | (self._frames >= self.env_spec.episode_frames))
+            active = active & ~(terminated | truncated)
+            everywhere = everywhere and active.all()
+        return reward, terminated, truncated & ~terminated, invalid
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Everything that decides the future, as arrays: `set_state` goes on bit for bit.
+
+        Raises:
+            EnvError: no `reset` before.
+        """
+        return self.simulators.get_state() | self._bookkeeping()
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to what `get_state` gave, on as many simulators of the same task.
+
+        Raises:
+            EnvError: an array is missing or has another shape or type.
+        """
+        if self._obs is None:
+            self.reset()
+        state = checked_state(state, self.get_state())
+        self.simulators.set_state(state)
+        self._set_bookkeeping(state)
+
+    def imagine(self, moments: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One decision from any moments [E, K] of `simulators.get_moments`, at no one's expense.
+
+        What this environment was doing before is lost. Returns the moments after [E, K],
+        obs [E, O], reward [E] (NaN where the simulation failed) and terminated [E].
+        """
+        control = self._control_center + self._control_scale * self._checked(actions)
+        everyone = np.ones(self.num_envs, bool)
+        self.simulators.set_moments(moments)
+        self._frames[:] = -self.env_spec.action_repeat  # no time limit falls into this decision
+        with np.errstate(invalid="ignore", over="ignore"):
+            reward, terminated, _, invalid = self._run(control, everyone)
+            obs = self._task.observe(np, self._data)
+        reward[invalid] = np.nan
+        return self.simulators.get_moments(), obs, reward, terminated
+
+    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Picture of one simulator from camera 0, uint8 [H, W, 3].
+
+        Raises:
+            EnvError: no such simulator, too large a picture, or OpenGL does not work here.
+        """
+        return self.simulators.picture(index, height, width)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Give OpenGL back, if a picture was taken."""
+        del kwargs
+        self._viewer.close()
+        self.simulators.close()

@@ -1,0 +1,1 @@
+"""Tasks of dm_control's suite."""

@@ -1,0 +1,1 @@
+"""Environments around environments: noise and delay, several tasks, one simulator."""

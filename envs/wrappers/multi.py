@@ -1,0 +1,197 @@
+"""Simulators of several tasks behind one contract, for one model of all of them.
+
+An observation is flat: the task's own, padded with zeros [O], which task it is as a one-hot [N],
+which actions count [A], and 1 / episode_steps, 0 without a time limit [1]. Actions are padded
+too: a task ignores those beyond its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.native.shift import Shift
+from envs.spec import EnvError, EnvSpec
+from envs.task_list import TaskListError, shown_tasks, task_names
+from envs.vector import SimulatorVectorEnv, step_info
+
+BACKEND, TASK_PART = "multi", "task"
+
+
+def num_tasks(spec: EnvSpec) -> int:
+    """Tasks behind a spec of this module; 0 for a single task's."""
+    return dict(spec.obs_names)[TASK_PART] if spec.backend == BACKEND else 0
+
+
+def multi_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
+    """The spec of several tasks; frames and time limits are those of the longest.
+
+    Raises UnknownTaskError, or TaskListError for tasks that repeat actions differently.
+    """
+    shown_tasks(env_id)  # raises
+    return _joined_spec(env_id, _task_specs(env_id, action_repeat))
+
+
+def _task_specs(env_id: str, action_repeat: int) -> list[EnvSpec]:
+    from envs import registry  # which knows of this module
+
+    specs = [registry.make_spec(name, action_repeat) for name in task_names(env_id)]
+    if len({spec.action_repeat for spec in specs}) > 1:
+        found = ", ".join(f"{s.action_repeat} on {s.env_id}" for s in specs)
+        raise TaskListError(
+            f"the tasks' own action repeats differ ({found}): give one for all, as in "
+            f"--action-repeat {max(spec.action_repeat for spec in specs)}"
+        )
+    return specs
+
+
+def _joined_spec(env_id: str, specs: list[EnvSpec]) -> EnvSpec:
+    obs, action = max(s.obs_dim for s in specs), max(s.action_dim for s in specs)
+    parts = (("obs", obs), (TASK_PART, len(specs)), ("action_mask", action), ("rate", 1))
+    return EnvSpec(
+        env_id=env_id,
+        obs_dim=sum(size for _, size in parts),
+        action_dim=action,
+        obs_names=parts,
+        control_dt=max(s.control_dt for s in specs),
+        action_repeat=specs[0].action_repeat,
+        episode_frames=max(s.episode_frames for s in specs),
+        episodic=any(s.episodic for s in specs),
+        backend=BACKEND,
+        versions=tuple(sorted({pair for s in specs for pair in s.versions})),
+    )
+
+
+def make_multi(
+    env_id: str,
+    num_envs: int,
+    action_repeat: int = 0,
+    num_threads: int = 0,
+    seed: int | None = None,
+    shifts: Sequence[Shift] = (),
+) -> "MultiTaskVectorEnv":
+    """As many simulators of each task; the first `num_envs / tasks` are the first task's.
+
+    Raises TaskListError when they cannot be shared evenly, and what the tasks raise.
+    """
+    from envs import registry
+
+    names, shown = task_names(env_id), shown_tasks(env_id)
+    specs = _task_specs(env_id, action_repeat)
+    each, rest = divmod(num_envs, len(shown))
+    if rest or not each:
+        fitting = (each + 1) * len(shown)
+        raise TaskListError(
+            f"{num_envs} simulators cannot be shared evenly by {len(shown)} tasks: give "
+            f"--num-envs {fitting}"
+        )
+    envs = [
+        registry.make_vec(
+            name,
+            each,
+            action_repeat=action_repeat,
+            num_threads=num_threads,
+            seed=seed,
+            shift=list(shifts[k * each : (k + 1) * each]) or None,
+        )
+        for k, name in enumerate(shown)
+    ]
+    tails = [_tail(specs, names.index(name)) for name in shown]
+    return MultiTaskVectorEnv(_joined_spec(env_id, specs), envs, tails)
+
+
+def _tail(specs: list[EnvSpec], index: int) -> np.ndarray:
+    """What follows the padded observation [N + A + 1]: one-hot, action mask, rate."""
+    spec, actions = specs[index], max(s.action_dim for s in specs)
+    one_hot = np.arange(len(specs)) == index
+    mask = np.arange(actions) < spec.action_dim
+    rate = 1 / spec.episode_steps if spec.episode_steps else 0.0
+    return np.concatenate([one_hot, mask, [rate]])
+
+
+class MultiTaskVectorEnv(SimulatorVectorEnv):
+    """Vector environments of several tasks as one; `tails[k]` marks the observations of `envs[k]`.
+
+    Seeds, episodes and states are the tasks' own: with an integer seed, simulator i of a task
+    starts as simulator i of that task alone.
+    """
+
+    def __init__(self, spec: EnvSpec, envs: Sequence[Any], tails: Sequence[np.ndarray]) -> None:
+        super().__init__(spec, sum(env.num_envs for env in envs))
+        self.envs = list(envs)
+        ends = np.cumsum([env.num_envs for env in envs])
+        starts = ends - [env.num_envs for env in envs]
+        self._rows = [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+        self._tails = list(tails)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a new episode everywhere, or where `options["reset_mask"]` [E] says so."""
+        chosen, outcomes = self._chosen(options), []
+        for env, rows in self._parts():
+            own = seed[rows] if isinstance(seed, Sequence) else seed
+            outcomes.append(env.reset(seed=own, options={"reset_mask": chosen[rows]}))
+        return self._padded([obs for obs, _ in outcomes]), self._info([i for _, i in outcomes])
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One decision with actions [E, A]. Raises EnvError as the tasks do."""
+        self._last_obs("step")
+        actions = self._checked(actions)
+        outcomes = [
+            env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts()
+        ]
+        obs, reward, terminated, truncated, info = zip(*outcomes, strict=True)
+        ended = np.concatenate(terminated), np.concatenate(truncated)
+        return self._padded(obs), np.concatenate(reward), *ended, self._info(info)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """The states of all simulators, those of `envs[k]` under `k/NAME`."""
+        return {
+            f"{k}/{name}": value
+            for k, env in enumerate(self.envs)
+            for name, value in env.get_state().items()
+        }
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to what `get_state` gave. Raises EnvError naming an array that does not fit."""
+        if self._obs is None:
+            self.reset()
+        for k, env in enumerate(self.envs):
+            own = f"{k}/"
+            env.set_state({n.removeprefix(own): v for n, v in state.items() if n.startswith(own)})
+
+    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Picture of one simulator, uint8 [H, W, 3]. Raises EnvError as its task does."""
+        for env, rows in self._parts():
+            if rows.start <= index < rows.stop:
+                return env.render(index - rows.start, height, width)
+        raise EnvError(f"no simulator {index}; there are {self.num_envs}")
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments of all tasks."""
+        del kwargs
+        for env in self.envs:
+            env.close()
+
+    def _parts(self) -> list[tuple[Any, slice]]:
+        return list(zip(self.envs, self._rows, strict=True))
+
+    def _padded(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Observations [E, O + N + A + 1] of the tasks' own, in order."""
+        full = np.zeros((self.num_envs, self.env_spec.obs_dim))
+        for part, rows, tail in zip(parts, self._rows, self._tails, strict=True):
+            full[rows, : part.shape[1]] = part
+            full[rows, -len(tail) :] = tail
+        self._obs = full
+        return full.copy()
+
+    @staticmethod
+    def _info(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        names = ("invalid", "is_reset")
+        return step_info(*[np.concatenate([part[name] for part in parts]) for name in names])

@@ -1,0 +1,1 @@
+"""Comparisons behind figures in docs/, too special for the command line."""

@@ -1,0 +1,1 @@
+"""Long trials of promises: `make soak`."""

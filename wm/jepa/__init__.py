@@ -1,0 +1,1 @@
+"""Reward-free world models: encoders, predictors, objectives, learner."""

@@ -1,1 +1,0 @@
-"""Losses, one idea a file; each is tested against an oracle."""

@@ -1,0 +1,1 @@
+"""What keeps latents from collapsing, one idea a file."""
