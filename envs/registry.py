@@ -5,7 +5,7 @@ dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
 my_envs:Arm-v0                 one that the module my_envs registers (envs.imports: who may say so)
 ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
-multi:a,b,c                    several of them behind one spec, for one model of all (envs.wrappers.multi)
+multi:a,b,c                    several of them behind one spec, for one model (wrappers.multi)
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 

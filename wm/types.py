@@ -16,7 +16,7 @@ class Spec(NamedTuple):
     action_dim: int
     discount: float
     tasks: int = 0
-    """Tasks of a model of several, whose observations end as `wm.tdmpc.tasks` says; 0: a single task."""
+    """Tasks of a model of several, whose observations end as `tdmpc.tasks` says; 0: one."""
 
 
 class LatentModel(NamedTuple):

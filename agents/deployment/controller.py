@@ -3,8 +3,9 @@
     controller = Controller.load("runs/ID", mode="plan").warmup()
     action = controller.act(obs)
 
-Everything is compiled before the first tick. A guard (`agents.deployment.guard.safety`) stands between the model
-and the robot on every tick, and a monitor (`agents.deployment.guard.surprise`) compares the world with the model.
+Everything is compiled before the first tick. A guard (`guard.safety`) stands between the
+model and the robot on every tick, and a monitor (`guard.surprise`) compares the world with the
+model.
 """
 
 import math
@@ -115,7 +116,7 @@ class Controller:
         A bundle's own programs run only if `trust` is given or its `digest` is known, and with
         its own planner settings in mode plan or prior; else the installed code runs its
         parameters, and `note` says why. `contract` replaces the one that comes with it (to
-        calibrate a run, see `agents.deployment.guard.surprise`). Raises ConfigError, CheckpointError.
+        calibrate a run, see `guard.surprise`). Raises ConfigError, CheckpointError.
         """
         found = open_path(str(path), mode, planner, trust, digest)
         return cls(

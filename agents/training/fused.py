@@ -1,7 +1,7 @@
 """The whole cycle as one compiled function: plan, simulate, write replay, learn, again.
 
 `cycle` is a pure function of a state, with the same keys and the same order of data as the host
-loop of `agents.training.trainer`. `make_fused` repeats it until a number of decisions is reached, so that a
+loop of `trainer`. `make_fused` repeats it until a number of decisions is reached, so that a
 program returns where something is due on the host (a row of metrics, an evaluation, a save) and
 nowhere else.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.experiments.compare_objectives DATA --out DIR`: all objectives on one dataset, a table."""
+"""`python -m tests.experiments.compare_objectives DATA --out DIR`: all objectives, one table."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""`python -m tests.experiments.decoded_planning`: planning in latents against planning in pixels."""
+"""`python -m tests.experiments.decoded_planning`: latents against pixels."""
 
 import argparse
 import json

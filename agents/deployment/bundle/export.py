@@ -1,4 +1,4 @@
-"""Write a bundle: a trained model as a folder that runs without us (`agents.deployment.bundle.load` reads it)."""
+"""Write a bundle: a trained model as a folder that runs without us; `load` reads it."""
 
 import json
 import shutil

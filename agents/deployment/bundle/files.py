@@ -1,9 +1,9 @@
 """The files of a bundle: everything a controller needs, every byte verified before it is used.
 
-    BUNDLE/   contract.json        what the controller is given and answers (agents/deployment/contract.py)
+    BUNDLE/   contract.json        what the controller is given and answers (../contract.py)
               params.safetensors   parameters by name, float32
               program-MODE.bin     the agent's step as jax.export wrote it, for each mode
-              programs.json        how to run the programs, and until when (agents/deployment/bundle/programs.py)
+              programs.json        how to run the programs, and until when (programs.py)
               runner.py            runs the programs with jax and numpy alone
               MANIFEST.json        SHA-256 and size of every other file
 

@@ -1,6 +1,6 @@
 """What a controller computes on a tick as programs: written by jax.export, revived when trusted.
 
-A program is `decide` of `agents.deployment.decision` on plain arrays, so that it needs no class of ours:
+A program is `decide` of `deployment.decision` on plain arrays, so that it needs no class of ours:
 
     decide(params {name: array}, memory [arrays], obs [O], action [A], elapsed [])
         -> (action [A], report [9], memory [arrays])

@@ -52,7 +52,7 @@ def test_spec_survives_json_and_names_differences():
 
 def test_native_simulators_need_neither_jax_nor_opengl():
     code = (
-        "import sys; from envs.native.env import make_native; make_native('reacher-easy', 2).reset();"
+        "import sys; from envs.native.env import make_native as f; f('reacher-easy', 2).reset();"
         "names = ('jax', 'OpenGL', 'mujoco.egl', 'dm_control.suite');"
         "print([m for m in names if m in sys.modules])"
     )
