@@ -1,5 +1,6 @@
 """The command from outside: exit codes, one-line errors, pure JSON, and what it imports."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -46,8 +47,8 @@ def install(monkeypatch, name, **members):
     module = types.ModuleType(name)
     vars(module).update(members)
     monkeypatch.setitem(sys.modules, name, module)
-    package, _, leaf = name.partition(".")
-    monkeypatch.setattr(sys.modules[package], leaf, module, raising=False)
+    package, _, leaf = name.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(package), leaf, module, raising=False)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def train_with(monkeypatch):
     import agents.runs.config
     import envs.spec
 
-    assert agents.config and envs.spec
+    assert agents.runs.config and envs.spec
 
     def use(function):
         def make_spec(env_id, action_repeat=0):
@@ -271,7 +272,7 @@ def test_tasks_with_goals_are_found_by_that_word(capsys):
 def test_eval_hands_over_the_overrides(monkeypatch, tmp_path, capsys):
     import agents.runs.config
 
-    assert agents.config
+    assert agents.runs.config
     seen = []
 
     def evaluate_path(config):

@@ -24,7 +24,8 @@ from tests.soak import mutations
 LOADER = """
 import json, sys, time
 from pathlib import Path
-from agents.deployment.bundle import load as bundle, runner as runner_template
+from agents.deployment.bundle import load as bundle
+from agents.deployment.bundle import runner as runner_template
 from agents.runs import load
 from agents.storage.files import CheckpointError
 
