@@ -32,7 +32,7 @@ def our_name(task: str) -> str:
 
 def published_curves(env_id: str) -> dict[str, list[Point]]:
     """Method to its points, by frames; empty for a task without published figures."""
-    text = files("agents").joinpath("data/published_returns.csv").read_text("utf-8")
+    text = files("agents.reports").joinpath("data/published_returns.csv").read_text("utf-8")
     curves: dict[str, list[Point]] = {}
     for row in csv.DictReader(text.splitlines()):
         if our_name(row["task"]) == env_id.removeprefix("dmc/"):
