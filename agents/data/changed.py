@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agents.data.dataset import Split
-from agents.pretraining.pretrainer import Data
+from agents.data.dataset import Data, Split
 
 
 class Changed:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 import numpy as np
@@ -129,6 +129,22 @@ class _Stored(msgspec.Struct):
     changes: tuple[tuple[str, tuple[int, ...]], ...]
     origin: dict[str, Any]
     versions: dict[str, str]
+
+
+class Data(Protocol):
+    """What learning needs of a dataset: the one below, or arrays in memory."""
+
+    def slices(
+        self,
+        rng: np.random.Generator,
+        split: Split,
+        batch: int,
+        length: int,
+        pixels: bool = False,
+        fields: Sequence[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """Random stretches of consecutive rows, [B, length, ...] of each field (and pixels)."""
+        ...
 
 
 class Dataset:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agents.data.changed import Changed
-from agents.pretraining.pretrainer import Data
+from agents.data.dataset import Data
 from agents.runs.config import ConfigError
 
 GREY = np.full((3, 3), 1 / 3)

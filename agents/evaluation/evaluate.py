@@ -1,9 +1,10 @@
 """Closed-loop evaluation on simulators of its own, and what it says of model and planner."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,9 @@ import numpy as np
 
 from agents.acting.agent import Agent, agent_for
 from agents.evaluation import stats
+from agents.evaluation.result import EvalResult
 from agents.evaluation.tasks import View, pooled, views
-from agents.runs.config import ConfigError, EvalConfig
+from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.runs.load import Trained, check_spec, load
 from agents.runs.networks import EVAL_SEED
@@ -22,32 +24,8 @@ from envs.registry import make_vec
 from envs.spec import EnvError
 from wm.tdmpc.model import Networks
 
-if TYPE_CHECKING:
-    from agents.training.trainer import Trainer
-
 MAX_K = 10
 PAIRS = 512
-
-
-@dataclass
-class EvalResult:
-    """Outcome of evaluation episodes, in plain Python and numpy."""
-
-    episode_returns: list[float]
-    episode_lengths: list[int]
-    valid: list[bool]
-    predicted: list[float] = field(default_factory=list)
-    """Planner's predicted discounted return at sampled moments."""
-    realised: list[float] = field(default_factory=list)
-    """Discounted return realised from the same moments to the end of the episode."""
-    k_step_error: list[float] = field(default_factory=list)
-    """Open-loop latent error k = 1.. steps ahead, over that of a random pair of latents."""
-    plan_ms: list[float] = field(default_factory=list)
-    """Latency of single decisions, one simulator."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
 
 
 def evaluate(
@@ -170,13 +148,14 @@ def measure_latency(
     return milliseconds, images, note
 
 
-def in_training(trainer: "Trainer") -> dict[str, Any]:
-    """Returns of planner and prior on simulators apart from those that train."""
-    config, net, params = trainer.config, trainer.net, trainer.deployed
-    results: dict[str, dict[str, EvalResult]] = {name: {} for name in trainer.eval_agents}
-    for view in views(config.env_id, trainer.spec.action_repeat, net.spec.discount):
+def in_training(
+    agents: Mapping[str, Agent], params: Any, net: Networks, config: TrainConfig, repeat: int
+) -> dict[str, Any]:
+    """Returns of the agents "plan" and "prior" on simulators apart from those that train."""
+    results: dict[str, dict[str, EvalResult]] = {name: {} for name in agents}
+    for view in views(config.env_id, repeat, net.spec.discount):
         env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
-        for name, agent in trainer.eval_agents.items():
+        for name, agent in agents.items():
             results[name][view.task], _ = evaluate(agent, params, env, EVAL_SEED, view.discount)
         env.close()
     planned, prior = (pooled(list(results[name].values())) for name in ("plan", "prior"))

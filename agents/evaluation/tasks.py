@@ -3,18 +3,16 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from agents.evaluation import stats
+from agents.evaluation.result import EvalResult
 from agents.runs.config import ConfigError
 from envs.registry import make_spec
 from envs.task_list import task_names, view_id
 from wm.types import discount_for
-
-if TYPE_CHECKING:
-    from agents.evaluation.evaluate import EvalResult
 
 
 class View(NamedTuple):
@@ -49,7 +47,7 @@ def views(env_id: str, action_repeat: int, discount: float, only: str = "") -> l
     return [view(task) for task in ([only] if only else tasks)]
 
 
-def pooled(results: "Sequence[EvalResult]") -> "EvalResult":
+def pooled(results: Sequence[EvalResult]) -> EvalResult:
     """Evaluation results of several tasks as one: all episodes; latent errors are averaged."""
     if len(results) == 1:
         return results[0]
@@ -62,10 +60,10 @@ def pooled(results: "Sequence[EvalResult]") -> "EvalResult":
     return type(results[0])(**joined)
 
 
-def by_task(results: "Mapping[str, Mapping[str, EvalResult]]") -> dict[str, dict[str, Any]]:
+def by_task(results: Mapping[str, Mapping[str, EvalResult]]) -> dict[str, dict[str, Any]]:
     """{task: summary} of {task: {agent: result}}, as in result.json."""
 
-    def mean(result: "EvalResult") -> float:
+    def mean(result: EvalResult) -> float:
         return stats.summarise(result)["return_mean"]
 
     return {

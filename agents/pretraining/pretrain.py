@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from agents.pretraining.pretrainer import Data, Pretrainer
+from agents.data.dataset import Data
+from agents.pretraining.pretrainer import Pretrainer
 from agents.runs import compile as compiling
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir

@@ -4,26 +4,23 @@ All randomness is a function of the seed and of the count of updates, so a resto
 bit for bit.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.data.dataset import Split
+from agents.data.dataset import Data, Split
 from agents.runs.compile import cpu_options
-from agents.runs.config import ConfigError
+from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import PretrainConfig
-from agents.training.trainer import LearningError
+from agents.runs.signals import LearningError
 from wm.jepa import collapse
 from wm.jepa import learner as jepa_learner
-from wm.jepa import model as jepa
 from wm.jepa.frozen import Frozen
-from wm.jepa.frozen import load as load_frozen
 from wm.jepa.learner import JepaState
-from wm.jepa.model import JepaNetworks, JepaSpec
+from wm.jepa.model import JepaNetworks
 from wm.jepa.views import JepaBatch, views
 
 Array = jax.Array
@@ -34,38 +31,6 @@ MIN_STD = 1e-3
 """Observation entries that hardly move are divided by this at least."""
 
 
-class Data(Protocol):
-    """What learning needs of a dataset (agents/data/dataset.py, or arrays in memory)."""
-
-    def slices(
-        self,
-        rng: np.random.Generator,
-        split: Split,
-        batch: int,
-        length: int,
-        pixels: bool = False,
-        fields: Sequence[str] = (),
-    ) -> dict[str, np.ndarray]:
-        """Random stretches of consecutive rows, [B, length, ...] of each field (and pixels)."""
-        ...
-
-
-def build_networks(
-    config: PretrainConfig, frame_shape, action_dim: int, frozen: Frozen | None = None
-) -> JepaNetworks:
-    """Networks for data of these sizes. Raises ConfigError, or CheckpointError for a bad file.
-
-    A frozen encoder is read from the file that the settings name unless it is given.
-    """
-    if frozen is None and config.model.encoder == "frozen" and config.model.frozen_file:
-        frozen = load_frozen(config.model.frozen_file)
-    spec = JepaSpec(tuple(frame_shape), action_dim)
-    try:
-        return jepa.build(config.model, config.learner, spec, config.objective, frozen)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 class Pretrainer:
     """Holds a run's state and advances it some updates at a time."""
 
@@ -74,7 +39,7 @@ class Pretrainer:
         self.config, self.data = config, data
         look = self._slices(np.random.default_rng([config.seed, INIT]), "train", 1)
         frames, actions = look.frames, look.action
-        self.net = build_networks(config, frames.shape[2:], actions.shape[-1], frozen)
+        self.net = build_jepa(config, frames.shape[2:], actions.shape[-1], frozen)
         key = jax.random.fold_in(jax.random.key(config.seed), INIT)
         norm = self._normalizer()
         self.state = jax.jit(lambda key: jepa_learner.init(self.net, key, norm))(key)

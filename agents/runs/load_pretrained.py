@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import jax
 import msgspec
 
-from agents.pretraining.pretrainer import build_networks
 from agents.runs.config import ConfigError
 from agents.runs.load import find_checkpoint, networks, stored_spec
+from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import KIND, PretrainConfig, pretrain_config_from
 from agents.storage import checkpoint
 from agents.storage.files import CheckpointError
@@ -58,7 +58,7 @@ def load(path: str | Path, frozen: Frozen | None = None) -> JepaTrained:
 def _networks(
     config: PretrainConfig, info: dict[str, Any], frozen: Frozen | None
 ) -> tuple[Any, JepaNetworks]:
-    net = build_networks(config, tuple(info["frame_shape"]), info["action_dim"], frozen)
+    net = build_jepa(config, tuple(info["frame_shape"]), info["action_dim"], frozen)
     return jax.eval_shape(lambda: jepa.init(net, jax.random.key(0))), net
 
 

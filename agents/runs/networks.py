@@ -8,11 +8,16 @@ import jax
 
 from agents.runs import needs
 from agents.runs.config import ConfigError, TrainConfig
+from agents.runs.pretrain_config import PretrainConfig
 from agents.training.randomize import draw
 from bounds import memory
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
 from envs.wrappers.multi import num_tasks
+from wm.jepa import model as jepa
+from wm.jepa.frozen import Frozen
+from wm.jepa.frozen import load as load_frozen
+from wm.jepa.model import JepaNetworks, JepaSpec
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.model import Networks
 from wm.types import Spec, discount_for
@@ -96,3 +101,19 @@ def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1, shares: i
     if there:
         parts.pop("the simulators")
         memory.require(parts, there * config.devices)
+
+
+def build_jepa(
+    config: PretrainConfig, frame_shape, action_dim: int, frozen: Frozen | None = None
+) -> JepaNetworks:
+    """Reward-free networks for data of these sizes. Raises ConfigError, CheckpointError (bad file).
+
+    A frozen encoder is read from the file that the settings name unless it is given.
+    """
+    if frozen is None and config.model.encoder == "frozen" and config.model.frozen_file:
+        frozen = load_frozen(config.model.frozen_file)
+    spec = JepaSpec(tuple(frame_shape), action_dim)
+    try:
+        return jepa.build(config.model, config.learner, spec, config.objective, frozen)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

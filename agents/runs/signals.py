@@ -1,4 +1,4 @@
-"""A run that is asked to stop saves its state first."""
+"""How a run ends before its end: asked to stop, its state saved first, or learning diverged."""
 
 import signal
 import threading
@@ -9,6 +9,12 @@ class InterruptedRunError(RuntimeError):
     """The run was asked to stop; its state is saved. Shown as one line."""
 
     exit_code = 130
+
+
+class LearningError(RuntimeError):
+    """Learning has left the finite numbers; shown as one line."""
+
+    exit_code = 5
 
 
 class StopSignal:

@@ -9,7 +9,8 @@ import numpy as np
 
 from agents.acting.agent import Agent, floor_agent
 from agents.evaluation import stats
-from agents.evaluation.evaluate import EvalResult, evaluate, k_step_error, measure_latency
+from agents.evaluation.evaluate import evaluate, k_step_error, measure_latency
+from agents.evaluation.result import EvalResult
 from agents.evaluation.tasks import View, by_task, pooled, views
 from agents.reports import video
 from agents.runs.config import TrainConfig, digest

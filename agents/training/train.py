@@ -127,7 +127,12 @@ class Session:
             self.evaluated_at += every
             going_on = counters.updates and counters.env_steps < self.config.env_steps
             if going_on and self.group.first:
-                self.row("eval", **in_training(self.trainer))
+                self.row("eval", **self.evaluated())
+
+    def evaluated(self) -> dict[str, Any]:
+        """Returns of planner and prior as they are now."""
+        now, repeat = self.trainer, self.trainer.spec.action_repeat
+        return in_training(now.eval_agents, now.deployed, now.net, self.config, repeat)
 
     def save_due(self) -> None:
         """Save where it is time."""

@@ -16,6 +16,7 @@ import numpy as np
 from agents.acting.agent import make_agent
 from agents.runs import networks as setup
 from agents.runs.config import TrainConfig
+from agents.runs.signals import LearningError
 from agents.training import replay as replay_lib
 from agents.training.driver import Cycle, Driver, Episode, jax_inputs
 from agents.training.fused import ACT, INIT, LEARN, FusedLoop, stream
@@ -26,12 +27,6 @@ from agents.training.parallel.processes import ALONE, Processes
 from wm.tdmpc import learner
 
 CATCH_UP = 8  # calls of the learner that may be due when the fused loop takes over
-
-
-class LearningError(RuntimeError):
-    """Learning has left the finite numbers; shown as one line."""
-
-    exit_code = 5
 
 
 @dataclass

@@ -19,8 +19,8 @@ from agents.goals.agent import GoalModel, make_goal_agent, plan_once
 from agents.goals.config import ObjectiveConfig, goal_planner
 from agents.goals.model import goal_model, guidance
 from agents.machine.cost import products
-from agents.pretraining.pretrainer import build_networks
 from agents.runs.config import PlannerOverrides
+from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import preset_config
 from planning.objective import Objective
 from wm.jepa import model as jepa
@@ -50,7 +50,7 @@ def planning_cost(size: int = 64, block: int = 4, repeats: int = 15) -> list[dic
     """
     config = preset_config("pixels", objective="reconstruction")
     config = replace(config, model=replace(config.model, action_block=block))
-    net = build_networks(config, (size, size, 3), ACTIONS)
+    net = build_jepa(config, (size, size, 3), ACTIONS)
     shapes = jax.eval_shape(lambda: jepa.init(net, jax.random.key(0)))
     params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     model = goal_model(net)

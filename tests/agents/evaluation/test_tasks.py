@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from agents.evaluation.evaluate import EvalResult, evaluate_path
+from agents.evaluation.evaluate import evaluate_path
+from agents.evaluation.result import EvalResult
 from agents.evaluation.tasks import pooled, views
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir

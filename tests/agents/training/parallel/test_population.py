@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from agents.runs.config import ConfigError, TrainConfig
+from agents.runs.signals import LearningError
 from agents.training.parallel.population import Population
 from agents.training.parallel.population_config import members
 from agents.training.parallel.population_train import _over_seeds, train_population
 from agents.training.train import train
-from agents.training.trainer import LearningError, Trainer
+from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
