@@ -11,23 +11,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from agents.acting.agent import Agent, Carry
 from agents.runs.compile import cpu_options
+from agents.runs.config import TrainConfig
 from agents.runs.networks import updates_due
 from agents.training import replay as replay_lib
 from agents.training.backends import Backend, Moved, backend_of
-from agents.training.driver import Cycle, jax_inputs
+from agents.training.driver import Cycle, Driver, jax_inputs
 from agents.training.learner import Learning
 from agents.training.replay import Replay
 from wm.tdmpc.learner import TrainState
-
-if TYPE_CHECKING:
-    from agents.training.trainer import Trainer
 
 Array = jax.Array
 ACT, LEARN, INIT = 0, 1, 2  # streams of random keys
@@ -168,17 +166,33 @@ def make_fused(steps: Steps, most: int) -> Callable[..., tuple[Loop, Any, Array]
     return jax.jit(run, donate_argnums=1, compiler_options=cpu_options(many_reductions=True))
 
 
+class Running(Protocol):
+    """A training as the host holds it: what this loop takes over, and brings up to date."""
+
+    config: TrainConfig
+    key: Array
+    agent: Agent
+    learning: Learning
+    driver: Driver
+    state: TrainState
+    replay: Replay
+    carry: Carry
+    metrics: dict[str, Any]
+    plan_info: Any
+    counters: Any
+
+
 class FusedLoop:
     """Runs a trainer's cycles in chunks, each one call of one program."""
 
-    def __init__(self, trainer: "Trainer"):
+    def __init__(self, trainer: Running):
         """Compiles nothing yet."""
         self.backend = backend_of(trainer.driver)
         self.steps = steps_of(trainer.agent, trainer.learning, self.backend, trainer.config.utd)
         self.run = make_fused(self.steps, MOST)
         self.chunk = 1  # the first call compiles; then as many as fit into a second or two
 
-    def advance(self, trainer: "Trainer", limit: int) -> list[Cycle]:
+    def advance(self, trainer: Running, limit: int) -> list[Cycle]:
         """Cycles of the trainer until `limit` env_steps or the end of a chunk.
 
         Brings parameters, replay, plans, simulators and the count of updates up to date. Raises
@@ -193,7 +207,7 @@ class FusedLoop:
             self.chunk = min(MOST, 4 * cycles, max(1, int(CHUNK_S * int(count) / spent)))
         return happened
 
-    def _gather(self, trainer: "Trainer") -> Loop:
+    def _gather(self, trainer: Running) -> Loop:
         counters = trainer.counters
         obs, is_first = jax_inputs(trainer.driver)
         loop = Loop(
@@ -212,7 +226,7 @@ class FusedLoop:
         )
         return loop if trainer.metrics and trainer.plan_info else blank(self.steps, loop)
 
-    def _scatter(self, trainer: "Trainer", loop: Loop) -> None:
+    def _scatter(self, trainer: Running, loop: Loop) -> None:
         trainer.state, trainer.replay, trainer.carry = loop.train, loop.replay, loop.carry
         trainer.plan_info, updates = loop.plan_info, int(loop.updates)
         if trainer.metrics or updates > trainer.counters.updates:  # not the zeros of `blank`
