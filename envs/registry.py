@@ -76,7 +76,8 @@ def make_vec(
     if kind == "multi":
         from envs.wrappers.multi import make_multi
 
-        return make_multi(name, num_envs, action_repeat, num_threads, seed, shifts)
+        making = {"make_spec": make_spec, "make_vec": make_vec}
+        return make_multi(name, num_envs, action_repeat, num_threads, seed, shifts, **making)
     physical = [str(s) for s in shifts if s.physical]
     if physical:
         raise EnvError(
@@ -117,7 +118,7 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
     if kind == "multi":
         from envs.wrappers.multi import multi_spec
 
-        return multi_spec(name, action_repeat)
+        return multi_spec(name, action_repeat, make_spec)
     if kind == "dmc":
         from envs.adapters.dmc import dmc_spec
 

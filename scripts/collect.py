@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from agents.data.config import CollectConfig
+from agents.data.config import CollectConfig, memory_needed
 from agents.runs import needs
 from agents.runs.config import ConfigError
 from bounds import TaskId
@@ -36,7 +36,7 @@ def parse_collect(argv: Sequence[str]) -> CollectFlags:
         raise ConfigError("which task? latentmpc collect ENV --episodes 100 --out DIR")
     if flags.checkpoint:
         check_planner(flags.checkpoint, flags.planner, min(flags.shard, flags.episodes), "--shard")
-    needs.require(needs.recording(flags))
+    needs.require(memory_needed(flags))
     return flags
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from agents.goals.config import DistillConfig
+from agents.goals.config import DistillConfig, memory_needed
 from agents.runs import needs
 from agents.runs.config import ConfigError
 from agents.runs.pretrain_config import is_pretrained
@@ -43,7 +43,7 @@ def parse_distill(argv: Sequence[str]) -> DistillFlags:
         raise ConfigError(
             f"{flags.path} holds no reward-free model: give a run of `latentmpc pretrain`"
         )
-    needs.require(needs.distilling(flags.guide))
+    needs.require(memory_needed(flags.guide))
     return flags
 
 

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("wm", "planning", "envs", "agents", "scripts")
 ORDER = (
-    ("storage", "reports"),
+    ("storage",),
+    ("reports",),
     ("runs",),
     ("acting", "jobs"),
     ("evaluation",),

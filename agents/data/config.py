@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from agents.runs import needs
 from agents.runs.config import ConfigError, PlannerOverrides
 from bounds import Count, FewOrNone, Meta, Period, Seed, Settings, Share, TaskId
 
@@ -75,3 +76,15 @@ class CollectConfig(Settings):
         """`out`, or data/ENV-POLICY-seed where it was not given."""
         name = self.env_id.replace("/", "-").replace(":", "-")
         return self.out or f"data/{name}-{self.policy}-{self.seed}"
+
+
+def memory_needed(config: CollectConfig) -> needs.Parts:
+    """Bytes of a shard: its episodes, as far as their length is known, and who makes them."""
+    rows = min(config.shard, config.episodes) * max(config.steps, 1)
+    pictures = 3 * config.size**2 if config.pixels else 0
+    sims = min(config.shard, config.episodes)
+    return {
+        "the simulators": (needs.LEAST_SIMULATOR * sims, "--shard"),
+        "the episodes of a shard": (rows * (pictures + needs.FLOAT), "--shard, --steps or --size"),
+        **needs.workers(config.jobs),
+    }

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass, replac
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import bounds
+from agents.runs import needs
 from agents.runs.config import ConfigError, PlannerOverrides
 from bounds import Meta, Settings, kinds
 from planning.config import PlannerConfig
@@ -194,3 +195,13 @@ class DistillConfig:
     data: str = ""
     """Dataset to learn from instead of the run's own."""
     guide: GuideConfig = field(default_factory=GuideConfig)
+
+
+def memory_needed(guide: GuideConfig) -> needs.Parts:
+    """Bytes of critic and policy, of two hidden layers, and of an update."""
+    rows = guide.batch_size * (1 + guide.imagined)
+    lower = "--guide.batch-size or --guide.imagined"
+    return {
+        "parameters": (needs.FLOAT * needs.COPIES * 2 * guide.width**2, "--guide.width"),
+        "an update": (needs.FLOAT * rows * 2 * guide.width, lower),
+    }

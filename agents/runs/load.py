@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from agents.runs import networks as setup
 from agents.runs.config import ConfigError, TrainConfig
+from agents.runs.networks import build_networks
 from agents.runs.settings import train_config_from
 from agents.storage import checkpoint
 from agents.storage.checkpoint import CheckpointError
@@ -61,17 +61,17 @@ def load(path: str) -> Trained:
     config = train_config_from(checkpoint.read_table(found, "config.json"), where)
     spec = stored_spec(found)
     check_effort(config.planner, spec, where)
-    like, net = networks(lambda: _networks(config, spec), where)
+    like, net = built(lambda: _networks(config, spec), where)
     params = checkpoint.restore(found, like, at=("train", "average"))
     return Trained(found, config, spec, net, jax.device_put(params))
 
 
 def _networks(config: TrainConfig, spec: EnvSpec) -> tuple[Any, Networks]:
-    net = setup.build_networks(config, spec)
+    net = build_networks(config, spec)
     return jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params), net
 
 
-def networks(build: Callable[[], T], where: str) -> T:
+def built(build: Callable[[], T], where: str) -> T:
     """What `build` makes of stored settings. Raises CheckpointError naming `where` they are."""
     try:
         return build()

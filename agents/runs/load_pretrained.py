@@ -8,7 +8,7 @@ import jax
 import msgspec
 
 from agents.runs.config import ConfigError
-from agents.runs.load import find_checkpoint, networks, stored_spec
+from agents.runs.load import built, find_checkpoint, stored_spec
 from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import KIND, PretrainConfig, pretrain_config_from
 from agents.storage import checkpoint
@@ -49,7 +49,7 @@ def load(path: str | Path, frozen: Frozen | None = None) -> JepaTrained:
     if config.model.encoder == "frozen":  # its parameters say their shapes themselves
         given = checkpoint.restore(found, at=("train", "params", "encoder"))
         frozen = _frozen(frozen, info, given, path)
-    like, net = networks(lambda: _networks(config, info, frozen), where)
+    like, net = built(lambda: _networks(config, info, frozen), where)
     params = checkpoint.restore(found, like, at=("train", "params"))
     spec = stored_spec(found) if checkpoint.read_json(found, "spec.json") else None
     return JepaTrained(found, config, spec, net, jax.device_put(params), info)
@@ -81,9 +81,15 @@ def _data_info(stored: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _frozen(given: Frozen | None, info: dict, params: Any, path: str | Path) -> Frozen:
-    """The frozen encoder with its parameters of the checkpoint. Raises ConfigError."""
+    """The frozen encoder with its parameters of the checkpoint.
+
+    Raises ConfigError, CheckpointError.
+    """
     if given is None and not info.get("frozen"):
         raise ConfigError(
-            f"the encoder of {path} is a callable of your own: give it to jepa_load.load(frozen=)"
+            f"the encoder of {path} is a callable of your own: give it to load_pretrained.load(frozen=)"
         )
-    return (given or rebuild(info["frozen"]))._replace(params=params)
+    try:
+        return (given or rebuild(info["frozen"]))._replace(params=params)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None

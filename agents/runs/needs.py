@@ -4,8 +4,6 @@ What is counted is there at the least; compilers and libraries come on top. Size
 known yet (of observations and actions) count as 1.
 """
 
-from agents.data.config import CollectConfig
-from agents.goals.config import GuideConfig
 from agents.runs.config import TrainConfig
 from agents.runs.pretrain_config import PretrainConfig
 from bounds import memory
@@ -150,15 +148,6 @@ def pretraining(config: PretrainConfig) -> Parts:
     }
 
 
-def distilling(guide: GuideConfig) -> Parts:
-    """Critic and policy of two hidden layers."""
-    rows = guide.batch_size * (1 + guide.imagined)
-    return {
-        "parameters": (FLOAT * COPIES * 2 * guide.width**2, "--guide.width"),
-        "an update": (FLOAT * rows * 2 * guide.width, "--guide.batch-size or --guide.imagined"),
-    }
-
-
 def reaching(planner: PlannerConfig, sims: int, oracle: bool = False) -> Parts:
     """Goals, or an oracle: it plans on simulators, one for every sequence."""
     each = max(planner.num_samples, planner.num_restarts) if oracle else 1
@@ -172,18 +161,6 @@ def reaching(planner: PlannerConfig, sims: int, oracle: bool = False) -> Parts:
 def workers(jobs: int, executor: str = "local") -> Parts:
     """Processes on this machine, each with libraries and a compiler."""
     return {"worker processes": (PROCESS * jobs * (executor == "local"), "--jobs")}
-
-
-def recording(config: CollectConfig) -> Parts:
-    """The episodes of a shard, as far as their length is known."""
-    rows = min(config.shard, config.episodes) * max(config.steps, 1)
-    pictures = 3 * config.size**2 if config.pixels else 0
-    sims = min(config.shard, config.episodes)
-    return {
-        "the simulators": (LEAST_SIMULATOR * sims, "--shard"),
-        "the episodes of a shard": (rows * (pictures + FLOAT), "--shard, --steps or --size"),
-        **workers(config.jobs),
-    }
 
 
 def require(parts: Parts) -> None:

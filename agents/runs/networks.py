@@ -1,67 +1,20 @@
-"""From settings and an environment's spec to networks and agents."""
+"""From settings and an environment's spec to networks."""
 
 from dataclasses import replace
-from fractions import Fraction
-from typing import Any
 
-import jax
-
-from agents.runs import needs
 from agents.runs.config import ConfigError, TrainConfig
 from agents.runs.pretrain_config import PretrainConfig
-from agents.training.randomize import draw
-from bounds import memory
-from envs.registry import DMC_REPEAT, make_vec, resolve
+from agents.storage import encoder_file
 from envs.spec import EnvSpec
 from envs.wrappers.multi import num_tasks
 from wm.jepa import model as jepa
 from wm.jepa.frozen import Frozen
-from wm.jepa.frozen import load as load_frozen
 from wm.jepa.model import JepaNetworks, JepaSpec
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.model import Networks
 from wm.types import Spec, discount_for
 
 EVAL_SEED = 10_000  # seeds of evaluation episodes start here, apart from those of training
-
-
-def make_simulators(config: TrainConfig) -> Any:
-    """The vector environment that trains, on the back-end asked for.
-
-    `auto` is native: MJX pays with hundreds of simulators on an accelerator, where it is asked
-    for by name. Raises ConfigError, UnknownTaskError or EnvError.
-    """
-    if config.backend in ("auto", "native"):
-        shifts = draw(config.randomize, config.num_envs, config.seed)
-        repeat = config.action_repeat
-        return make_vec(config.env_id, config.num_envs, action_repeat=repeat, shift=shifts)
-    if config.randomize:
-        raise ConfigError(
-            f"--randomize changes native simulators alone: leave out --backend {config.backend}"
-        )
-    kind, name = resolve(config.env_id)
-    if kind == "multi":
-        raise ConfigError(
-            f"--backend {config.backend} runs one task, not several: use --backend native"
-        )
-    if kind != "native":
-        raise ConfigError(
-            f"--backend {config.backend} runs tasks of ours alone, and {config.env_id} comes from "
-            f"{'dm_control' if kind == 'dmc' else 'Gymnasium'}: use --backend native"
-        )
-    from envs.mjx.env import make_mjx  # loads MJX
-
-    impl = "warp" if config.backend == "mjx-warp" else "jax"
-    return make_mjx(name, config.num_envs, config.action_repeat or DMC_REPEAT, impl)
-
-
-def fused_wanted(config: TrainConfig) -> bool:
-    """Whether the cycle runs as one program.
-
-    `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
-    loop, which compiles sooner and is then a little slower (docs/scaling.md).
-    """
-    return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 
 
 def build_networks(config: TrainConfig, spec: EnvSpec) -> Networks:
@@ -72,37 +25,6 @@ def build_networks(config: TrainConfig, spec: EnvSpec) -> Networks:
     return tdmpc.build(model, config.learner, task)
 
 
-def seed_steps(config: TrainConfig, spec: EnvSpec) -> int:
-    """Random decisions before learning (TD-MPC2: five episodes, at least 1000)."""
-    least = config.num_envs * (config.learner.horizon + 2)
-    return max(config.seed_steps or max(1000, 5 * spec.episode_steps), least)
-
-
-def updates_per_call(config: TrainConfig) -> int:
-    """Updates in one jitted call: those that one decision of every simulator earns."""
-    return max(1, round(config.num_envs * config.utd))
-
-
-def updates_due(env_steps: Any, utd: float) -> Any:
-    """floor(env_steps x utd) in integers, on the host and in a program to the same number."""
-    if not utd:
-        return 0 * env_steps
-    rate = Fraction(utd).limit_denominator(int((2**30 / utd) ** 0.5))  # products fit into int32
-    whole, rest = env_steps // rate.denominator, env_steps % rate.denominator
-    return whole * rate.numerator + rest * rate.numerator // rate.denominator
-
-
-def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1, shares: int = 1) -> None:
-    """Raise ConfigError when a training could not be held in memory: of host and of devices."""
-    sizes = spec.obs_dim, spec.action_dim, num_tasks(spec)
-    parts = needs.training(config, *sizes, backend=spec.backend, members=members, shares=shares)
-    needs.require(parts)
-    there = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if there:
-        parts.pop("the simulators")
-        memory.require(parts, there * config.devices)
-
-
 def build_jepa(
     config: PretrainConfig, frame_shape, action_dim: int, frozen: Frozen | None = None
 ) -> JepaNetworks:
@@ -111,7 +33,7 @@ def build_jepa(
     A frozen encoder is read from the file that the settings name unless it is given.
     """
     if frozen is None and config.model.encoder == "frozen" and config.model.frozen_file:
-        frozen = load_frozen(config.model.frozen_file)
+        frozen = encoder_file.load(config.model.frozen_file)
     spec = JepaSpec(tuple(frame_shape), action_dim)
     try:
         return jepa.build(config.model, config.learner, spec, config.objective, frozen)

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from agents.acting.agent import Agent, Carry
 from agents.runs.compile import cpu_options
 from agents.runs.config import TrainConfig
-from agents.runs.networks import updates_due
 from agents.training import replay as replay_lib
 from agents.training.backends import Backend, Moved, backend_of
 from agents.training.driver import Cycle, Driver, jax_inputs
 from agents.training.learner import Learning
 from agents.training.replay import Replay
+from agents.training.setup import updates_due
 from wm.tdmpc.learner import TrainState
 
 Array = jax.Array

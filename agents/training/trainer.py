@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.agent import make_agent
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.signals import LearningError
 from agents.training import replay as replay_lib
+from agents.training import setup
 from agents.training.driver import Cycle, Driver, Episode, jax_inputs
 from agents.training.fused import ACT, INIT, LEARN, FusedLoop, stream
 from agents.training.learner import make_learning
@@ -54,7 +55,7 @@ class Trainer:
         env = shares.make_shared(config, group)
         self.spec = env.env_spec
         setup.check_memory(config, self.spec, shares=group.count)
-        self.net = setup.build_networks(config, self.spec)
+        self.net = networks.build_networks(config, self.spec)
         self.key = jax.random.key(config.seed)
         self.mesh = sharding.make_mesh(config)
         sharded = self.mesh is not None

@@ -5,7 +5,7 @@ which actions count [A], and 1 / episode_steps, 0 without a time limit [1]. Acti
 too: a task ignores those beyond its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from envs.task_list import TaskListError, shown_tasks, task_names
 from envs.vector import SimulatorVectorEnv, step_info
 
 BACKEND, TASK_PART = "multi", "task"
+MakeSpec = Callable[[str, int], EnvSpec]
 
 
 def num_tasks(spec: EnvSpec) -> int:
@@ -23,19 +24,17 @@ def num_tasks(spec: EnvSpec) -> int:
     return dict(spec.obs_names)[TASK_PART] if spec.backend == BACKEND else 0
 
 
-def multi_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
+def multi_spec(env_id: str, action_repeat: int, make_spec: MakeSpec) -> EnvSpec:
     """The spec of several tasks; frames and time limits are those of the longest.
 
     Raises UnknownTaskError, or TaskListError for tasks that repeat actions differently.
     """
     shown_tasks(env_id)  # raises
-    return _joined_spec(env_id, _task_specs(env_id, action_repeat))
+    return _joined_spec(env_id, _task_specs(env_id, action_repeat, make_spec))
 
 
-def _task_specs(env_id: str, action_repeat: int) -> list[EnvSpec]:
-    from envs import registry  # which knows of this module
-
-    specs = [registry.make_spec(name, action_repeat) for name in task_names(env_id)]
+def _task_specs(env_id: str, action_repeat: int, make_spec: MakeSpec) -> list[EnvSpec]:
+    specs = [make_spec(name, action_repeat) for name in task_names(env_id)]
     if len({spec.action_repeat for spec in specs}) > 1:
         found = ", ".join(f"{s.action_repeat} on {s.env_id}" for s in specs)
         raise TaskListError(
@@ -69,15 +68,18 @@ def make_multi(
     num_threads: int = 0,
     seed: int | None = None,
     shifts: Sequence[Shift] = (),
+    *,
+    make_spec: MakeSpec,
+    make_vec: Callable[..., Any],
 ) -> "MultiTaskVectorEnv":
     """As many simulators of each task; the first `num_envs / tasks` are the first task's.
 
+    `make_spec` and `make_vec` make those of one task, as in `envs.registry`.
+
     Raises TaskListError when they cannot be shared evenly, and what the tasks raise.
     """
-    from envs import registry
-
     names, shown = task_names(env_id), shown_tasks(env_id)
-    specs = _task_specs(env_id, action_repeat)
+    specs = _task_specs(env_id, action_repeat, make_spec)
     each, rest = divmod(num_envs, len(shown))
     if rest or not each:
         fitting = (each + 1) * len(shown)
@@ -86,7 +88,7 @@ def make_multi(
             f"--num-envs {fitting}"
         )
     envs = [
-        registry.make_vec(
+        make_vec(
             name,
             each,
             action_repeat=action_repeat,

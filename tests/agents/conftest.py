@@ -8,7 +8,7 @@ import pytest
 
 from agents.deployment.bundle import export
 from agents.deployment.describe import contract_for
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import load
 from agents.storage import checkpoint
@@ -34,7 +34,7 @@ def tiny_run(tmp_path_factory) -> Path:
     planner = PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2)
     config = TrainConfig(env_id="cartpole-swingup", action_repeat=2, model=model, planner=planner)
     spec = make_spec(config.env_id, config.action_repeat)
-    params = learner.init(setup.build_networks(config, spec), jax.random.key(0)).params
+    params = learner.init(networks.build_networks(config, spec), jax.random.key(0)).params
     leaves, shape = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]

@@ -26,9 +26,9 @@ from agents.runs.config import ConfigError
 from agents.runs.directory import plain
 from agents.runs.load_pretrained import load
 from agents.runs.pretrain_config import PretrainConfig, preset_config
+from agents.storage import encoder_file
 from agents.storage.files import write_atomically
 from bounds import Few, Settings, Total
-from wm.jepa import frozen
 from wm.jepa.config import Objective
 
 Preset = Literal["state", "pixels"]
@@ -177,7 +177,7 @@ def _with_encoder(config: CompareConfig, chosen: PretrainConfig, run: Path) -> P
     alone = replace(alone, model=replace(alone.model, history=1))
     pretrain(alone, json_mode=True)
     trained, file = load(run), run / "encoder.safetensors"
-    frozen.save(file, trained.net.config, trained.params["encoder"])
+    encoder_file.save(file, trained.net.config, trained.params["encoder"])
     return replace(chosen, model=replace(chosen.model, encoder="frozen", frozen_file=str(file)))
 
 

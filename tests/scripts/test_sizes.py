@@ -23,13 +23,13 @@ import scripts.run
 import scripts.serve
 import scripts.sweep
 import scripts.train
-from agents.goals.config import DistillConfig
+from agents.goals.config import DistillConfig, memory_needed
 from agents.runs import needs
-from agents.runs import networks as setup
 from agents.runs.config import EvalConfig, PlannerOverrides, TrainConfig, preset_config
 from agents.runs.pretrain_config import PretrainConfig
 from agents.runs.settings import build, flat_types, flatten, train_config_from
 from agents.storage.files import CheckpointError
+from agents.training import setup
 from bounds import ConfigError, Meta, base, memory, options, read
 from planning.config import PlannerConfig
 from scripts.cli import main
@@ -92,7 +92,7 @@ def weigh(config) -> None:
     if isinstance(config, PretrainConfig):
         needs.require(needs.pretraining(config))
     elif isinstance(config, DistillConfig):
-        needs.require(needs.distilling(config.guide))
+        needs.require(memory_needed(config.guide))
     elif isinstance(config, TrainConfig):
         needs.require(needs.training(config))
     elif isinstance(planner, PlannerOverrides):

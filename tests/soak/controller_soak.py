@@ -13,7 +13,7 @@ from agents.deployment.controller import Controller, Mode
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.config import SafetyConfig
 from agents.evaluation.stats import percentiles
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import Trained
 from envs.registry import make_spec
@@ -29,7 +29,7 @@ STOPPED_TICKS = 20
 def untrained(env_id: str = ENV_ID) -> Trained:
     """A model of the usual size with the parameters that a training begins with."""
     config, spec = TrainConfig(env_id=env_id), make_spec(env_id)
-    net = setup.build_networks(config, spec)
+    net = networks.build_networks(config, spec)
     params = learner.init(net, jax.random.key(0)).params
     return Trained(Path("untrained"), config, spec, net, params)
 

@@ -19,8 +19,7 @@ import numpy as np
 from agents.deployment.bundle import export
 from agents.deployment.bundle import load as bundle
 from agents.deployment.describe import contract_for
-from agents.runs import load
-from agents.runs import networks as setup
+from agents.runs import load, networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import Trained
 from agents.storage import checkpoint
@@ -58,7 +57,7 @@ def specimen(seed: int = 0) -> Trained:
     model = ModelConfig(encoder_width=8, mlp_width=8, latent_dim=8, num_bins=11)
     config = TrainConfig(env_id="cartpole-swingup", model=model, planner=planner)
     spec = make_spec("cartpole-swingup")
-    net, rng = setup.build_networks(config, spec), np.random.default_rng(seed)
+    net, rng = networks.build_networks(config, spec), np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
     return Trained(Path("specimen"), config, spec, net, params)

@@ -16,7 +16,7 @@ from agents.deployment.bundle.files import CONTRACT, PARAMS, PROGRAMS, BundleErr
 from agents.deployment.contract import Contract
 from agents.deployment.decision import Decide
 from agents.deployment.describe import params_digest
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import Trained, check_effort
 from agents.runs.settings import train_config_from
@@ -75,7 +75,7 @@ def _check_sizes(contract: Contract, spec: EnvSpec) -> None:
 def _trained(files: Files, contract: Contract, config: TrainConfig, spec: EnvSpec) -> Trained:
     """Networks and parameters. Raises BundleError unless they belong together."""
     try:
-        net = setup.build_networks(config, spec)
+        net = networks.build_networks(config, spec)
         like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     except Exception as error:  # settings that are no network's fail anywhere
         raise files.refusal(CONTRACT, f"no networks from its settings ({error})") from None

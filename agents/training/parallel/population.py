@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents.acting.agent import over_rows
-from agents.runs import networks as setup
 from agents.runs.compile import cpu_options, even_shares
 from agents.training import replay as replay_lib
+from agents.training import setup
 from agents.training.driver import Cycle
 from agents.training.fused import ACT, LEARN, stream
 from agents.training.learner import draw

@@ -16,13 +16,13 @@ from agents.evaluation import stats
 from agents.runs import compile as compiling
 from agents.runs.config import TrainConfig
 from agents.runs.directory import RunDir
-from agents.runs.networks import check_memory
 from agents.runs.progress import TrainProgress
 from agents.runs.signals import InterruptedRunError, LearningError, StopSignal
 from agents.training.driver import Cycle
 from agents.training.finish import finish
 from agents.training.parallel.population import Population
 from agents.training.parallel.population_config import VARIABLE
+from agents.training.setup import check_memory
 from agents.training.train import Session
 from agents.training.trainer import Trainer
 

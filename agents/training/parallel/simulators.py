@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.runs import networks as setup
 from agents.runs.config import ConfigError, TrainConfig
+from agents.training import setup
 from agents.training.parallel.processes import Arrays, Processes
 from agents.training.randomize import draw
 from envs.registry import make_vec

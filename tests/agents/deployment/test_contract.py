@@ -9,7 +9,7 @@ import pytest
 
 from agents.deployment.contract import Contract, ContractError, Surprise
 from agents.deployment.describe import contract_for, params_digest
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.load import load
 from agents.runs.settings import train_config_from
 from envs.spec import EnvSpec
@@ -95,7 +95,7 @@ def test_the_contract_of_a_model_is_enough_to_build_it_again(tiny_run):
     assert contract.period == pytest.approx(0.02) and contract.obs.shape == (5,)
     assert contract.settings["run_dir"] == ""
     spec = EnvSpec.from_json(contract.spec)
-    net = setup.build_networks(train_config_from(contract.settings, "contract.json"), spec)
+    net = networks.build_networks(train_config_from(contract.settings, "contract.json"), spec)
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (like, trained.params)]
     assert shapes[0] == shapes[1]

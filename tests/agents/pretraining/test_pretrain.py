@@ -18,6 +18,7 @@ from agents.runs.pretrain_config import (
     preset_config,
     pretrain_config_from,
 )
+from agents.storage import encoder_file
 from agents.storage.checkpoint import CheckpointError
 from scripts.pretrain import parse_pretrain
 from wm.jepa import frozen
@@ -107,11 +108,11 @@ def test_a_frozen_encoder_travels_with_its_checkpoint(tmp_path, point_data):
     net = jepa.build(source, LEARNER, JepaSpec((16, 16, 3), 2))
     small = frozen.PLAIN._replace(size=16)
     path = tmp_path / "encoder.safetensors"
-    frozen.save(path, source, jepa.init(net, jax.random.key(1))["encoder"], small)
+    encoder_file.save(path, source, jepa.init(net, jax.random.key(1))["encoder"], small)
     model = replace(MODEL, encoder="frozen", frozen_file=str(path))
     config = tiny_config(tmp_path / "run", objective="frozen", model=model, updates=3)
     pretrain(config, data=data, json_mode=True)
-    given = frozen.load(path)
+    given = encoder_file.load(path)
     path.unlink()
     trained = load(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, trained.params["encoder"], given.params)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from agents.runs import compile as compiling
-from agents.runs import networks as setup
 from agents.runs.config import ConfigError, TrainConfig, digest
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint
+from agents.training import setup
 from agents.training.checkpoint import Saver
 from agents.training.train import train
 from agents.training.trainer import Trainer

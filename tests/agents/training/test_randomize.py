@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.runs import networks as setup
 from agents.runs.config import ConfigError, TrainConfig, digest
 from agents.runs.directory import RunDir
-from agents.training import randomize
+from agents.training import randomize, setup
 from agents.training.checkpoint import Saver
 from agents.training.train import Session
 from agents.training.trainer import Trainer

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.storage import encoder_file
 from wm.jepa import frozen
 from wm.jepa import learner as jepa_learner
 from wm.jepa import model as jepa
@@ -219,8 +220,8 @@ def test_simnorm_latents_are_groups_of_probabilities():
 def test_an_exported_encoder_is_used_and_never_changed(tmp_path):
     source = tiny(replace(KINDS[2], history=3))
     given = fresh(source)["encoder"]
-    frozen.save(tmp_path / "encoder.safetensors", source.config, given)
-    encoder = frozen.load(tmp_path / "encoder.safetensors")
+    encoder_file.save(tmp_path / "encoder.safetensors", source.config, given)
+    encoder = encoder_file.load(tmp_path / "encoder.safetensors")
     assert encoder.features == 8 and encoder.preprocess == frozen.PLAIN
     net = tiny(replace(KINDS[1], encoder="frozen", history=2), "frozen", encoder=encoder)
     assert net.latent_dim == 16
@@ -253,10 +254,10 @@ def test_a_file_that_is_no_encoder_is_refused_in_one_line(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"w": np.zeros(3, np.float32)}, path)
     with pytest.raises(CheckpointError, match="does not say what encoder"):
-        frozen.load(path)
+        encoder_file.load(path)
     path.write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        frozen.load(path)
+        encoder_file.load(path)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from agents.deployment.controller import Controller
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.surprise import CALIBRATION_SEED, Monitor, calibrate, ranges, surprises
-from agents.runs import networks as setup
+from agents.runs import networks
 from agents.runs.config import ConfigError, TrainConfig
 from agents.runs.load import Trained, load
 from envs.registry import make_vec
@@ -107,7 +107,7 @@ def learned():
     model = ModelConfig(latent_dim=16, encoder_width=32, mlp_width=64, num_bins=11)
     config = TrainConfig(env_id="pendulum-swingup", action_repeat=5, model=model, planner=planner)
     env, rng = make_vec(config.env_id, 64, action_repeat=5), np.random.default_rng(0)
-    net, (obs, _) = setup.build_networks(config, env.env_spec), env.reset(seed=0)
+    net, (obs, _) = networks.build_networks(config, env.env_spec), env.reset(seed=0)
     seen, done, action = [obs], [], np.zeros((64, 1))
     for _ in range(env.env_spec.episode_steps - 1):
         other = np.sign(rng.normal(size=(64, 1))) * rng.uniform(size=(64, 1)) ** 0.5

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from agents.runs.config import ConfigError, TrainConfig
-from agents.runs.networks import make_simulators
 from agents.training.parallel.barrier import meet
 from agents.training.parallel.process_config import ProcessConfig
 from agents.training.parallel.processes import ALONE, PeerError, Processes
 from agents.training.parallel.simulators import make_shared
+from agents.training.setup import make_simulators
 from envs.spec import EnvError
 from scripts.train import parse_train
 
