@@ -44,14 +44,15 @@ def imported(file: Path, *, running: bool = False) -> list[tuple[int, str, str]]
 
     `running`: only those that run when the module is imported.
     """
-    found, nodes = [], [ast.parse(file.read_text("utf-8"))]
+    found: list[tuple[int, str, str]] = []
+    nodes: list[ast.AST] = [ast.parse(file.read_text("utf-8"))]
     while nodes:
         node = nodes.pop()
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         if running and (inside or typing):
             continue
-        nodes += ast.iter_child_nodes(node)
+        nodes += list(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name, "") for alias in node.names]
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -59,7 +60,7 @@ def imported(file: Path, *, running: bool = False) -> list[tuple[int, str, str]]
                 whole = f"{node.module}.{alias.name}"
                 pair = (whole, "") if whole in MODULES else (node.module, alias.name)
                 found.append((node.lineno, *pair))
-    return [found_one for found_one in found if found_one[1] in MODULES]
+    return [one for one in found if one[1] in MODULES]
 
 
 def room(module: str) -> str | None:

@@ -87,7 +87,7 @@ def _frozen(given: Frozen | None, info: dict, params: Any, path: str | Path) -> 
     """
     if given is None and not info.get("frozen"):
         raise ConfigError(
-            f"the encoder of {path} is a callable of your own: give it to load_pretrained.load(frozen=)"
+            f"the encoder of {path} is a callable of your own: give it to load(frozen=)"
         )
     try:
         return (given or rebuild(info["frozen"]))._replace(params=params)

@@ -155,10 +155,10 @@ def test_children_of_libraries_do_not_run_the_folder_either(planted, tmp_path):
 
 def test_workers_do_not_run_the_folder_either(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(planted)
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "jobs"))
     work = [{"x": x} for x in (1, 2)]
     done = run_all(work, "executor_workers:square", tmp_path / "points", jobs=2)
-    assert [outcome.result["y"] for outcome in done] == [1, 4]
+    assert [outcome.result and outcome.result["y"] for outcome in done] == [1, 4]
     assert not (tmp_path / "ran").exists()
 
 

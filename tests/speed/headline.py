@@ -71,7 +71,8 @@ def learn(preset: str, most_s: float = 150.0, **changes: Any) -> dict[str, Any]:
         trainer.advance(settings.env_steps)
     jax.block_until_ready(trainer.state)
     done, spent = trainer.counters, time.perf_counter() - begin
-    returns = in_training(trainer)
+    now, repeat = trainer, trainer.spec.action_repeat
+    returns = in_training(now.eval_agents, now.deployed, now.net, settings, repeat)
     return {
         "task": settings.env_id,
         "env_steps": done.env_steps,

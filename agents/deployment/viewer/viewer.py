@@ -130,8 +130,9 @@ class Viewer:
             self.body = gui.add_dropdown("Of body", self._bodies)
         with gui.add_folder("Planner (compiles in the background)"):
             self.mode = gui.add_dropdown("Mode", ("plan", "prior"), initial_value=config.mode)
-            for name, shown in SLIDERS.items():
-                self._add_slider(name, *shown, getattr(self.player.ready.planner, name))
+            for name, (low, high, step) in SLIDERS.items():
+                first = getattr(self.player.ready.planner, name)
+                self._add_slider(name, low, high, step, first)
         for handle in (self.mode, *(self.sliders[name] for name in SLIDERS)):
             handle.on_update(lambda _: self.configure())
         self._reset_asked = False
@@ -139,8 +140,8 @@ class Viewer:
     def _add_slider(self, name: str, low: float, high: float, step: float, first: float) -> None:
         shown = Slider(min(low, first), max(high, first), step, first)
         self._shown[name] = shown
-        limits = {"min": shown.low, "max": shown.high, "step": step}
-        self.sliders[name] = self.server.gui.add_slider(name, **limits, initial_value=first)
+        add = self.server.gui.add_slider
+        self.sliders[name] = add(name, shown.low, shown.high, step, initial_value=first)
 
     def _number(self, name: str) -> float:
         return self._shown[name].read(self.sliders[name].value)
