@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         for task in flags.task_list:
             require_task(task)
         from agents.benchmarks.bench import bench
-        from agents.reports.tables import tables
+        from agents.benchmarks.tables import tables
 
         summary = bench(flags.config_of(), lambda line: console.print(line, markup=False))
     if flags.json:

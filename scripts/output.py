@@ -48,11 +48,12 @@ def print_table(table: Table) -> None:
 
 def report_table(table: Any) -> Table:
     """A table of a bench's or sweep's report (title, note, header, rows) for the terminal."""
-    shown = Table(title=table.title, title_justify="left", caption=table.note or None)
+    caption = Text(table.note) if table.note else None
+    shown = Table(title=Text(table.title), title_justify="left", caption=caption)
     for name in table.header:
         shown.add_column(Text(name))
     for row in table.rows:
-        shown.add_row(*[Text(cell) for cell in row])
+        shown.add_row(*map(Text, row))
     return shown
 
 

@@ -16,15 +16,16 @@ from agents.benchmarks.results import (
     Row,
     agent_order,
     by_seed,
+    by_training,
     canonical,
     difference,
     grouped,
-    json_ready,
     scale,
     to_score,
     valid_return,
 )
 from agents.evaluation import stats
+from agents.runs.directory import plain
 
 FLOORS = ("random", "zero")
 LEVELS = 51  # of a performance profile
@@ -58,7 +59,7 @@ def aggregate(rows: Iterable[Row], failures: Iterable[Row] = (), *, seed: int = 
         "clock_costs": _clock_costs(groups),
         "failures": sorted(failures, key=canonical),
     }
-    return json_ready(summary)
+    return plain(summary)
 
 
 def _cell(key: Key, rows: list[Row], unit: str, scales: dict[str, Row], seed: int) -> Row:
@@ -119,9 +120,9 @@ def _overall(scores: dict[Key, np.ndarray], units: dict, seed: int) -> list[Row]
                 "tasks": sum(there),
                 "tasks_missing": [t for t, has in zip(tasks, there, strict=True) if not has],
                 "iqm": stats.iqm(every),
-                "iqm_ci95": stats.bootstrap(strata, stats.along_iqm, seed=seed),
+                "iqm_ci95": stats.bootstrap(strata, stats.iqm_of, seed=seed),
                 "mean": stats.mean(every),
-                "mean_ci95": stats.bootstrap(strata, stats.along_mean, seed=seed),
+                "mean_ci95": stats.bootstrap(strata, stats.mean_of, seed=seed),
                 "median": float(np.median(stats.clean(every))) if any(there) else None,
                 "optimality_gap": stats.optimality_gap(every),
                 "profile": {"score": levels, "share": share, "low": low, "high": high},
@@ -213,10 +214,7 @@ def _unit(groups: dict[Key, list[Row]], pair: tuple[str, str]) -> str:
 
 def _runs(rows: list[Row], unit: str) -> list[float]:
     """One return a run, NaN for a run without a valid episode."""
-    if unit == "episode":
-        return [valid_return(r) for r in rows]
-    trainings = dict.fromkeys(r["train_seed"] for r in rows)
-    return [stats.mean([valid_return(r) for r in rows if r["train_seed"] == t]) for t in trainings]
+    return [valid_return(r) for r in rows] if unit == "episode" else by_training(rows)
 
 
 def _tasks(keys: Iterable[Key]) -> list[str]:

@@ -5,7 +5,6 @@ OUT/ results.jsonl  one row an episode, in one order whatever ran first
      points/ train/  what is finished; the same command goes on from there
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,14 @@ from agents.benchmarks.aggregate import aggregate
 from agents.benchmarks.config import BenchConfig
 from agents.benchmarks.points import WORKER, eval_point, train_point
 from agents.benchmarks.report import write_bench_html, write_summary_md
+from agents.benchmarks.result_sets import write_results
 from agents.benchmarks.results import grouped
 from agents.jobs.queue import Outcome, Session
 from agents.runs.config import ConfigError
-from agents.runs.directory import RunDir, plain
+from agents.runs.directory import RunDir
 from agents.runs.load import find_checkpoint, stored_spec
 from agents.runs.settings import train_config_from
 from agents.storage import checkpoint
-from agents.storage.files import write_atomically
 from envs.registry import make_spec
 
 Row = dict[str, Any]
@@ -159,10 +158,7 @@ def _write(
 ) -> None:
     """Everything that people and programs read."""
     ordered = [row for group in grouped(rows).values() for row in group]
-    lines = [json.dumps(plain(row), sort_keys=True, separators=(",", ":")) for row in ordered]
-    write_atomically(out / "results.jsonl", "".join(f"{line}\n" for line in lines).encode())
-    write_atomically(out / "summary.json", json.dumps(plain(summary), indent=2).encode() + b"\n")
-    write_atomically(out / "summary.md", write_summary_md(summary).encode())
+    write_results(out, ordered, summary, write_summary_md(summary))
     curves: dict[str, list[Row]] = {}
     videos = {}
     for (task, seed), path in sorted(models.items()):

@@ -5,7 +5,6 @@ A set is a bench directory (results.jsonl) or the directory of a training or an 
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,14 +15,16 @@ from agents.benchmarks.results import (
     Row,
     agent_order,
     by_seed,
+    by_training,
     grouped,
-    json_ready,
+    in_common,
     scale,
     to_score,
     valid_return,
 )
 from agents.evaluation import stats
 from agents.evaluation.paired import paired, pooled, unpaired
+from agents.runs.directory import plain
 
 Groups = dict[Key, list[Row]]
 Policy = tuple[str, str]  # agent, clock
@@ -41,7 +42,7 @@ def compare(path_a: str | Path, path_b: str | Path) -> Row:
         (task, mine, theirs)
         for mine, theirs in _matched(a, b)
         for task in sorted({key[0] for key in a} & {key[0] for key in b})
-        if _common(a.get((task, *mine), []), b.get((task, *theirs), []))
+        if in_common(a.get((task, *mine), []), b.get((task, *theirs), [])).size
     ]
     if not both:
         raise CompareError(
@@ -55,7 +56,7 @@ def compare(path_a: str | Path, path_b: str | Path) -> Row:
         "pairs": [_pair(task, mine, theirs, a, b) for task, mine, theirs in both],
         "overall": _overall(both, a, b),
     }
-    return json_ready(found)
+    return plain(found)
 
 
 def lines(comparison: Row) -> list[str]:
@@ -117,10 +118,9 @@ def _text(value: float | None) -> str:
 
 def _pair(task: str, mine: Policy, theirs: Policy, a: Groups, b: Groups) -> Row:
     of_a, of_b = a[task, *mine], b[task, *theirs]
-    on_a, on_b = by_seed(of_a), by_seed(of_b)
-    common = _common(of_a, of_b)
-    x, y = [on_a[s] for s in common], [on_b[s] for s in common]
-    trained_a, trained_b = _trainings(of_a), _trainings(of_b)
+    on_a, on_b = by_seed(of_a).keys(), by_seed(of_b).keys()
+    x, y = in_common(of_a, of_b)
+    trained_a, trained_b = (stats.clean(by_training(rows)) for rows in (of_a, of_b))
     several = min(len(trained_a), len(trained_b)) >= 2
     return {
         "task": task,
@@ -128,8 +128,8 @@ def _pair(task: str, mine: Policy, theirs: Policy, a: Groups, b: Groups) -> Row:
         "mean_a": stats.mean(x),
         "mean_b": stats.mean(y),
         **paired(x, y).to_json(),
-        "seeds_only_a": len(on_a.keys() - on_b.keys()),
-        "seeds_only_b": len(on_b.keys() - on_a.keys()),
+        "seeds_only_a": len(on_a - on_b),
+        "seeds_only_b": len(on_b - on_a),
         "trainings": [len(trained_a), len(trained_b)],
         "across_trainings": unpaired(trained_a, trained_b).to_json() if several else None,
     }
@@ -141,7 +141,7 @@ def _overall(both: list[tuple[str, Policy, Policy]], a: Groups, b: Groups) -> li
     found = []
     for mine, theirs in dict.fromkeys(pair[1:] for pair in both):
         scores = [
-            _scores(a[task, *mine], b[task, *theirs], scale(task, merged))
+            to_score(in_common(a[task, *mine], b[task, *theirs]), scale(task, merged))
             for task, *pair in both
             if pair == [mine, theirs]
         ]
@@ -154,12 +154,6 @@ def _overall(both: list[tuple[str, Policy, Policy]], a: Groups, b: Groups) -> li
     return found
 
 
-def _scores(of_a: list[Row], of_b: list[Row], of: Row) -> np.ndarray:
-    """Scores of both sides on their common seeds, [2, n]."""
-    common = _common(of_a, of_b)
-    return to_score([[by_seed(rows)[s] for s in common] for rows in (of_a, of_b)], of)
-
-
 def _matched(a: Groups, b: Groups) -> list[tuple[Policy, Policy]]:
     """Which agent and clock of A stands against which of B."""
     ours, theirs = ({key[1:] for key in groups} for groups in (a, b))
@@ -168,19 +162,6 @@ def _matched(a: Groups, b: Groups) -> list[tuple[Policy, Policy]]:
         return [(policy, policy) for policy in same]
     alone = len(ours) == len(theirs) == 1
     return list(zip(ours, theirs, strict=True)) if alone else []
-
-
-def _common(of_a: list[Row], of_b: list[Row]) -> list[Any]:
-    """Seeds with a valid episode on both sides."""
-    return sorted(by_seed(of_a).keys() & by_seed(of_b).keys())
-
-
-def _trainings(rows: list[Row]) -> list[float]:
-    """Mean return of each trained model on its valid episodes."""
-    found: dict[Any, list[float]] = {}
-    for row in rows:
-        found.setdefault(row["train_seed"], []).append(valid_return(row))
-    return stats.clean([stats.mean(values) for values in found.values()]).tolist()
 
 
 def _names(mine: Policy, theirs: Policy) -> Row:

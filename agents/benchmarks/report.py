@@ -1,31 +1,28 @@
 """summary.md and report.html of a bench: one text and one self-contained page from its summary."""
 
-import base64
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from agents.benchmarks import plots as bench_plots
+import numpy as np
+from markupsafe import Markup
+
+from agents.benchmarks.results import FREE, Row, to_score
+from agents.benchmarks.tables import one_way, policy, tables
+from agents.reports.html import Card, Page, video
+from agents.reports.plots import GREEN, GREY, OURS, Rule, Series, chart, published, ranking
 from agents.reports.published import published_curves
-from agents.reports.tables import Table, number, plain_markdown, score, tables
-from agents.storage.files import write_atomically
-from agents.training.report import STYLE
+from agents.reports.tables import markdown, number, score
+from agents.storage.files import CheckpointError
 
-Row = dict[str, Any]
-TABLE_STYLE = """
-.scroll{overflow-x:auto}table{width:100%;font-variant-numeric:tabular-nums}
-th{text-align:left;color:#59636e;font-weight:600;padding:4px 14px 4px 0;
-border-bottom:1px solid #d1d9e0;white-space:nowrap}
-td{padding:4px 14px 4px 0;border-bottom:1px solid #eef1f4}
-.failed{border-color:#d1242f}.failed h2{color:#d1242f}
-"""
+COLORS = {"plan": OURS, "prior": "#8250df", "oracle": GREEN, "random": GREY, "zero": "#bf8700"}
+OTHERS = ("#cf222e", "#0a7ea4", "#953800", "#116329")
+MARKERS = {"random": "|", "prior": "s", "plan": "o", "oracle": "D"}
+DASHES = ("-", "--", ":", "-.")
 
 
 def write_summary_md(summary: Row) -> str:
     """The summary as Markdown."""
-    parts = ["# Bench", plain_markdown(_counts(summary))]
-    return "\n\n".join(parts + [t.markdown() for t in tables(summary).values()]) + "\n"
+    return markdown("Bench", [_counts(summary)], tables(summary).values())
 
 
 def write_bench_html(
@@ -39,59 +36,38 @@ def write_bench_html(
     `curves`: task to its trainings, each {"label", "frames": [n], "returns": [n]}. `videos`: title
     to an mp4 file; one that is not there is named. Raises StorageError.
     """
-    write_atomically(Path(path), _page(summary, curves or {}, videos or {}).encode())
-    return Path(path)
-
-
-def _page(summary: Row, curves: Mapping[str, Sequence[Row]], videos: Mapping[str, Path]) -> str:
-    made = tables(summary)
-    title = f"Bench of {', '.join(summary['agents'])} on {', '.join(summary['tasks'])}"
-    body = [_table(made.pop("failures"), "failed")] if "failures" in made else []
-    body += _figures(summary, made)
-    body += [
-        _curve(task, summary, curves.get(task, []))
-        for task in summary["tasks"]
-        if curves.get(task) or published_curves(task)
+    made, curves = tables(summary), curves or {}
+    failed = [Card.of(made.pop("failures"), "wide failed")] if "failures" in made else []
+    cards = [
+        *failed,
+        *_over_tasks(summary),
+        *[_curve(task, summary, curves.get(task, [])) for task in _with_curves(summary, curves)],
+        *map(Card.of, made.values()),
+        *[_video(name, Path(file)) for name, file in sorted((videos or {}).items())],
     ]
-    body += [_table(table) for table in made.values()]
-    body += [_video(name, Path(file)) for name, file in sorted(videos.items())]
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{STYLE}{TABLE_STYLE}</style><main>
-<h1>{escape(title)}</h1><p class="sub">{escape(_counts(summary))}</p>
-<div class="tiles">{_tiles(summary)}</div>
-<div class="grid">{"".join(body)}</div>
-</main></html>
-"""
+    title = f"Bench of {', '.join(summary['agents'])} on {', '.join(summary['tasks'])}"
+    return Page(title, _counts(summary), cards, _tiles(summary)).write(Path(path))
 
 
 def _counts(summary: Row) -> str:
     valid, asked = summary["episodes_valid"], summary["episodes_asked"]
-    parts = [
-        f"{valid:,} of {asked:,} episodes valid",
-        f"tasks: {', '.join(summary['tasks']) or 'none'}",
-        f"agents: {', '.join(summary['agents']) or 'none'}",
-        f"clocks: {', '.join(summary['clocks']) or 'none'}",
-        f"failed runs: {len(summary['failures'])}",
-    ]
-    return " · ".join(parts)
+    names = [f"{n}: {', '.join(summary[n]) or 'none'}" for n in ("tasks", "agents", "clocks")]
+    failed = f"failed runs: {len(summary['failures'])}"
+    return " · ".join([f"{valid:,} of {asked:,} episodes valid", *names, failed])
 
 
-def _tiles(summary: Row) -> str:
+def _tiles(summary: Row) -> list[tuple[str, str]]:
     tiles = [
         (score(o["iqm"]), f"IQM of {o['agent']}, {_ends(o['iqm_ci95'])}")
         for o in summary["overall"]
-        if o["clock"] == "free"
+        if o["clock"] == FREE
     ]
     tiles += [
         (score(i["probability"]), f"probability that plan beats prior, {_ends(i['ci95'])}")
         for i in summary["improvement"]
-        if (i["a"], i["b"], i["clock"]) == ("plan", "prior", "free")
+        if (i["a"], i["b"], i["clock"]) == ("plan", "prior", FREE)
     ]
-    tiles.append((number(len(summary["failures"])), "failed runs"))
-    return "".join(
-        f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles
-    )
+    return [*tiles, (number(len(summary["failures"])), "failed runs")]
 
 
 def _ends(interval: list) -> str:
@@ -99,57 +75,160 @@ def _ends(interval: list) -> str:
     return f"95 % interval {low} to {high}"
 
 
-def _figures(summary: Row, made: dict[str, Table]) -> list[str]:
-    """Cards of the figures over tasks, those that have something to show."""
-    found = []
-    if any(o["iqm"] is not None for o in summary["overall"]):
-        overall = made["overall"].note
-        found.append(_card("Interquartile mean", bench_plots.iqm_bars(summary), overall))
+def _with_curves(summary: Row, curves: Mapping[str, Sequence[Row]]) -> list[str]:
+    return [task for task in summary["tasks"] if curves.get(task) or published_curves(task)]
+
+
+def _over_tasks(summary: Row) -> Iterator[Card]:
+    """Figures over tasks, those that have something to show."""
+    made = tables(summary)
+    if found := [o for o in summary["overall"] if o["iqm"] is not None]:
+        yield Card("Interquartile mean", [_iqm(summary, found)], made["overall"].note)
         note = "Higher is better everywhere; bands are 95 %, point by point."
-        found.append(_card("Performance profile", bench_plots.profiles(summary), note))
-    wanted = (
-        ("improvement", bench_plots.improvement, ""),
-        ("clocks", bench_plots.clock_costs, ""),
-        ("gaps", bench_plots.gaps, "wide"),
-    )
-    for name, draw, kind in wanted:
-        if name in made and _has_scale(summary, name):
-            found.append(_card(made[name].title, draw(summary), made[name].note, kind))
-    return found
+        yield Card("Performance profile", [_profiles(summary, found)], note)
+    if pairs := [i for i in one_way(summary) if i["probability"] is not None]:
+        shown = made["improvement"]
+        yield Card(shown.title, [_improvement(summary, pairs)], shown.note)
+    if costs := _scored(summary, "clock_costs"):
+        yield Card(made["clocks"].title, [_clock_costs(summary, costs)], made["clocks"].note)
+    if gaps := _scored(summary, "gaps"):
+        yield Card(made["gaps"].title, [_gaps(summary, gaps)], made["gaps"].note, "wide")
 
 
-def _has_scale(summary: Row, name: str) -> bool:
-    """Whether any of the tasks a figure shows has scores."""
-    shown = {"gaps": "gaps", "clocks": "clock_costs"}.get(name)
-    if shown is None:
-        return any(i["probability"] is not None for i in summary[name])
-    return any(summary["scales"][row["task"]]["low"] is not None for row in summary[shown])
+def _scored(summary: Row, name: str) -> list[Row]:
+    """Rows of the summary on tasks that have scores."""
+    return [row for row in summary[name] if summary["scales"][row["task"]]["low"] is not None]
 
 
-def _curve(task: str, summary: Row, trainings: Sequence[Row]) -> str:
+def _color(agent: str, summary: Row) -> str:
+    """An agent's color, the same in every figure."""
+    unknown = [a for a in summary["agents"] if a not in COLORS]
+    return COLORS.get(agent) or OTHERS[unknown.index(agent) % len(OTHERS)]
+
+
+def _iqm(summary: Row, found: list[Row]) -> Markup:
+    """Interquartile mean of each agent and clock with its interval."""
+    series = [
+        _interval(o["iqm"], o["iqm_ci95"], i, _color(o["agent"], summary), [score(o["iqm"])])
+        for i, o in enumerate(found)
+    ]
+    words = {"xlabel": "interquartile mean of scores, 95 % interval"}
+    return ranking([policy(o["agent"], o["clock"]) for o in found], series, words)
+
+
+def _improvement(summary: Row, pairs: list[Row]) -> Markup:
+    """Probability that one agent beats another, each pair once."""
+    series = [
+        _interval(p["probability"], p["ci95"], i, _color(p["a"], summary))
+        for i, p in enumerate(pairs)
+    ]
+    names = [f"{p['a']} over {policy(p['b'], p['clock'])}" for p in pairs]
+    words = {"xlabel": "probability of improvement, 95 % interval", "xlim": (-0.03, 1.03)}
+    half = [Rule(0.5, color="black", axis="x")]
+    return ranking(names, series, words, rules=half)
+
+
+def _interval(value: float, ends: list, line: int, color: str, text: Sequence[str] = ()) -> Series:
+    """A value and its interval on a line of a ranking."""
+    low, high = ([end] for end in ends)
+    return Series([value], [line], None, color, "o", low, high, text=text)
+
+
+def _profiles(summary: Row, found: list[Row]) -> Markup:
+    """Share of runs x tasks above each score, with pointwise bands."""
+    series = [
+        Series(
+            o["profile"]["score"],
+            o["profile"]["share"],
+            policy(o["agent"], o["clock"]),
+            _color(o["agent"], summary),
+            _dash(o["clock"], summary),
+            o["profile"]["low"],
+            o["profile"]["high"],
+            band=True,
+        )
+        for o in found
+    ]
+    words = {"xlabel": "score", "ylabel": "share of runs above it", "ylim": (-0.02, 1.02)}
+    return chart(series, words, legend=4)
+
+
+def _dash(clock: str, summary: Row) -> str:
+    """A clock's line style."""
+    return DASHES[summary["clocks"].index(clock) % len(DASHES)]
+
+
+def _gaps(summary: Row, gaps: list[Row]) -> Markup:
+    """Scores of random, prior, plan and oracle on each task: where return is won and lost."""
+    lines = range(len(gaps))
+    at = {
+        a: [float(to_score(_known(g["returns"][a]), summary["scales"][g["task"]])) for g in gaps]
+        for a in MARKERS
+    }
+    series = [
+        Series(at[low], lines, None, COLORS[high], "none", at[low], at[high], style={"alpha": 0.3})
+        for low, high in (("prior", "plan"), ("plan", "oracle"))
+    ]
+    series += [
+        Series(at[a], lines, a, COLORS[a], marker, style={"ms": 7, "mew": 1.5})
+        for a, marker in MARKERS.items()
+    ]
+    words = {"xlabel": "score (blue: what planning adds; green: what model error costs)"}
+    names = [policy(g["task"], g["clock"]) for g in gaps]
+    return ranking(names, series, words, 9.2, legend=4)
+
+
+def _clock_costs(summary: Row, costs: list[Row]) -> Markup:
+    """Scores under free compute and under each clock, a line an agent and task."""
+    names = list(dict.fromkeys(f"{c['task']}, {c['agent']}" for c in costs))
+    series = []
+    for i, clock in enumerate([FREE, *[c for c in summary["clocks"] if c != FREE]]):
+        some = [c for c in costs if clock in (FREE, c["clock"])]
+        key = "return_free" if clock == FREE else "return_clock"
+        x = [float(to_score(_known(c[key]), summary["scales"][c["task"]])) for c in some]
+        y = [names.index(f"{c['task']}, {c['agent']}") for c in some]
+        label = "free compute" if clock == FREE else clock
+        color, marker = (OURS, "o") if clock == FREE else ("black", "<vx+"[(i - 1) % 4])
+        series.append(Series(x, y, label, color, marker, style={"ms": 6}))
+    return ranking(names, series, {"xlabel": "score"}, legend=4)
+
+
+def _known(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _curve(task: str, summary: Row, trainings: Sequence[Row]) -> Card:
+    """Our trainings over frames and this bench's returns, beside published curves."""
+    ends = [t["frames"][-1] for t in trainings if len(t["frames"])]
+    labels = [t["label"] for t in trainings]
+    if len(labels) > 3:
+        labels = ["trainings", *[None] * (len(labels) - 1)]
+    series = published(task, max(ends, default=None)) + [
+        Series(t["frames"], t["returns"], label, style={"lw": 1.2, "alpha": 0.7})
+        for t, label in zip(trainings, labels, strict=True)
+    ]
+    rules = [
+        Rule(
+            c["return_mean"],
+            policy(c["agent"], c["clock"]),
+            _color(c["agent"], summary),
+            _dash(c["clock"], summary),
+            band=c["return_ci95"]
+            if c["clock"] == FREE and c["return_ci95"][0] is not None
+            else None,
+        )
+        for c in summary["cells"]
+        if c["task"] == task and c["return_mean"] is not None and c["agent"] != "zero"
+    ]
+    words = {"xlabel": "frames", "ylabel": "return"}
+    figure = chart(series, words, rules=rules, legend=3, size=(6, 3.6))
     known = "Grey: other published methods; sources in agents/reports/published.py."
     note = known if published_curves(task) else "No published figures are known for this task."
-    return _card(task, bench_plots.curves(task, summary, trainings), note)
+    return Card(task, [figure], note)
 
 
-def _card(title: str, body: str, note: str = "", kind: str = "") -> str:
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section class="card {kind}"><h2>{escape(title)}</h2>{body}{below}</section>'
-
-
-def _table(table: Table, kind: str = "") -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
-    body = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
-    return _card(table.title, body, table.note, f"wide {kind}")
-
-
-def _video(name: str, path: Path) -> str:
+def _video(name: str, path: Path) -> Card:
     try:
-        data = base64.b64encode(path.read_bytes()).decode()
-    except OSError as error:
-        return _card(name, "", f"No video: {error.strerror}")
-    tag = f'<video controls loop muted src="data:video/mp4;base64,{data}"></video>'
-    return _card(name, tag)
+        return Card(name, [video(path)])
+    except CheckpointError as error:
+        return Card(name, note=f"No video: {error}")

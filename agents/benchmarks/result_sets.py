@@ -1,5 +1,7 @@
-"""Episodes of a bench, a training or an evaluation, read back from its directory as rows."""
+"""Results written (bench, sweep) and read back as rows (bench, training, evaluation)."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import msgspec
 
 from agents.benchmarks.results import FREE, Row
 from agents.runs.config import ConfigError
+from agents.runs.directory import plain
 from agents.storage import sealed
-from agents.storage.files import CheckpointError
+from agents.storage.files import CheckpointError, write_atomically
 
 MOST_RESULTS = 1 << 28
 
@@ -44,6 +47,14 @@ class _Evaluation(msgspec.Struct):
 
     episode_returns: list[float | None]
     valid: list[bool]
+
+
+def write_results(out: Path, rows: Iterable[Row], summary: Row, text: str) -> None:
+    """OUT/results.jsonl, a row a line, summary.json and summary.md. Raises StorageError."""
+    lines = (json.dumps(plain(row), sort_keys=True, separators=(",", ":")) for row in rows)
+    write_atomically(out / "results.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(out / "summary.json", json.dumps(plain(summary), indent=2).encode() + b"\n")
+    write_atomically(out / "summary.md", text.encode())
 
 
 def load_rows(path: str | Path) -> list[Row]:

@@ -43,11 +43,27 @@ def by_seed(rows: Sequence[Row]) -> dict[int, float]:
     return {seed: float(values.mean()) for seed, values in kept.items() if len(values)}
 
 
-def difference(a: Sequence[Row], b: Sequence[Row]) -> Difference:
-    """Difference of returns A - B on the evaluation seeds both have."""
+def by_training(rows: Sequence[Row]) -> list[float]:
+    """Mean valid return of each trained model; NaN without a valid episode."""
+    found: dict[int | None, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["train_seed"], []).append(valid_return(row))
+    return [stats.mean(values) for values in found.values()]
+
+
+def in_common(a: Sequence[Row], b: Sequence[Row]) -> np.ndarray:
+    """Mean valid returns of A and of B on the evaluation seeds both have, in order, [2, n]."""
     of_a, of_b = by_seed(a), by_seed(b)
     common = sorted(of_a.keys() & of_b.keys())
-    return paired([of_a[s] for s in common], [of_b[s] for s in common])
+    return np.array([[of[seed] for seed in common] for of in (of_a, of_b)])
+
+
+def difference(
+    a: Sequence[Row], b: Sequence[Row], confidence: float = stats.CONFIDENCE
+) -> Difference:
+    """Difference of returns A - B on the evaluation seeds both have."""
+    of_a, of_b = in_common(a, b)
+    return paired(of_a, of_b, confidence)
 
 
 def is_gymnasium(task: str) -> bool:
@@ -80,17 +96,6 @@ def to_score(returns: Any, of: Row) -> np.ndarray:
     if of["low"] is None:
         return np.full(np.shape(returns), np.nan)
     return (np.asarray(returns, float) - of["low"]) / (of["high"] - of["low"])
-
-
-def json_ready(value: Any) -> Any:
-    """Plain Python; numbers that are not finite become None."""
-    if isinstance(value, dict):
-        return {str(k): json_ready(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [json_ready(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def agent_order(agent: str, clock: str) -> tuple:

@@ -1,11 +1,10 @@
-"""Statistics of returns, success rates and latencies.
+"""Statistics of returns, success rates, surprises and latencies.
 
 Scores over tasks are a list of *strata*: one array [n] a task, one number a run, of any lengths.
 Numbers that are not finite (invalid episodes) are left out everywhere. Intervals are 95 % and a
 function of the data and of `seed` alone.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ def mean_ci(
     x = clean(values)
     if not len(x):
         return _NAN, _NAN, _NAN
-    return float(x.mean()), *bootstrap([x], along_mean, confidence, seed, reps)
+    return float(x.mean()), *bootstrap([x], mean_of, confidence, seed, reps)
 
 
 def mean(values) -> float:
@@ -64,49 +63,92 @@ def percentiles(values) -> dict[str, float]:
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, ...]:
     """Success rate and its Wilson interval (rate, low, high); NaN without trials."""
-    if not 0 <= successes <= trials:
-        raise ValueError(f"successes must lie in 0..{trials}, got {successes}")
     if not trials:
         return _NAN, _NAN, _NAN
-    z2, rate = float(scipy_stats.norm.ppf((1 + confidence) / 2)) ** 2, successes / trials
-    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    spread = math.sqrt(z2 * (rate * (1 - rate) + z2 / (4 * trials)) / trials) / (1 + z2 / trials)
-    low = 0.0 if successes == 0 else centre - spread
-    return rate, low, 1.0 if successes == trials else centre + spread
+    found = scipy_stats.binomtest(successes, trials).proportion_ci(confidence, "wilson")
+    return successes / trials, float(found.low), float(found.high)
 
 
-def along_mean(x: np.ndarray) -> np.ndarray:
-    """Means of resamples [..., n]."""
-    return x.mean(-1)
+def mean_of(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means of values [n] of which each was drawn so often, [reps, n]."""
+    return counts @ values / counts.sum(-1)
 
 
-def along_iqm(x: np.ndarray) -> np.ndarray:
-    """Interquartile means of resamples [..., n]."""
-    cut = x.shape[-1] // 4
-    return np.sort(x, -1)[..., cut : x.shape[-1] - cut].mean(-1)
+def iqm_of(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Interquartile means of values [n] of which each was drawn so often, [reps, n]."""
+    order, cut = np.argsort(values), len(values) // 4
+    ranks = np.clip(np.cumsum(counts[:, order], -1), cut, len(values) - cut)
+    return np.diff(ranks, prepend=cut) @ values[order] / (len(values) - 2 * cut)
+
+
+def resamples(
+    sizes: Sequence[int], statistic: Callable[..., np.ndarray], seed: int = 0, reps: int = REPS
+) -> np.ndarray:
+    """A statistic of bootstrap resamples, [reps, ...]; each stratum is resampled within itself.
+
+    `statistic` takes how often each of a stratum's n units was drawn, [reps, n] a stratum.
+    """
+    rng, chunk, found = np.random.default_rng(seed), max(1, _AT_ONCE // sum(sizes)), []
+    for begin in range(0, reps, chunk):
+        count = min(chunk, reps - begin)
+        found.append(statistic(*[_multiplicities(size, count, rng) for size in sizes]))
+    return np.concatenate(found)
+
+
+def ends(drawn: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Percentile interval of resamples [reps]; NaN without any."""
+    if not len(drawn):
+        return _NAN, _NAN
+    low, high = _quantiles(drawn, confidence)
+    return float(low), float(high)
 
 
 def bootstrap(
     strata: Strata,
-    statistic: Callable[[np.ndarray], np.ndarray],
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
     confidence: float = CONFIDENCE,
     seed: int = 0,
     reps: int = REPS,
 ) -> Interval:
-    """Stratified percentile interval: every stratum is resampled within itself.
-
-    `statistic` takes resamples of all strata side by side, [reps, n], to [reps].
-    """
+    """Percentile interval of `mean_of` or `iqm_of` all strata together; NaN without values."""
     kept = [x for x in map(clean, strata) if len(x)]
     if not kept:
         return _NAN, _NAN
-    rng = np.random.default_rng(seed)
-    chunk, found = max(1, _AT_ONCE // sum(map(len, kept))), []
-    for begin in range(0, reps, chunk):
-        count = min(chunk, reps - begin)
-        drawn = [x[rng.integers(0, len(x), (count, len(x)))] for x in kept]
-        found.append(statistic(np.concatenate(drawn, -1)))
-    return _ends(np.concatenate(found), confidence)
+    values = np.concatenate(kept)
+
+    def joint(*counts: np.ndarray) -> np.ndarray:
+        return statistic(values, np.concatenate(counts, -1))
+
+    return ends(resamples([*map(len, kept)], joint, seed, reps), confidence)
+
+
+def auroc(events: Any, controls: Any) -> float:
+    """Probability that a random event scores above a random control, ties counting half.
+
+    The area under the ROC curve (Mann and Whitney's U over the number of pairs). NaN without both.
+    """
+    wins = _wins(clean(events), clean(controls))
+    return float(wins.mean()) if wins.size else _NAN
+
+
+def auroc_interval(events: np.ndarray, controls: np.ndarray, seed: int = 0) -> Interval:
+    """Interval of `auroc` for finite events [n] and controls [n] made from the same n clips."""
+    if (count := len(events)) < 2:
+        return _NAN, _NAN
+    wins = _wins(events, controls)
+
+    def of_clips(drawn: np.ndarray) -> np.ndarray:
+        return ((drawn @ wins) * drawn).sum(-1) / count**2
+
+    return ends(resamples([count], of_clips, seed))
+
+
+def rank_correlation(a: Any, b: Any) -> float:
+    """Spearman's, of pairs [n]; NaN where one of the two does not vary or is not known."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if len(a) < 2 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
+        return _NAN
+    return float(np.corrcoef(scipy_stats.rankdata([a, b], axis=1))[0, 1])
 
 
 def improvement(
@@ -116,17 +158,18 @@ def improvement(
 
     Tasks on which one of the two has no score are left out.
     """
-    pairs = [(clean(x), clean(y)) for x, y in zip(a, b, strict=True)]
-    pairs = [(x, y) for x, y in pairs if len(x) and len(y)]
-    if not pairs:
+    wins = [_wins(clean(x), clean(y)) for x, y in zip(a, b, strict=True)]
+    wins = [of for of in wins if of.size]
+    if not wins:
         return _NAN, _NAN, _NAN
-    rng, drawn, point = np.random.default_rng(seed), np.zeros(reps), 0.0
-    for x, y in pairs:
-        wins = (x[:, None] > y) + 0.5 * (x[:, None] == y)
-        point += float(wins.mean()) / len(pairs)
-        of_x, of_y = _multiplicities(len(x), reps, rng), _multiplicities(len(y), reps, rng)
-        drawn += ((of_x @ wins) * of_y).sum(-1) / (wins.size * len(pairs))
-    return point, *_ends(drawn, confidence)
+
+    def over_tasks(*drawn: np.ndarray) -> np.ndarray:
+        pairs = zip(drawn[::2], drawn[1::2], wins, strict=True)
+        return np.mean([((x @ of) * y).sum(-1) / of.size for x, y, of in pairs], 0)
+
+    sizes = [size for of in wins for size in of.shape]
+    point = float(np.mean([of.mean() for of in wins]))
+    return point, *ends(resamples(sizes, over_tasks, seed, reps), confidence)
 
 
 def profile(
@@ -136,15 +179,16 @@ def profile(
 
     NaN without scores.
     """
-    taus = np.asarray(taus, float)
-    kept = [x for x in map(clean, strata) if len(x)]
-    if not kept:
+    above = [(clean(x)[:, None] > taus).astype(float) for x in strata]
+    above = [of for of in above if len(of)]
+    if not above:
         nothing = np.full(len(taus), _NAN)
         return nothing, nothing, nothing
-    rng, total = np.random.default_rng(seed), sum(map(len, kept))
-    above = [(x[:, None] > taus).astype(float) for x in kept]
-    drawn = sum(_multiplicities(len(x), reps, rng) @ x for x in above) / total
-    low, high = _quantiles(np.asarray(drawn), confidence)
+
+    def share(*drawn: np.ndarray) -> np.ndarray:
+        return np.sum([*map(np.matmul, drawn, above)], 0) / sum(map(len, above))
+
+    low, high = _quantiles(resamples([*map(len, above)], share, seed, reps), confidence)
     return np.concatenate(above).mean(0), low, high
 
 
@@ -165,9 +209,10 @@ def _quantiles(x: np.ndarray, confidence: float) -> np.ndarray:
     return np.quantile(x, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
 
 
-def _ends(x: np.ndarray, confidence: float) -> Interval:
-    low, high = _quantiles(x, confidence)
-    return float(low), float(high)
+def _wins(a: Any, b: Any) -> np.ndarray:
+    """[n, m]: 1 where a [n] is above b [m], 0.5 where they are equal."""
+    a, b = np.asarray(a, float)[:, None], np.asarray(b, float)
+    return (a > b) + 0.5 * (a == b)
 
 
 def _multiplicities(size: int, reps: int, rng: np.random.Generator) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from agents.data.dataset import Dataset
+from agents.evaluation import stats
 from agents.goals import critic as goal_critic
 from agents.goals.config import DistillConfig, GuideConfig
 from agents.goals.hindsight import Table
@@ -54,8 +55,6 @@ def judge(guides: Guides, table: Table) -> dict[str, float]:
     critic_bound: share of pairs whose predicted decisions do not exceed those taken by more than
     a tenth (what was taken is an upper bound). critic_rank: rank correlation of the two.
     """
-    from scipy.stats import rankdata
-
     rng, rows = np.random.default_rng(guides.config.seed), len(table.last)
     at = rng.integers(0, rows, PAIRS)
     last = np.asarray(table.last)[at]
@@ -70,7 +69,7 @@ def judge(guides: Guides, table: Table) -> dict[str, float]:
     taken = goal - at
     return {
         "critic_bound": float(np.mean(found <= 1.1 * taken + 1)),
-        "critic_rank": float(np.corrcoef(rankdata(found), rankdata(taken))[0, 1]),
+        "critic_rank": stats.rank_correlation(found, taken),
     }
 
 

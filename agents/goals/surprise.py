@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.evaluation import stats
 from agents.goals.agent import GoalModel
-from agents.inspection import scores as inspect_scores
 
 CHUNK = 256
 
@@ -65,8 +63,3 @@ def _slices(
     block = taken.reshape(len(at), model.block * model.action_dim)
     before = np.maximum(at[:, None] - back, 0)
     return frames[before], block, frames[np.maximum(at[:, None] + model.block - back, 0)]
-
-
-def auroc(usual: np.ndarray, other: np.ndarray) -> float:
-    """Chance that one of `other` is more surprising than one of `usual`, the finite ones alone."""
-    return inspect_scores.auroc(stats.clean(other), stats.clean(usual))

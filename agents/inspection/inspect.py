@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from agents.storage.files import own_directory, write_atomically
 from envs.spec import EnvError, EnvSpec
 
 Told = Callable[[str, int, int], None]
-STAGES = ("probes", "open loop", "geometry", "counterfactuals", "events", "decoder")
 
 
 def inspect(config: InspectConfig, told: Told = lambda *_: None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def inspect(config: InspectConfig, told: Told = lambda *_: None) -> dict[str, An
     result, pictures = examine(model, dataset, config, told)
     result = {**about, **result, "versions": installed()}
     write_atomically(out / "inspect.json", json.dumps(plain(result), indent=1).encode() + b"\n")
-    write_atomically(out / "inspect.html", page(plain(result), pictures).encode())
+    page(plain(result), pictures).write(out / "inspect.html")
     return {**result, "report": str(out / "inspect.html")}
 
 
@@ -126,56 +126,36 @@ def examine(
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """All figures, and the decoder's pictures (None without)."""
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads only wait for each other
-    seconds: dict[str, float] = {}
-    parts = _parts(model, dataset, config)
-
-    def timed(number: int, work: Callable[[], Any]) -> Any:
-        told(f"{STAGES[number]}", 0, 1)
-        began = time.perf_counter()
-        found = work()
-        seconds[STAGES[number]] = time.perf_counter() - began
-        told(f"{STAGES[number]}", 1, 1)
-        return found
-
+    parts, given = _parts(model, dataset, config), (model, dataset, config)
     _, names = inspect_probes.targets_of(np.asarray(dataset.arrays["state"]), dataset.info.state)
-    native = "physics" in dataset.arrays
-    result = {
-        "probes": timed(0, lambda: inspect_probes.probe(parts, names, config.seed)),
-        "open_loop": timed(1, lambda: inspect_rollout.open_loop(model, dataset, config)),
-        "geometry": timed(
-            2, lambda: inspect_rollout.geometry(parts[2].latent, model, dataset, config)
-        ),
+    stages = {
+        "probes": lambda: inspect_probes.probe(parts, names, config.seed),
+        "open loop": lambda: inspect_rollout.open_loop(*given),
+        "geometry": lambda: inspect_rollout.geometry(parts[2].latent, *given),
+        "counterfactuals": lambda: _simulated(inspect_rollout.counterfactuals, *given),
+        "events": lambda: _simulated(inspect_events.violations, *given),
+        "decoder": lambda: inspect_decoder.look(*given),
     }
-    skipped = "the dataset has no physics: its task has no native simulator"
-    for number, name, work in (
-        (3, "counterfactuals", inspect_rollout.counterfactuals),
-        (4, "events", inspect_events.violations),
-    ):
-        result[name] = {"note": skipped}
-        if native:
-            result[name] = timed(number, lambda work=work: _drawn(work, model, dataset, config))
-    looked = timed(5, lambda: inspect_decoder.look(model, dataset, config))
-    pictures = looked.pop("clips", None)
-    return {
-        **result,
-        "decoder": looked,
-        "seconds": seconds,
-        "settings": _settings(config),
-    }, pictures
+    result, seconds = {}, {}
+    for name, work in stages.items():
+        told(name, 0, 1)
+        began = time.perf_counter()
+        result[name.replace(" ", "_")] = work()
+        seconds[name] = time.perf_counter() - began
+        told(name, 1, 1)
+    pictures = result["decoder"].pop("clips", None)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("path", "out", "data")}
+    return {**result, "seconds": seconds, "settings": settings}, pictures
 
 
-def _drawn(work: Callable[..., Any], *given: Any) -> Any:
-    """What a stage that may need pictures gives, or a note that there is no OpenGL."""
+def _simulated(work: Callable[..., Any], model: Viewed, dataset: Dataset, *given: Any) -> Any:
+    """What a stage in the simulator gives, or a note why there is none (no physics, no OpenGL)."""
+    if "physics" not in dataset.arrays:
+        return {"note": "the dataset has no physics: its task has no native simulator"}
     try:
-        return work(*given)
+        return work(model, dataset, *given)
     except EnvError as error:
         return {"note": str(error)}
-
-
-def _settings(config: InspectConfig) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {k: v for k, v in asdict(config).items() if k not in ("path", "out", "data")}
 
 
 def _parts(model: Viewed, dataset: Dataset, config: InspectConfig) -> list[inspect_probes.Part]:

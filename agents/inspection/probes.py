@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from agents.data.dataset import Quantity
+from agents.evaluation import stats
 from agents.inspection import scores as scores
 
 STRENGTHS = 10.0 ** np.arange(-6, 5)
@@ -86,7 +87,7 @@ def _score(true: np.ndarray, predicted: np.ndarray, episode: np.ndarray, kind: s
     found = {"r2": scores.r2(true, predicted), "low": low, "high": high}
     if kind == "contact":
         on = true > true.min()
-        found["auroc"] = scores.auroc(predicted[on], predicted[~on])
+        found["auroc"] = stats.auroc(predicted[on], predicted[~on])
     return found
 
 

@@ -1,49 +1,22 @@
 """inspect.html: one self-contained page of what a model knows and where it fails."""
 
 import json
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from agents.inspection import plots as plots
 from agents.inspection.surprise import BEFORE
-from agents.training.report import STYLE
-
-MORE = """
-.card img{max-width:100%;image-rendering:pixelated;display:block}
-.small{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:14px}
-.small h3{font-size:13.5px;margin:0 0 4px;font-weight:600}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-th{text-align:left;padding:2px 14px 2px 0;font-weight:600}
-"""
-
+from agents.reports.html import Card, Fold, Page, Small, pictures
+from agents.reports.plots import GREEN, GREY, OURS, WARM, Rule, Series, chart, ranking
+from agents.reports.tables import Row, Table
 
 FEW = 5
 """Test episodes below which their intervals are narrower than what is not known."""
 
 
-def page(result: dict[str, Any], pictures: np.ndarray | None) -> str:
-    """The page as text; `pictures` [C, 3, K, H, W, 3] are those of the decoder."""
-    title = f"What the latents of {result['run']} know"
-    parts = (
-        _probes(result["probes"]),
-        _open_loop(result["open_loop"]),
-        _counterfactuals(result["counterfactuals"]),
-        _events(result["events"]),
-        _geometry(result["geometry"]),
-        _decoder(result["decoder"], pictures),
-        _details(result),
-    )
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{STYLE}{MORE}</style><main>
-<h1>{escape(title)}</h1><p class="sub">{_subtitle(result)}</p>
-<div class="tiles">{_tiles(result)}</div><div class="grid">{"".join(parts)}</div></main></html>
-"""
-
-
-def _subtitle(result: dict[str, Any]) -> str:
+def page(result: Row, clips: np.ndarray | None) -> Page:
+    """The page; `clips` [C, 3, K, H, W, 3] are the pictures of the decoder."""
     count = result["test_episodes"]
     parts = [
         result["env_id"],
@@ -52,96 +25,144 @@ def _subtitle(result: dict[str, Any]) -> str:
         f"{result['action_block']} decisions a step",
         f"test episodes only: {count}" + (", too few to believe intervals" if count < FEW else ""),
     ]
-    return escape(" · ".join(parts))
+    made = {name: result.get(name) for name in MADE_FROM}
+    cards = [
+        _probes(result["probes"]),
+        _open_loop(result["open_loop"]),
+        _counterfactuals(result["counterfactuals"]),
+        _events(result["events"]),
+        _geometry(result["geometry"]),
+        _decoder(result["decoder"], clips),
+        Card("Made from", [Fold("Settings and versions", json.dumps(made, indent=1))], "", "wide"),
+    ]
+    title = f"What the latents of {result['run']} know"
+    return Page(title, " · ".join(parts), cards, _tiles(result))
 
 
-def _tiles(result: dict[str, Any]) -> str:
+MADE_FROM = ("checkpoint", "dataset", "settings", "seconds", "versions")
+
+
+def _tiles(result: Row) -> list[tuple[str, str]]:
     tiles = []
     for kind, label in (("position", "positions"), ("angle", "angles"), ("velocity", "velocities")):
         if rows := [row for row in result["probes"] if row["kind"] == kind]:
             worst = min(rows, key=lambda row: row["mlp"]["r2"])
             tiles.append((_num(worst["mlp"]["r2"]), f"R², least of {label} ({worst['name']}, MLP)"))
-    curve = result["open_loop"]
-    tiles.append(
-        (
-            _num(curve["model"]["mean"][-1]),
-            f"error {len(curve['model']['mean'])} steps ahead (copying: "
-            f"{_num(curve['copy']['mean'][-1])}, guessing: 1)",
-        )
-    )
+    model, copy = (result["open_loop"][name]["mean"] for name in ("model", "copy"))
+    ahead = f"error {len(model)} steps ahead (copying: {_num(copy[-1])}, guessing: 1)"
+    tiles.append((_num(model[-1]), ahead))
     for name in ("teleport", "velocity reversal", "colour (control)"):
         if "auroc" in (row := result["events"].get(name, {})):
             tiles.append((_num(row["auroc"]), f"AUROC, {name}"))
     shape = result["geometry"]
-    share = f"effective rank of {shape['dimensions']} dimensions"
-    tiles.append((_num(shape["effective_rank"]), share))
-    return "".join(
-        f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles
-    )
+    rank = f"effective rank of {shape['dimensions']} dimensions"
+    return [*tiles, (_num(shape["effective_rank"]), rank)]
 
 
-def _probes(rows: list[dict[str, Any]]) -> str:
-    table = [
-        (
-            row["name"],
-            row["kind"],
-            _interval(row["linear"], "r2"),
-            _interval(row["mlp"], "r2"),
-            _num(row["linear"]["auroc"]) if "auroc" in row["linear"] else "",
-        )
-        for row in rows
-    ]
+def _probes(rows: list[Row]) -> Card:
+    """R2 of linear and MLP probes with intervals, a quantity a line."""
+    columns = {
+        "quantity": lambda row: row["name"],
+        "kind": lambda row: row["kind"],
+        "linear R²": lambda row: _interval(row["linear"], "r2"),
+        "MLP R²": lambda row: _interval(row["mlp"], "r2"),
+        "AUROC, linear": lambda row: (
+            _num(row["linear"]["auroc"]) if "auroc" in row["linear"] else ""
+        ),
+    }
     note = (
         "Probes learn on train episodes, choose their strength on validation episodes and are "
         "scored on test episodes; intervals resample test episodes. 1 is perfect, 0 is the mean."
     )
-    header = ("quantity", "kind", "linear R²", "MLP R²", "AUROC, linear")
-    body = plots.probes(rows) + _fold("Figures", _table(header, table))
-    return _card("What can be read from a latent", body, note, wide=True)
+    series = []
+    for shift, kind, color in ((-0.17, "linear", OURS), (0.17, "mlp", GREEN)):
+        r2, low, high = (
+            np.clip(_known(row[kind][end] for row in rows), -0.2, 1)
+            for end in ("r2", "low", "high")
+        )
+        series.append(Series(r2, np.arange(len(rows)) + shift, kind, color, "o", low, high))
+    words = {"xlabel": "R² on test episodes (95 % interval)", "xlim": (-0.22, 1.02)}
+    names, zero = [row["name"] for row in rows], [Rule(0, axis="x")]
+    figure = ranking(names, series, words, 9.5, rules=zero, legend=2)
+    fold = Fold("Figures", Table.of("", "", rows, columns))
+    return Card("What can be read from a latent", [figure, fold], note, "wide")
 
 
-def _open_loop(curves: dict[str, Any]) -> str:
+def _open_loop(curves: Row) -> Card:
+    """Error against steps, beside a latent that stays as it was."""
+    looks = (("model", "model, open loop", OURS), ("copy", "latent stays as it was", WARM))
+    series = []
+    for name, label, color in looks:
+        mean, low, high = (curves[name][end] for end in ("mean", "low", "high"))
+        steps = np.arange(1, len(mean) + 1)
+        series.append(
+            Series(steps, mean, label, color, "o-", low, high, band=True, style={"ms": 3})
+        )
+    steps = f"steps ahead ({curves['step_s']:.3g} s each)"
+    words = {"xlabel": steps, "ylabel": "squared error / random pair"}
     note = (
         "Predictions fed with predictions under the actions taken, against the encoded truth. "
         "Dashed: two random moments."
     )
-    return _card("Open-loop prediction", plots.open_loop(curves), note)
+    return Card("Open-loop prediction", [chart(series, words, rules=[Rule(1)], log="y")], note)
 
 
-def _counterfactuals(rows: Any) -> str:
+def _counterfactuals(rows: Any) -> Card:
+    """How often a prediction is nearest to its own outcome, beside chance."""
     if isinstance(rows, dict):
-        return _card("Counterfactuals", "", rows["note"])
+        return Card("Counterfactuals", note=rows["note"])
+    accuracy, low, high = (_known(row[end] for row in rows) for end in ("accuracy", "low", "high"))
+    found = Series(accuracy, range(len(rows)), None, OURS, "o", low, high)
+    chance = Rule(rows[0]["chance"], "chance", WARM, axis="x")
+    names = [f"{row['steps']} steps ({row['seconds']:.2g} s)" for row in rows]
+    words = {"xlabel": "nearest to its own outcome", "xlim": (0, 1.05)}
     note = (
         f"From {rows[0]['starts']} test moments the simulator tries several action sequences; the "
         "prediction for each should be nearest to its own outcome."
     )
-    return _card("Counterfactuals", plots.counterfactuals(rows), note)
+    return Card("Counterfactuals", [ranking(names, [found], words, rules=[chance])], note)
 
 
-def _events(found: dict[str, Any]) -> str:
-    scored = {name: row for name, row in found.items() if isinstance(row, dict) and "auroc" in row}
-    left = [
-        f"{name}: {row['note']}"
-        for name, row in found.items()
-        if isinstance(row, dict) and "note" in row
-    ]
-    if "note" in found and isinstance(found["note"], str):
+def _events(found: Row) -> Card:
+    """AUROC of every event with its interval, and surprise around each."""
+    rows = {name: row for name, row in found.items() if isinstance(row, dict)}
+    scored = {name: row for name, row in rows.items() if "auroc" in row}
+    left = [f"{name}: {row['note']}" for name, row in rows.items() if "note" in row]
+    if isinstance(found.get("note"), str):
         left = [found["note"]]
     note = (
         "Surprise is the squared distance between the predicted and the encoded embedding. Events "
         "and controls differ in the event alone. " + " ".join(f"Left out: {x}." for x in left)
     )
-    if not scored:
-        return _card("Violation of expectation", "", note, wide=True)
-    small = "".join(
-        f"<div><h3>{escape(name)}</h3>{plots.surprise(row, BEFORE)}</div>"
-        for name, row in scored.items()
-    )
-    body = plots.events(scored) + f'<div class="small">{small}</div>'
-    return _card("Violation of expectation", body, note, wide=True)
+    small = [Small(name, _surprise(row)) for name, row in scored.items()]
+    parts = [_aurocs(scored), *small] if scored else []
+    return Card("Violation of expectation", parts, note, "wide")
 
 
-def _geometry(shape: dict[str, Any]) -> str:
+def _aurocs(scored: Row) -> Markup:
+    series = []
+    for line, (name, row) in enumerate(scored.items()):
+        color = WARM if "control" in name else OURS
+        ends, text = ([row["low"]], [row["high"]]), [f"{row['auroc']:.3f}"]
+        series.append(Series([row["auroc"]], [line], None, color, "o", *ends, text=text))
+    words = {"xlabel": "AUROC of surprise (0.5: not noticed)", "xlim": (0, 1.1)}
+    return ranking(list(scored), series, words, 9.5, rules=[Rule(0.5, axis="x")])
+
+
+def _surprise(row: Row) -> Markup:
+    at = np.arange(len(row["event"])) - (BEFORE - 1)
+    looks = (("event", "event", OURS), ("control", "without", GREY))
+    series = [Series(at, row[k], label, c, "o-", style={"ms": 3}) for k, label, c in looks]
+    event = Rule(0, color=WARM, style=":", axis="x")
+    words = {"xlabel": "steps from the event", "ylabel": "surprise"}
+    return chart(series, words, rules=[event], log="y", size=(4.2, 2.4))
+
+
+def _geometry(shape: Row) -> Card:
+    """Standard deviation of every dimension, largest first, and how straight paths are."""
+    std = np.sort(shape["std"])[::-1]
+    bars = Series(np.arange(1, len(std) + 1), std, style={"drawstyle": "steps-mid"})
+    words = {"xlabel": "dimension, by spread", "ylabel": "standard deviation", "ylim": (0, None)}
     straight = "; ".join(
         f"{name} {_interval(row, 'mean')}" for name, row in shape["straightness"].items()
     )
@@ -150,14 +171,13 @@ def _geometry(shape: dict[str, Any]) -> str:
         f"({100 * shape['effective_rank_share']:.0f} %). Straightness of paths (mean cosine of "
         f"consecutive steps): {straight}."
     )
-    return _card("Shape of the latents", plots.spread(shape["std"]), note)
+    return Card("Shape of the latents", [chart([bars], words)], note)
 
 
-def _decoder(looked: dict[str, Any], pictures: np.ndarray | None) -> str:
-    if pictures is None:
-        return _card("Decoder", "", f"No pictures: {looked['note']}.")
-    clips, kinds, columns = pictures.shape[:3]
-    grid = pictures.reshape(clips * kinds, columns, *pictures.shape[3:])
+def _decoder(looked: Row, clips: np.ndarray | None) -> Card:
+    if clips is None:
+        return Card("Decoder", note=f"No pictures: {looked['note']}.")
+    grid = clips.reshape(-1, *clips.shape[2:])
     steps = ", ".join(map(str, looked["steps"]))
     note = (
         f"Three test clips; columns are {steps} steps ahead; rows of each clip: true, decoded from "
@@ -165,41 +185,16 @@ def _decoder(looked: dict[str, Any], pictures: np.ndarray | None) -> str:
         f"look. Mean squared error {_num(looked['error'])} (the mean picture: "
         f"{_num(looked['mean_picture_error'])})."
     )
-    return _card("Decoded, only to look", plots.pictures(grid), note, wide=True)
+    shown = pictures(grid, "true and decoded pictures")
+    return Card("Decoded, only to look", [shown], note, "wide")
 
 
-def _details(result: dict[str, Any]) -> str:
-    shown = ("checkpoint", "dataset", "settings", "seconds", "versions")
-    text = json.dumps({name: result.get(name) for name in shown}, indent=1)
-    return _card(
-        "Made from", _fold("Settings and versions", f"<pre>{escape(text)}</pre>"), wide=True
-    )
+def _known(values: Any) -> np.ndarray:
+    """Figures as they are stored, unknown ones (None) as NaN."""
+    return np.array(list(values), float)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    head = "".join(
-        f'<th class="{"n" if i > 1 else ""}">{escape(h)}</th>' for i, h in enumerate(header)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{"n" if i > 1 else ""}">{escape(c)}</td>' for i, c in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _fold(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
-
-
-def _card(title: str, body: str, note: str = "", wide: bool = False) -> str:
-    kind = "card wide" if wide else "card"
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section class="{kind}"><h2>{escape(title)}</h2>{body}{below}</section>'
-
-
-def _interval(row: dict[str, Any], name: str) -> str:
+def _interval(row: Row, name: str) -> str:
     if row["low"] is None:
         return f"{_num(row[name])} (no interval)"
     return f"{_num(row[name])} ({_num(row['low'])} to {_num(row['high'])})"

@@ -1,5 +1,6 @@
 """Does the model follow the world: open-loop errors, counterfactuals, and the shape of latents."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -134,18 +135,8 @@ def _encode_clips(
     `history` [K] says where its frames are in a clip.
     """
     rows = np.arange(clips)[:, None] * length + history
-    gathered = flat[rows.reshape(-1)]
-    one = model.__class__(
-        model.kind,
-        model.field,
-        model.history,
-        1,
-        model.block,
-        model.encode,
-        model.step,
-        model.embed,
-    )
-    return one.embeddings(gathered, np.arange(clips) * model.history + model.history - 1)
+    last = np.arange(clips) * model.history + model.history - 1
+    return replace(model, spacing=1).embeddings(flat[rows.reshape(-1)], last)
 
 
 def _branches(dataset: Dataset, row: np.ndarray, ahead: int, config: InspectConfig) -> np.ndarray:

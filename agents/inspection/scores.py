@@ -1,40 +1,18 @@
 """The figures of an inspection as plain functions of arrays, each with its formula. Imports no jax.
 
-Intervals are 95 % percentile bootstraps; what belongs together (an episode, a clip) is drawn so.
-Of a single one nothing can be said: NaN.
+Intervals are 95 % percentile bootstraps; what belongs together (an episode) is drawn so. Of a
+single one nothing can be said: NaN.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
-REPS = 2000
+from agents.evaluation import stats
+from agents.evaluation.stats import Interval
+
 CONSTANT = 1e-12
 """Share of the sum of squares below which a spread is rounding."""
-Interval = tuple[float, float]
-
-
-def auroc(events: np.ndarray, controls: np.ndarray) -> float:
-    """Probability that a random event scores above a random control, ties counting half.
-
-    The area under the ROC curve (Mann and Whitney's U over the number of pairs). NaN without both.
-    """
-    wins = _wins(events, controls)
-    return float(wins.mean()) if wins.size else float("nan")
-
-
-def auroc_interval(events: np.ndarray, controls: np.ndarray, seed: int = 0) -> Interval:
-    """Interval of `auroc` for events [n] and controls [n] that were made from the same n clips."""
-    wins, count = _wins(events, controls), len(events)
-    if not wins.size:
-        return float("nan"), float("nan")
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), REPS)
-    found = np.einsum("ri,ij,rj->r", weights, wins, weights, optimize=True) / count**2
-    return _ends(found, count)
-
-
-def _wins(events: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """[n, m]: 1 where event i scores above control j, 0.5 where they are equal."""
-    a, b = np.asarray(events, float)[:, None], np.asarray(controls, float)[None]
-    return (a > b) + 0.5 * (a == b)
 
 
 def r2(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -47,33 +25,31 @@ def r2_interval(
     true: np.ndarray, predicted: np.ndarray, groups: np.ndarray, seed: int = 0
 ) -> Interval:
     """Interval of `r2` when groups (episodes) are drawn, with all their rows."""
-    _, where = np.unique(groups, return_inverse=True)
-    count = where.max() + 1
+
+    def r2s(n: np.ndarray, total: np.ndarray, squares: np.ndarray, errors: np.ndarray):
+        spread = squares - total**2 / n
+        known = spread > CONSTANT * np.maximum(squares, 1e-300)
+        return np.where(known, 1 - errors / np.where(known, spread, 1), np.nan)
+
     columns = (np.ones_like(true), true, true**2, (true - predicted) ** 2)
-    sums = np.stack([np.bincount(where, c, count) for c in columns])  # [4, groups]
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), REPS)
-    n, total, squares, errors = sums @ weights.T
-    spread = squares - total**2 / n
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = 1 - errors / spread
-    return _ends(found[spread > CONSTANT * np.maximum(squares, 1e-300)], count)
+    return _of_groups(groups, columns, r2s, seed)
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
     """Interval of the mean of values [n] when groups are drawn, with all their rows."""
-    _, where = np.unique(groups, return_inverse=True)
-    count = where.max() + 1
-    sums = np.stack([np.bincount(where, c, count) for c in (np.ones_like(values), values)])
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), REPS)
-    n, total = sums @ weights.T
-    return _ends(total / n, count)
+    return _of_groups(groups, (np.ones_like(values), values), lambda n, total: total / n, seed)
 
 
-def _ends(found: np.ndarray, groups: int) -> Interval:
-    if groups < 2 or not found.size:
+def _of_groups(
+    groups: np.ndarray, columns: tuple, statistic: Callable[..., np.ndarray], seed: int
+) -> Interval:
+    """Interval of a statistic of the sums of columns [n] over the rows of the groups drawn."""
+    names, where = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
         return float("nan"), float("nan")
-    low, high = np.percentile(found, (2.5, 97.5))
-    return float(low), float(high)
+    sums = np.stack([np.bincount(where, column) for column in columns], -1)  # [groups, columns]
+    found = stats.resamples([len(names)], lambda drawn: statistic(*(drawn @ sums).T), seed)
+    return stats.ends(stats.clean(found))
 
 
 def straightness(paths: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.inspection import scores as scores
+from agents.evaluation import stats
 from agents.inspection.config import InspectConfig
 from agents.inspection.model import Viewed, rows_of
 from envs.native.world import Edit, Views, World, heavier, hide, recolour, sideways
@@ -103,9 +103,9 @@ class Studio:
         event = self._surprise(line.before, line.event, clips)
         control = self._surprise(line.before, line.control, clips)
         tops = event[:, BEFORE - 1 :].max(1), control[:, BEFORE - 1 :].max(1)
-        low, high = scores.auroc_interval(*tops)
+        low, high = stats.auroc_interval(*tops)
         return {
-            "auroc": scores.auroc(*tops),
+            "auroc": stats.auroc(*tops),
             "low": low,
             "high": high,
             "clips": len(event),

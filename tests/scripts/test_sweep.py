@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.benchmarks.sweep.config import plan_sweep
-from agents.benchmarks.sweep.toml import recommended_toml, training_toml
+from agents.benchmarks.sweep.summary import recommended_toml, training_toml
 from agents.runs.axes import ALLOWED
 from agents.runs.config import ConfigError, TrainConfig
 from agents.storage.files import CheckpointError

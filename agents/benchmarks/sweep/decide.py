@@ -7,16 +7,14 @@ One figure stands for a setting's latency: the p99 of a decision, the median ove
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from agents.benchmarks.results import by_seed, valid_return
+from agents.benchmarks.results import Row, difference, valid_return
 from agents.benchmarks.sweep.grid import Setting
 from agents.evaluation import stats
-from agents.evaluation.paired import Difference, paired
 
-Row = dict[str, Any]
 Status = Literal["running", "complete", "stopped", "over budget", "failed"]
 LEAST_PAIRS = 3
 CONFIDENCE = 0.99
@@ -49,11 +47,6 @@ class Candidate:
         return not self.setting.training and not self.setting.planner
 
     @property
-    def returns(self) -> dict[int, float]:
-        """Episode seed to return, valid episodes only."""
-        return by_seed(self.rows)
-
-    @property
     def mean(self) -> float:
         """Mean return of the valid episodes; NaN without any."""
         return stats.mean([valid_return(row) for row in self.rows])
@@ -66,13 +59,6 @@ class Candidate:
     def feasible(self, budget_ms: float) -> bool:
         """Whether decisions are known to keep the budget."""
         return self.milliseconds() <= budget_ms
-
-
-def difference(a: Candidate, b: Candidate, confidence: float = stats.CONFIDENCE) -> Difference:
-    """Returns of A - B, paired on the seeds both have."""
-    of_a, of_b = a.returns, b.returns
-    common = sorted(of_a.keys() & of_b.keys())
-    return paired([of_a[s] for s in common], [of_b[s] for s in common], confidence)
 
 
 def stop_after_round(candidates: Sequence[Candidate], budget_ms: float, number: int) -> None:
@@ -97,7 +83,7 @@ def _stop_if_worse(candidate: Candidate, able: Sequence[Candidate], number: int)
     best = max(rivals, key=lambda c: c.mean, default=None)
     if best is None:
         return
-    gap = difference(candidate, best, CONFIDENCE)
+    gap = difference(candidate.rows, best.rows, CONFIDENCE)
     if gap.pairs >= LEAST_PAIRS and gap.high < 0:
         candidate.status = "stopped"
         candidate.stopped = {"round": number, "against": best.name, **gap.to_json()}
@@ -145,7 +131,7 @@ def recommend(candidates: Sequence[Candidate], budget_ms: float) -> Choice | Non
     best = max(able, key=lambda c: (c.mean, -c.milliseconds()), default=None)
     if best is None:
         return None
-    near = [c for c in able if c is best or not difference(c, best).resolved]
+    near = [c for c in able if c is best or not difference(c.rows, best.rows).resolved]
     ties = [c for c in near if best.mean - c.mean <= TIE * abs(best.mean)]
     chosen = min(ties, key=lambda c: (c.milliseconds(), -c.mean))
     return Choice(chosen, best, ties, [c for c in near if c not in ties])

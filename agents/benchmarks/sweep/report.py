@@ -1,65 +1,56 @@
 """What a sweep writes: rows, one self-contained page, Markdown, TOML."""
 
-import json
-from collections.abc import Mapping, Sequence
-from html import escape
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from agents.benchmarks.report import TABLE_STYLE
-from agents.benchmarks.sweep import plots as sweep_plots
+import numpy as np
+from markupsafe import Markup
+
+from agents.benchmarks.result_sets import Row, write_results
 from agents.benchmarks.sweep.config import SweepPlan
 from agents.benchmarks.sweep.decide import Candidate
+from agents.benchmarks.sweep.summary import recommended_toml, training_toml
 from agents.benchmarks.sweep.tables import tables
-from agents.benchmarks.sweep.toml import recommended_toml, training_toml
-from agents.reports.tables import Table, number, plain_markdown
-from agents.runs.directory import plain
+from agents.reports.html import Card, Page
+from agents.reports.plots import GREEN, GREY, OURS, PALE, WARM, Rule, Series, chart, heat_map
+from agents.reports.tables import markdown, number
 from agents.storage.files import write_atomically
-from agents.training.report import STYLE
 
-Row = dict[str, Any]
-TILE_STYLE = ".tile b{overflow-wrap:anywhere}"
+STATUS = {
+    "complete": (OURS, "o", "all episodes"),
+    "stopped": (GREY, "x", "stopped early: worse"),
+    "over budget": (PALE, "x", "stopped early: over the budget"),
+    "failed": (WARM, "x", "failed later"),
+    "running": (GREY, ".", "interrupted"),
+}
+"""Color, marker and label of what became of a setting."""
+MOST_NUMBERED = 80
+"""Cells of a heat-map beyond which its numbers are left out."""
 
 
 def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
     """Write all files of a sweep but its points. Raises StorageError."""
-    out = plan.directory
     rows = [row for candidate in candidates for row in candidate.rows]
-    lines = [json.dumps(plain(row), sort_keys=True, separators=(",", ":")) for row in rows]
-    _write(out / "results.jsonl", "".join(f"{line}\n" for line in lines))
-    _write(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    _write(out / "summary.md", markdown(summary))
-    _write(out / "report.html", page(summary))
-    _write_recommendation(out, candidates, summary)
+    lead = [_counts(summary), summary["verdict"]]
+    text = markdown("Sweep", lead, tables(summary).values())
+    write_results(plan.directory, rows, summary, text)
+    page(summary).write(plan.directory / "report.html")
+    if summary["complete"]:  # else those of an earlier sweep stay
+        _write_recommendation(plan, candidates, summary)
 
 
-def _write_recommendation(out: Path, candidates: Sequence[Candidate], summary: Row) -> None:
-    """The recommendation's files, in place of an earlier sweep's.
-
-    Those of an earlier sweep stay while this one has not come to its end.
-    """
-    if not summary["complete"]:
-        return
-    texts, found = {}, summary["recommendation"]
-    if found is not None and found["training"]:
+def _write_recommendation(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
+    """The recommendation's files, in place of an earlier sweep's."""
+    planner, training, found = "", "", summary["recommendation"]
+    if found:
+        planner = recommended_toml(summary)
+    if found and found["training"]:
         config = next(c.setting.config for c in candidates if c.name == found["name"])
-        texts["recommended-train.toml"] = training_toml(config)
-    if found is not None:
-        texts["recommended.toml"] = recommended_toml(summary)
-    for name, text in texts.items():
-        _write(out / name, text)
-    for name in {"recommended.toml", "recommended-train.toml"} - texts.keys():
-        (out / name).unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, text.encode())
-
-
-def markdown(summary: Row) -> str:
-    """summary.md."""
-    parts = ["# Sweep", *map(plain_markdown, (_counts(summary), summary["verdict"]))]
-    return "\n\n".join(parts + [t.markdown() for t in tables(summary).values()]) + "\n"
+        training = training_toml(config)
+    for name, text in (("recommended.toml", planner), ("recommended-train.toml", training)):
+        if text:
+            write_atomically(plan.directory / name, text.encode())
+        else:
+            (plan.directory / name).unlink(missing_ok=True)
 
 
 def _counts(summary: Row) -> str:
@@ -78,28 +69,35 @@ def _counts(summary: Row) -> str:
     return " · ".join(parts)
 
 
-def page(summary: Row) -> str:
-    """report.html; nothing in it is fetched from elsewhere."""
-    title = f"Sweep: {summary['task']}"
-    made = tables(summary)
+def page(summary: Row) -> Page:
+    """report.html."""
+    names = widest_axes(summary)
+    rest = ", ".join(_short(n) for n in summary["axes"] if n not in names)
+    best = f"Best over {rest}. " if rest else ""
+    front = "; ".join(summary["front"]) or "none"
     cards = [
-        _card("Return and latency", sweep_plots.pareto(summary), _pareto_note(summary), "wide"),
-        _card("Return over the grid", sweep_plots.heat_map(summary), _heat_note(summary), "wide"),
-        _toml_card(summary),
-        *[_table(table) for table in made.values()],
+        Card(
+            "Return and latency",
+            _pareto(summary),
+            f"Up and to the left is better. On the front: {front}",
+            "wide",
+        ),
+        Card(
+            "Return over the grid",
+            [_heat_map(summary, names) if len(names) > 1 else _line(summary, names[0])],
+            f"{best}In brackets: over the budget. Star: stopped early. Frame: recommended.",
+            "wide",
+        ),
     ]
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{STYLE}{TABLE_STYLE}{TILE_STYLE}</style><main>
-<h1>{escape(title)}</h1><p class="sub">{escape(_counts(summary))}</p>
-<div class="tiles">{_tiles(summary)}</div>
-<p>{escape(summary["verdict"])}</p>
-<div class="grid">{"".join(cards)}</div>
-</main></html>
-"""
+    if summary["recommendation"]:
+        note = "For --config of every verb that plans."
+        cards.append(Card("recommended.toml", [recommended_toml(summary)], note))
+    cards += map(Card.of, tables(summary).values())
+    title = f"Sweep: {summary['task']}"
+    return Page(title, _counts(summary), cards, _tiles(summary), summary["verdict"])
 
 
-def _tiles(summary: Row) -> str:
+def _tiles(summary: Row) -> list[tuple[str, str]]:
     found = summary["recommendation"]
     tiles = [("none", "setting keeps the budget" if summary["complete"] else "recommended yet")]
     if found:
@@ -111,39 +109,103 @@ def _tiles(summary: Row) -> str:
         ]
         if found["speedup_over_trained"]:
             tiles.append((f"{found['speedup_over_trained']:.2g}x", "as fast as trained, at p99"))
-    tiles.append((f"{number(summary['budget_ms'])} ms", f"budget: {summary['budget_from']}"))
-    return "".join(
-        f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles
-    )
+    budget = (f"{number(summary['budget_ms'])} ms", f"budget: {summary['budget_from']}")
+    return [*tiles, budget]
 
 
-def _pareto_note(summary: Row) -> str:
-    return "Up and to the left is better. On the front: " + ("; ".join(summary["front"]) or "none")
+def widest_axes(summary: Row) -> list[str]:
+    """The two grid axes with most values, or the one there is; those with one value are none."""
+    axes = {name: values for name, values in summary["axes"].items() if len(values) > 1}
+    widest = sorted(axes, key=lambda name: -len(axes[name]))[:2]
+    return widest or list(summary["axes"])[:1]
 
 
-def _heat_note(summary: Row) -> str:
-    shown = sweep_plots.widest_axes(summary)
-    others = [sweep_plots.short(n) for n in summary["axes"] if n not in shown]
-    best = f"Best over {', '.join(others)}. " if others else ""
-    return f"{best}In brackets: over the budget. Star: stopped early. Frame: recommended."
+def best_cells(summary: Row, names: Sequence[str]) -> dict[tuple[int, ...], Row]:
+    """Where on the named axes (indices) stands which setting: the best over the other axes.
+
+    Settings within the budget come before those over it.
+    """
+    cells: dict[tuple[int, ...], Row] = {}
+    for setting in sorted(_known(summary), key=lambda s: (s["feasible"], s["return_mean"])):
+        if setting["asked"]:
+            at = (summary["axes"][name].index(setting["asked"][name]) for name in names)
+            cells[tuple(at)] = setting
+    return cells
 
 
-def _toml_card(summary: Mapping[str, Any]) -> str:
-    if summary["recommendation"] is None:
-        return ""
-    text = escape(recommended_toml(summary))
-    return _card("recommended.toml", f"<pre>{text}</pre>", "For --config of every verb that plans.")
+def _known(summary: Row) -> list[Row]:
+    return [s for s in summary["settings"] if s["return_mean"] is not None]
 
 
-def _card(title: str, body: str, note: str = "", kind: str = "") -> str:
-    below = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section class="card {kind}"><h2>{escape(title)}</h2>{body}{below}</section>'
+def _heat_map(summary: Row, names: Sequence[str]) -> Markup:
+    """Mean return over two axes: in brackets when over the budget, with a star when stopped."""
+    across, down = (summary["axes"][name] for name in names)
+    grid, texts, frame = np.full((len(down), len(across)), np.nan), {}, None
+    for (x, y), setting in best_cells(summary, names).items():
+        grid[y, x] = setting["return_mean"]
+        text = f"{grid[y, x]:.4g}" + "*" * (setting["status"] == "stopped")
+        texts[y, x] = text if setting["feasible"] else f"({text})"
+        if setting["name"] == (summary["recommendation"] or {}).get("name"):
+            frame = y, x
+    words = {"xlabel": _short(names[0]), "ylabel": _short(names[1])}
+    shown = texts if grid.size <= MOST_NUMBERED else {}
+    return heat_map(grid, words, shown, frame, (across, down), "mean return")
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
-    body = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
-    return _card(table.title, body, table.note, "wide")
+def _line(summary: Row, name: str) -> Markup:
+    """Return over one axis, with intervals."""
+    cells, values = best_cells(summary, [name]), summary["axes"][name]
+    found = sorted(((i, s) for (i,), s in cells.items()), key=lambda at: at[0])
+    low, high = ([s["return_ci95"][end] for _, s in found] for end in (0, 1))
+    means = [s["return_mean"] for _, s in found]
+    curve = Series([i for i, _ in found], means, fmt="o-", low=low, high=high)
+    words = {"xlabel": _short(name), "ylabel": "mean return"}
+    ticks = {"xticks": range(len(values)), "xticklabels": list(map(str, values))}
+    return chart([curve], words | ticks, size=(7.2, 3.2))
+
+
+def _pareto(summary: Row) -> list[Markup]:
+    """Return over latency of every setting, the front, the budget and the recommendation."""
+    found = {s["name"]: s for s in _known(summary) if s["plan_ms"]["p99"]}
+    if not found:
+        return []
+
+    def series(
+        names: Sequence[str], label: str, color: str, fmt: str, *, intervals: bool = False, **style
+    ) -> Series:
+        some = [found[name] for name in names if name in found]
+        x, y = [s["plan_ms"]["p99"] for s in some], [s["return_mean"] for s in some]
+        low, high = ([s["return_ci95"][end] for s in some] for end in (0, 1))
+        if not intervals:
+            low = high = None
+        return Series(x, y, label, color, fmt, low, high, style=style)
+
+    shown = []
+    for status, (color, marker, label) in STATUS.items():
+        some = [name for name, s in found.items() if s["status"] == status]
+        if some:
+            whole = status == "complete"
+            shown.append(series(some, label, color, marker, intervals=whole, ms=5))
+    shown.append(series(summary["front"], "front", GREEN, "-", drawstyle="steps-post"))
+    if summary["trained"] in found:
+        hollow = {"ms": 7, "mfc": "none"}
+        shown.append(series([summary["trained"]], "as trained", "black", "D", **hollow))
+    if summary["recommendation"]:
+        star = {"ms": 15, "mec": "white"}
+        shown.append(series([summary["recommendation"]["name"]], "recommended", GREEN, "*", **star))
+    times = [s["plan_ms"]["p99"] for s in found.values()]
+    return [
+        chart(
+            shown,
+            {"xlabel": "p99 of a decision, milliseconds", "ylabel": "mean return"},
+            rules=[Rule(summary["budget_ms"], "budget", WARM, axis="x")],
+            log="x" if max(times) > 8 * min(times) else "",
+            legend=4,
+            size=(9.2, 4.2),
+        )
+    ]
+
+
+def _short(name: str) -> str:
+    """A setting's name without the planner's prefix."""
+    return name.removeprefix("planner.")

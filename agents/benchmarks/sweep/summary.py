@@ -1,4 +1,4 @@
-"""A sweep in figures: summary.json, and the answer in words."""
+"""A sweep in figures: summary.json, the answer in words, and the recommendation as TOML."""
 
 import json
 import math
@@ -7,14 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agents.benchmarks.results import valid_return
+from agents.benchmarks.results import Row, difference, valid_return
 from agents.benchmarks.sweep.config import SweepPlan
-from agents.benchmarks.sweep.decide import Candidate, Choice, difference, recommend
+from agents.benchmarks.sweep.decide import Candidate, Choice, recommend
 from agents.benchmarks.sweep.grid import lowered_note
 from agents.evaluation import stats
+from agents.reports.tables import difference as told
+from agents.reports.tables import number, within
+from agents.runs.config import TrainConfig
 from agents.runs.directory import plain
 
-Row = dict[str, Any]
 PERCENTILES = ("p50", "p95", "p99")
 
 
@@ -52,11 +54,14 @@ def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) 
         "settings": settings,
         "front": front(settings),
         "trained": trained.name if trained else None,
-        "recommendation": _recommendation(choice, trained),
+        "recommendation": _recommendation(choice, trained, settings),
         "earlier": None if complete else _earlier(plan.directory),
-        "failures": [{"setting": c.name, "reason": c.note} for c in _failed(candidates)],
+        "failures": [
+            {"setting": c.name, "reason": c.note} for c in candidates if c.status == "failed"
+        ],
     }
-    return plain(summary | {"verdict": verdict(summary)})
+    summary = plain(summary)
+    return summary | {"verdict": verdict(summary)}
 
 
 def _earlier(out: Path) -> Row | None:
@@ -73,10 +78,6 @@ def _earlier(out: Path) -> Row | None:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _failed(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.status == "failed"]
 
 
 def _setting(candidate: Candidate, trained: Candidate | None, budget_ms: float) -> Row:
@@ -108,7 +109,7 @@ def _setting(candidate: Candidate, trained: Candidate | None, budget_ms: float) 
 def _versus(candidate: Candidate, other: Candidate | None) -> Row | None:
     if other is None or candidate is other or not candidate.rows:
         return None
-    return difference(candidate, other).to_json()
+    return difference(candidate.rows, other.rows).to_json()
 
 
 def front(settings: Sequence[Row]) -> list[str]:
@@ -126,111 +127,97 @@ def front(settings: Sequence[Row]) -> list[str]:
     return found
 
 
-def _recommendation(choice: Choice | None, trained: Candidate | None) -> Row | None:
+def _recommendation(
+    choice: Choice | None, trained: Candidate | None, settings: Sequence[Row]
+) -> Row | None:
     if choice is None:
         return None
     chosen = choice.chosen
-    mean, low, high = stats.mean_ci([valid_return(row) for row in chosen.rows])
-    speedup = trained.milliseconds() / chosen.milliseconds() if trained else None
-    return {
-        "name": chosen.name,
-        "planner": asdict(chosen.setting.config.planner),
-        "training": chosen.setting.training,
-        "return_mean": mean,
-        "return_ci95": [low, high],
-        "plan_ms": {q: chosen.milliseconds(q) for q in PERCENTILES},
+    figures = next(s for s in settings if s["name"] == chosen.name)
+    shared = ("name", "planner", "training", "return_mean", "return_ci95", "plan_ms")
+    faster = {
+        q: trained.milliseconds(q) / chosen.milliseconds(q) if trained else None
+        for q in ("p50", "p99")
+    }
+    return {name: figures[name] for name in (*shared, "versus_trained")} | {
         "best": choice.best.name,
         "ties": [c.name for c in choice.ties if c is not chosen],
         "unresolved": [c.name for c in choice.unresolved],
         "versus_best": _versus(chosen, choice.best),
-        "versus_trained": _versus(chosen, trained),
-        "speedup_over_trained": speedup,
-        "speedup_p50_over_trained": (
-            trained.milliseconds("p50") / chosen.milliseconds("p50") if trained else None
-        ),
+        "speedup_over_trained": faster["p99"],
+        "speedup_p50_over_trained": faster["p50"],
     }
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
+def verdict(summary: Row) -> str:
     """The answer in a few sentences."""
-    budget = f"{summary['budget_ms']:.3g} ms ({summary['budget_from']})"
+    budget = f"{number(summary['budget_ms'])} ms ({summary['budget_from']})"
     if not summary["complete"]:
         goes_on = "Interrupted: the same command goes on from here; no setting is recommended yet."
         return goes_on + _of_earlier(summary)
     found = summary["recommendation"]
     if found is None:
-        known = [s for s in summary["settings"] if s["plan_ms"]["p99"] == s["plan_ms"]["p99"]]
+        known = [s for s in summary["settings"] if s["plan_ms"]["p99"] is not None]
         fastest = min(known, key=lambda s: s["plan_ms"]["p99"], default=None)
         hint = f"; the fastest, {fastest['name']}, takes {milliseconds(fastest)}" if fastest else ""
         return f"No setting keeps the budget of {budget}{hint}."
-    parts = [
-        f"Recommended under {budget}: {found['name']}, return {within(found)}, "
-        f"{milliseconds(found)}.",
-        _against_trained(found),
-        _against_best(found, summary),
-    ]
-    return " ".join(part for part in parts if part)
+    parts = [f"Recommended under {budget}: {found['name']}, {_figures(found)}."]
+    if gap := found["versus_trained"]:
+        parts.append(
+            f"Against the setting as trained: return {told(gap)}; decisions "
+            f"{found['speedup_over_trained']:.2g}x as fast at p99."
+        )
+    elif found["speedup_over_trained"] is not None:
+        parts.append("It is the setting as trained.")
+    if gap := found["versus_best"]:
+        parts.append(f"The highest mean is that of {found['best']}; against it {told(gap)}.")
+    if count := len(found["unresolved"]):
+        parts.append(f"Lower in the mean but not resolved: {count}; more --episodes would tell.")
+    return " ".join(parts)
 
 
-def _of_earlier(summary: Mapping[str, Any]) -> str:
+def _of_earlier(summary: Row) -> str:
     """What recommended.toml is, where it is not of this sweep."""
     if (before := summary["earlier"]) is None:
         return ""
     return (
         f" recommended.toml is that of an earlier sweep of {before['settings']:,} settings and "
-        f"{before['episodes_run']:,} episodes under {before['budget_ms']:.3g} ms (this one asks "
-        f"for {len(summary['settings']):,} and up to {summary['episodes_of_full_grid']:,}): "
-        f"{before['name']}."
+        f"{before['episodes_run']:,} episodes under {number(before['budget_ms'])} ms (this one "
+        f"asks for {len(summary['settings']):,} and up to "
+        f"{summary['episodes_of_full_grid']:,}): {before['name']}."
     )
 
 
-def milliseconds(row: Mapping[str, Any]) -> str:
+def milliseconds(row: Row) -> str:
     """The time of a decision in words."""
-    return f"p99 {row['plan_ms']['p99']:.3g} ms (p50 {row['plan_ms']['p50']:.3g})"
+    return f"p99 {number(row['plan_ms']['p99'])} ms (p50 {number(row['plan_ms']['p50'])})"
 
 
-def within(row: Mapping[str, Any]) -> str:
-    """The return and its interval in words."""
-    low, high = row["return_ci95"]
-    return f"{row['return_mean']:.4g} [{low:.4g}, {high:.4g}]"
+def _figures(row: Row) -> str:
+    return f"return {within(row['return_mean'], row['return_ci95'])}, {milliseconds(row)}"
 
 
-def _gap(gap: Mapping[str, Any]) -> str:
-    """A paired difference in words."""
-    text = f"{gap['difference']:+.4g}"
-    if math.isnan(gap["ci95"][0]):
-        return f"{text} on {gap['pairs']} pair (no interval)"
-    text += f" [{gap['ci95'][0]:.4g}, {gap['ci95'][1]:.4g}] on {gap['pairs']} pairs"
-    if gap["resolved"]:
-        return text
-    needed = f" (about {gap['needed']:,} episodes would resolve it)" if gap["needed"] else ""
-    return f"{text}, not resolved{needed}"
-
-
-def _against_trained(found: Mapping[str, Any]) -> str:
-    gap = found["versus_trained"]
-    if gap is None:
-        return "" if found["speedup_over_trained"] is None else "It is the setting as trained."
-    return (
-        f"Against the setting as trained: return {_gap(gap)}; decisions "
-        f"{found['speedup_over_trained']:.2g}x as fast at p99 "
-        f"({found['speedup_p50_over_trained']:.2g}x at p50)."
+def recommended_toml(summary: Row) -> str:
+    """`[planner]` of the recommendation, for `--config` of every verb that plans."""
+    found = summary["recommendation"]
+    heading = (
+        f"# {summary['task']}: {_figures(found)}, {summary['episodes']} episodes, "
+        f"budget {number(summary['budget_ms'])} ms.\n"
     )
+    return heading + _table("planner", found["planner"])
 
 
-def _against_best(found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    parts = []
-    if found["versus_best"] and found["best"] == summary["trained"]:
-        parts.append("The setting as trained has the highest mean; it is not told apart from it.")
-    elif found["versus_best"]:
-        parts.append(
-            f"The highest mean is that of {found['best']}, from which it is not told apart: "
-            f"{_gap(found['versus_best'])}; it is the faster."
-        )
-    if count := len(found["unresolved"]):
-        were = "setting is" if count == 1 else "settings are"
-        parts.append(
-            f"{count} other {were} well below the best in the mean but not resolved from it: "
-            "more --episodes would tell."
-        )
-    return " ".join(parts)
+def training_toml(config: TrainConfig) -> str:
+    """All settings of a training, for `train --config`, which gives it a run of its own."""
+    kept = asdict(config)
+    top = {k: v for k, v in kept.items() if not isinstance(v, dict) and k != "run_dir"}
+    blocks = {k: v for k, v in kept.items() if isinstance(v, dict)}
+    return _table("", top) + "".join("\n" + _table(name, values) for name, values in blocks.items())
+
+
+def _table(name: str, values: Mapping[str, Any]) -> str:
+    """A table of TOML; JSON writes texts, truth values and finite numbers as TOML does."""
+    heading = f"[{name}]\n" if name else ""
+    return heading + "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
+    )

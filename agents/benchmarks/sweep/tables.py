@@ -1,10 +1,8 @@
 """The tables of a sweep, from its summary: in full for its report, in short for the terminal."""
 
-from typing import Any
-
+from agents.benchmarks.results import Row
 from agents.reports.tables import Table, difference, number, within
 
-Row = dict[str, Any]
 ORDER = ("complete", "running", "stopped", "over budget", "failed")
 MOST_SHOWN = 30
 """Settings in the terminal's table."""
@@ -18,24 +16,20 @@ def tables(summary: Row) -> dict[str, Table]:
 
 def short_tables(summary: Row) -> list[Table]:
     """The same for eighty columns; why a setting was stopped is in the report."""
-    ordered, made = _ordered(summary), tables(summary)
-    rows = [
-        [
-            s["name"],
-            within(s["return_mean"], s["return_ci95"]),
-            _brief(s["versus_trained"]),
-            number(s["plan_ms"]["p99"]),
-            str(s["episodes_valid"]),
-            s["status"] if s["note"] else _state(s, summary),
-        ]
-        for s in ordered[:MOST_SHOWN]
-    ]
-    header = ("setting", "return", "- trained", "p99 ms", "n", "")
+    ordered = _ordered(summary)
+    columns = {
+        "setting": lambda s: s["name"],
+        "return": lambda s: within(s["return_mean"], s["return_ci95"]),
+        "- trained": lambda s: _brief(s["versus_trained"]),
+        "p99 ms": lambda s: number(s["plan_ms"]["p99"]),
+        "n": lambda s: str(s["episodes_valid"]),
+        "": lambda s: s["status"] if s["note"] else _state(s, summary),
+    }
     note = "- trained: paired difference, with a ? where it is not resolved. " + _note(summary)
     if len(ordered) > MOST_SHOWN:
         note = f"{len(ordered) - MOST_SHOWN} more in summary.md. {note}"
-    short = Table(made["settings"].title, note, header, rows)
-    return [short, *[table for name, table in made.items() if name != "settings"]]
+    short = Table.of(f"Sweep of {summary['task']}", note, ordered[:MOST_SHOWN], columns)
+    return [short, *[table for table in [_failures(summary)] if table.rows]]
 
 
 def _brief(gap: Row | None) -> str:
@@ -46,62 +40,50 @@ def _brief(gap: Row | None) -> str:
 
 
 def _settings(summary: Row) -> Table:
-    rows = [
-        [
-            s["name"],
-            within(s["return_mean"], s["return_ci95"]),
-            difference(s["versus_trained"]) if s["versus_trained"] else "",
-            number(s["plan_ms"]["p50"]),
-            number(s["plan_ms"]["p99"]),
-            f"{s['episodes_valid']} / {s['episodes_run']}",
-            number(s["compile_s"]),
-            _state(s, summary),
-        ]
-        for s in _ordered(summary)
-    ]
-    header = (
-        "setting",
-        "return",
-        "against as trained",
-        "p50 ms",
-        "p99 ms",
-        "valid / run",
-        "compile s",
-        "",
-    )
-    return Table(f"Sweep of {summary['task']}", _note(summary), header, rows)
+    columns = {
+        "setting": lambda s: s["name"],
+        "return": lambda s: within(s["return_mean"], s["return_ci95"]),
+        "against as trained": lambda s: difference(s["versus_trained"]),
+        "p50 ms": lambda s: number(s["plan_ms"]["p50"]),
+        "p99 ms": lambda s: number(s["plan_ms"]["p99"]),
+        "valid / run": lambda s: f"{s['episodes_valid']} / {s['episodes_run']}",
+        "compile s": lambda s: number(s["compile_s"]),
+        "": lambda s: _state(s, summary),
+    }
+    return Table.of(f"Sweep of {summary['task']}", _note(summary), _ordered(summary), columns)
 
 
 def _ordered(summary: Row) -> list[Row]:
     """The settings, best first."""
-    return sorted(summary["settings"], key=lambda s: _order(s, summary))
+
+    def order(setting: Row) -> tuple:
+        fits = setting["feasible"] or setting["status"] != "complete"
+        status, mean = ORDER.index(setting["status"]), setting["return_mean"] or 0
+        return not _chosen(setting, summary), status, not fits, -mean, setting["name"]
+
+    return sorted(summary["settings"], key=order)
 
 
-def _order(setting: Row, summary: Row) -> tuple:
+def _chosen(setting: Row, summary: Row) -> bool:
     found = summary["recommendation"]
-    chosen = found is not None and setting["name"] == found["name"]
-    mean = setting["return_mean"]
-    fits = setting["feasible"] or setting["status"] != "complete"
-    return not chosen, ORDER.index(setting["status"]), not fits, -(mean or 0), setting["name"]
+    return found is not None and setting["name"] == found["name"]
 
 
 def _state(setting: Row, summary: Row) -> str:
     """What became of a setting."""
-    found = summary["recommendation"]
-    if found is not None and setting["name"] == found["name"]:
-        return "recommended, as trained" if found["name"] == summary["trained"] else "recommended"
+    name, found = setting["name"], summary["recommendation"] or {"ties": [], "unresolved": []}
+    if _chosen(setting, summary):
+        return "recommended, as trained" if name == summary["trained"] else "recommended"
     if setting["note"]:
         return setting["note"]
-    words = ["as trained"] if setting["name"] == summary["trained"] and setting["asked"] else []
-    if setting["status"] == "running":
-        words.append("interrupted")
-    if setting["episodes_run"] and not setting["feasible"]:
-        words.append("over the budget")
-    if found is not None and setting["name"] in found["ties"]:
-        words.append("as good, slower")
-    if found is not None and setting["name"] in found["unresolved"]:
-        words.append("lower, not resolved")
-    return ", ".join(words)
+    words = {
+        "as trained": name == summary["trained"] and setting["asked"],
+        "interrupted": setting["status"] == "running",
+        "over the budget": setting["episodes_run"] and not setting["feasible"],
+        "as good, slower": name in found["ties"],
+        "lower, not resolved": name in found["unresolved"],
+    }
+    return ", ".join(word for word, holds in words.items() if holds)
 
 
 def _note(summary: Row) -> str:
@@ -110,11 +92,6 @@ def _note(summary: Row) -> str:
         "95 % intervals over episodes, on the same starts for all settings.",
         "Latency: milliseconds a decision, compilation apart; the median over episodes.",
     ]
-    if summary["episodes_run"] < summary["episodes_of_full_grid"] and summary["complete"]:
-        parts.append(
-            f"Early stopping: {summary['episodes_run']:,} of "
-            f"{summary['episodes_of_full_grid']:,} episodes were needed."
-        )
     if summary["contended"]:
         parts.append(
             "Latencies were measured while other points ran or on other machines: measure again "
@@ -126,6 +103,6 @@ def _note(summary: Row) -> str:
 
 
 def _failures(summary: Row) -> Table:
-    rows = [[f["setting"], f["reason"]] for f in summary["failures"]]
+    columns = {"setting": lambda f: f["setting"], "reason": lambda f: f["reason"]}
     note = "They are tried again by the same command."
-    return Table("Failed settings", note, ("setting", "reason"), rows)
+    return Table.of("Failed settings", note, summary["failures"], columns)

@@ -22,8 +22,9 @@ from agents.goals.model import goal_model, load_guides
 from agents.goals.robustness.config import OF_SIGHT, ShiftConfig
 from agents.goals.robustness.report import write_shift_html
 from agents.goals.rollout import Eyes, disturbed, run_goals, seeing_pictures
-from agents.goals.surprise import Log, auroc, surprises
+from agents.goals.surprise import Log, surprises
 from agents.runs import load_pretrained as jepa_load
+from agents.runs.directory import plain
 from agents.runs.load_pretrained import JepaTrained
 from agents.runs.versions import installed
 from agents.storage.files import write_atomically
@@ -70,7 +71,9 @@ def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: N
         "versions": installed(),
     }
     if out:
-        write_atomically(out.path / "shift.json", json.dumps(summary, indent=2).encode() + b"\n")
+        write_atomically(
+            out.path / "shift.json", json.dumps(plain(summary), indent=2).encode() + b"\n"
+        )
         write_shift_html(out.path / "shift.html", summary)
     return summary
 
@@ -111,19 +114,12 @@ def _noticed(usual: np.ndarray, found: np.ndarray) -> Row:
     threshold = np.nanquantile(usual, FLAGGED) if np.isfinite(usual).any() else np.nan
     known = found[np.isfinite(found)]
     return {
-        "auroc": auroc(usual, found),
+        "auroc": stats.auroc(found, usual),
         "flagged": float(np.mean(known > threshold)) if len(known) else float("nan"),
     }
 
 
 def drop_rank(rows: list[Row]) -> float:
     """Rank correlation over worlds of lost success with surprise; NaN when nothing was lost."""
-    from scipy.stats import rankdata
-
-    drops = np.array([rows[0]["success"] - row["success"] for row in rows[1:]])
-    surprise = np.array([row["auroc"] for row in rows[1:]])
-    if len(drops) < 2 or np.ptp(drops) == 0 or not np.isfinite(surprise).all():
-        return float("nan")
-    if np.ptp(surprise) == 0:
-        return float("nan")
-    return float(np.corrcoef(rankdata(drops), rankdata(surprise))[0, 1])
+    drops = [rows[0]["success"] - row["success"] for row in rows[1:]]
+    return stats.rank_correlation(drops, [row["auroc"] for row in rows[1:]])

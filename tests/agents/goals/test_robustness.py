@@ -9,7 +9,7 @@ from agents.goals.robustness.config import LEVELS, ShiftConfig
 from agents.goals.robustness.report import table, write_shift_html
 from agents.goals.robustness.shift import drop_rank
 from agents.goals.rollout import Eyes, disturbed
-from agents.goals.surprise import Log, auroc, surprises
+from agents.goals.surprise import Log, surprises
 from agents.runs.config import ConfigError
 from envs.native.shift import Shift
 
@@ -65,14 +65,6 @@ def test_pictures_are_late_and_noisy():
     noisy = disturbed(grey, 0.1, 0, seed=0).frames(None, none, ~none)
     assert noisy.dtype == np.uint8 and noisy.std() == pytest.approx(25.5, rel=0.02)
     assert noisy.mean() == pytest.approx(100, abs=0.5)
-
-
-def test_auroc_of_known_samples():
-    assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
-    assert auroc(np.array([2.0, 3.0]), np.array([0.0, np.nan])) == 0
-    assert auroc(np.ones(3), np.ones(4)) == 0.5
-    assert auroc(np.array([1.0, 3.0]), np.array([2.0])) == 0.5
-    assert np.isnan(auroc(np.array([np.nan]), np.ones(2)))
 
 
 def world(kind, level, success, score):

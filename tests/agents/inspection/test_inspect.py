@@ -102,7 +102,7 @@ def test_little_data_is_shown_with_what_is_not_known(exact, data):
     assert data.info.state[still].name not in kept and len(kept) > 1
     assert all(np.isnan(row["mlp"]["low"]) for row in found["probes"])
     about = {"run": "r", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
-    html = page(plain({**about, "action_block": 1, "test_episodes": 1, **found}), None)
+    html = page(plain({**about, "action_block": 1, "test_episodes": 1, **found}), None).html()
     assert "no interval" in html and "test episodes only: 1, too few" in html
 
 
@@ -220,12 +220,12 @@ def test_the_page_is_self_contained(result, pictured):
     about = {"run": "r<1>", "env_id": "e", "objective": "lewm", "sees": "obs", "history": 1}
     about["test_episodes"] = 9
     full = plain({**about, "action_block": 1, **result})
-    html = page(full, None)
+    html = page(full, None).html()
     assert "r&lt;1&gt;" in html and "What can be read" in html and "<svg" in html
     assert 'src="http' not in html and 'href="http' not in html and "<script" not in html
     clips = np.zeros((3, 3, 2, 8, 8, 3), np.uint8)
     full["decoder"] = {"error": 0.1, "mean_picture_error": 0.2, "steps": [0, 1]}
-    assert "data:image/png;base64," in page(full, clips)
+    assert "data:image/png;base64," in page(full, clips).html()
     json.dumps(full)
 
 

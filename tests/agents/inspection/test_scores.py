@@ -2,42 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from agents.inspection import scores as scores
 
 RNG = np.random.default_rng(0)
-
-
-def test_auroc_by_hand():
-    assert scores.auroc(np.array([3.0, 4]), np.array([1.0, 2])) == 1
-    assert scores.auroc(np.array([1.0, 4]), np.array([2.0, 3])) == 0.5
-    assert scores.auroc(np.array([1.0, 1]), np.array([1.0])) == 0.5
-    assert scores.auroc(np.array([2.0, 1, 3]), np.array([1.0, 2])) == (1.5 + 0.5 + 2) / 6
-    assert np.isnan(scores.auroc(np.array([]), np.array([1.0])))
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=30),
-    st.lists(st.integers(0, 6), min_size=1, max_size=30),
-)
-def test_auroc_is_mann_whitneys_u(events, controls):
-    a, b = np.array(events, float), np.array(controls, float)
-    u = scipy_stats.mannwhitneyu(a, b).statistic
-    assert scores.auroc(a, b) == pytest.approx(u / (len(a) * len(b)))
-
-
-def test_auroc_interval_is_the_paired_bootstrap():
-    events, controls = RNG.normal(0.7, 1, 40), RNG.normal(0, 1, 40)
-    rng = np.random.default_rng(1)
-    drawn = [rng.integers(0, 40, 40) for _ in range(2000)]
-    brute = [scores.auroc(events[d], controls[d]) for d in drawn]
-    found = scores.auroc_interval(events, controls)
-    np.testing.assert_allclose(found, np.percentile(brute, (2.5, 97.5)), atol=0.02)
-    assert scores.auroc_interval(controls + 9, controls) == (1, 1)
 
 
 def test_r2_by_hand_and_as_a_squared_correlation():
@@ -57,7 +26,6 @@ def test_of_a_single_group_there_is_no_interval():
     one, values = np.zeros(9, int), RNG.standard_normal(9)
     assert np.isnan(scores.mean_interval(values, one)).all()
     assert np.isnan(scores.r2_interval(values, values + 0.1, one)).all()
-    assert np.isnan(scores.auroc_interval(np.ones(1), np.zeros(1))).all()
 
 
 def test_r2_interval_draws_whole_groups():
