@@ -83,7 +83,7 @@ build: setup-dev ## Build sdist and wheel, smoke-test the wheel from another fol
 	@$(BIN)/python .ci/smoke_wheel.py dist/*.whl
 
 clean: ## Remove the environment, caches and builds (runs/ stays)
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis MUJOCO_LOG.TXT
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .jax_cache MUJOCO_LOG.TXT
 	@find agents envs planning scripts tests wm -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -2,7 +2,8 @@
 
 Nearly all the time of the tests is spent compiling. So programs are compiled with little
 optimisation, unless XLA_FLAGS says otherwise (`make test-slow` clears it, and repeats what promises
-equal bits), and once for all processes of a session, those that tests start among them.
+equal bits), and once for all processes and sessions of a checkout, in its folder .jax_cache, which
+may be deleted at any time.
 """
 
 import ctypes
@@ -11,20 +12,25 @@ import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".jax_cache")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker uses what its controller made
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentmpc-tests-")
-os.environ["XDG_CACHE_HOME"] = os.path.join(os.environ["JAX_COMPILATION_CACHE_DIR"], "user")
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="latentmpc-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
 from jax._src.lru_cache import LRUCache
+
+PROGRAMS = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+MOST_PROGRAMS = 1 << 30
+"""Bytes."""
 
 
 def put_whole(cache: LRUCache, key: str, value: bytes) -> None:
@@ -74,6 +80,12 @@ def pytest_configure():
 
 
 def pytest_unconfigure():
-    """The programs of this session are not kept."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    """Programs that were not read for the longest time go when there are too many."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+    kept = 0
+    for file in sorted(PROGRAMS.glob("*"), key=lambda file: -file.stat().st_atime):
+        kept += file.stat().st_size
+        if kept > MOST_PROGRAMS:
+            file.unlink(missing_ok=True)
