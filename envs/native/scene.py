@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.runs.config import ConfigError
+from envs.spec import EnvError
 from envs.tasks.engine import engine
 
 MOST_GROUP = 2
@@ -44,7 +44,7 @@ class View(NamedTuple):
 
 
 def physics_of(env: Any) -> tuple[Any, Any]:
-    """MjModel and MjData of simulator 0, as it is now. Raises ConfigError if it has none."""
+    """MjModel and MjData of simulator 0, as it is now. Raises EnvError if it has none."""
     simulators = env.simulators
     if hasattr(simulators, "batch"):
         return simulators.batch.get_model(0), simulators.batch.get_data(0)
@@ -53,7 +53,7 @@ def physics_of(env: Any) -> tuple[Any, Any]:
         return physics.model.ptr, physics.data.ptr
     unwrapped = inner.unwrapped
     if not hasattr(unwrapped, "model") or not hasattr(unwrapped, "data"):
-        raise ConfigError(f"{env.env_spec.env_id} is not simulated by MuJoCo: nothing to show")
+        raise EnvError(f"{env.env_spec.env_id} is not simulated by MuJoCo: nothing to show")
     return unwrapped.model, unwrapped.data
 
 

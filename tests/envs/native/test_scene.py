@@ -4,9 +4,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from agents.runs.config import ConfigError
 from envs.native import scene
 from envs.registry import make_vec
+from envs.spec import EnvError
 
 pytest.importorskip("trimesh", reason="the extra [viewer] is not installed")
 
@@ -105,6 +105,6 @@ def test_other_simulators_of_mujoco_are_shown_and_the_rest_refused():
         assert len(data.qpos) == model.nq
         env.close()
     env = make_vec("Pendulum-v1", 1)
-    with pytest.raises(ConfigError, match="not simulated by MuJoCo"):
+    with pytest.raises(EnvError, match="not simulated by MuJoCo"):
         scene.physics_of(env)
     env.close()
