@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("agents", "bounds", "envs", "planning", "scripts", "wm")
+PACKAGES = ("agents", "envs", "planning", "scripts", "wm")
 CHECK = """
 import importlib.util, pathlib, sys
 home = pathlib.Path(sys.prefix).resolve()

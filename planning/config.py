@@ -4,19 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
-from bounds import (
-    ConfigError,
-    Count,
-    Few,
-    FewOrNone,
-    Meta,
-    Positive,
-    Rate,
-    Settings,
-    Share,
-    Some,
-    Weight,
-)
+from msgspec import Meta
+
+from planning.limits import Count, Few, FewOrNone, Positive, Rate, Share, Some, Weight, check
 
 Method = Literal["mppi", "cem", "icem", "predictive_sampling", "gradient"]
 MOST_STEPS = 2**30
@@ -48,7 +38,7 @@ OPTIONS = {*USED_BY, *(name for own in CUSTOMARY.values() for name in own)}
 
 
 @dataclass(frozen=True)
-class PlannerConfig(Settings, block="planner"):
+class PlannerConfig:
     """Settings of every planner; actions live in [-1, 1] per dimension.
 
     Defaults are the laptop planner, MPPI. TD-MPC2's own budget is 512 samples, 24 of them from
@@ -99,8 +89,8 @@ class PlannerConfig(Settings, block="planner"):
     """Gradient: stay in bounds by clipping after each step, or by descending before a tanh."""
 
     def __post_init__(self):
-        """Reject settings that cannot plan. Raises ConfigError naming the field."""
-        super().__post_init__()
+        """Reject settings that cannot plan. Raises ValueError naming the field."""
+        check(self, "planner")
         share = "(0, 1] with risk=cvar"
         limits = {
             "min_std": (self.min_std <= self.init_std, f"be at most init_std={self.init_std}"),
@@ -125,16 +115,16 @@ class PlannerConfig(Settings, block="planner"):
         }
         for field, (holds, wanted) in limits.items():
             if not holds:
-                raise ConfigError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
+                raise ValueError(f"planner.{field} must {wanted}, got {getattr(self, field)}")
         if (steps := evaluations(self)) > MOST_STEPS:
-            raise ConfigError(
+            raise ValueError(
                 f"planner.num_samples, horizon and num_iterations come to {steps:,} model steps a "
                 f"decision, at most {MOST_STEPS:,} can be meant"
             )
         for field, methods in USED_BY.items():
             off = type(self).__dataclass_fields__[field].default
             if self.method not in methods and getattr(self, field) != off:
-                raise ConfigError(
+                raise ValueError(
                     f"planner.{field} is not used by {self.method} but by {', '.join(methods)}; "
                     f"leave it at {off}"
                 )
@@ -165,7 +155,7 @@ class PlannerConfig(Settings, block="planner"):
     def changed(self, **changes: Any) -> "PlannerConfig":
         """These settings with changes; another method brings what is customary for it.
 
-        Horizon and samples then stay, options of the old method go. Raises ConfigError.
+        Horizon and samples then stay, options of the old method go. Raises ValueError.
         """
         method = changes.get("method", self.method)
         if method == self.method:

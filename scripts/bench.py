@@ -11,9 +11,9 @@ from agents.deployment.guard.trust_config import ImportTrust
 from agents.goals.config import goal_planner
 from agents.goals.robustness.config import ShiftConfig
 from agents.runs import needs
+from agents.runs.bounds import TaskId
 from agents.runs.config import ConfigError
 from agents.runs.pretrain_config import is_pretrained
-from bounds import TaskId
 from planning.config import PlannerConfig
 from scripts.flags import check_planner, parse, settings_of
 

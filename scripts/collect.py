@@ -8,8 +8,8 @@ import tyro
 
 from agents.data.config import CollectConfig, memory_needed
 from agents.runs import needs
+from agents.runs.bounds import TaskId
 from agents.runs.config import ConfigError
-from bounds import TaskId
 from scripts.flags import check_planner, parse, settings_of
 
 

@@ -15,10 +15,10 @@ from agents.deployment.bundle.files import known_digest
 from agents.deployment.realtime.config import RunConfig
 from agents.deployment.serving.config import ServeConfig
 from agents.runs import needs
+from agents.runs.bounds import read
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.settings import flat_types, overlay, peek, read_toml, unknown
 from agents.storage.files import require_directory as require_directory
-from bounds import read
 from envs import imports
 
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import tyro
 
 from agents.runs import needs
+from agents.runs.bounds import Few, TaskId
 from agents.runs.config import ConfigError, TrainConfig, preset_config
 from agents.training.parallel.population_config import Members, members
 from agents.training.parallel.process_config import ProcessConfig, ProcessId
-from bounds import Few, TaskId
 from envs.task_list import multi_id, task_names
 from scripts.flags import parse
 

@@ -1,7 +1,7 @@
 """Who may import whom, and that importing does nothing.
 
-`bounds` knows nothing, `wm`, `planning` and `envs` know it and nothing of each other, `agents`
-composes them, `scripts` calls `agents`; what `--help` needs loads no jax.
+`wm`, `planning` and `envs` know nothing of each other, `agents` composes them, `scripts` calls
+`agents`; what `--help` needs loads no jax.
 """
 
 import ast
@@ -16,12 +16,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
-    "bounds": {"bounds"},
-    "wm": {"wm", "bounds"},
-    "planning": {"planning", "bounds"},
-    "envs": {"envs", "bounds"},
-    "agents": {"agents", "wm", "planning", "envs", "bounds"},
-    "scripts": {"scripts", "agents", "wm", "planning", "envs", "bounds"},
+    "wm": {"wm"},
+    "planning": {"planning"},
+    "envs": {"envs"},
+    "agents": {"agents", "wm", "planning", "envs"},
+    "scripts": {"scripts", "agents", "wm", "planning", "envs"},
 }
 PARTS = tuple(MAY_IMPORT)
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax"}

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("agents", "bounds", "envs", "planning", "scripts", "wm")
+PACKAGES = ("agents", "envs", "planning", "scripts", "wm")
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 MAX_BYTES = 1_000_000
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt"}

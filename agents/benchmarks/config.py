@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from agents.runs.bounds import Episodes, FewOrNone, Seed, Settings, TaskId, check
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.runs.settings import unknown
-from bounds import Episodes, FewOrNone, Seed, Settings, TaskId, check
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig
 

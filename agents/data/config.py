@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from agents.runs import needs
+from agents.runs.bounds import Count, FewOrNone, Meta, Period, Seed, Settings, Share, TaskId
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Count, FewOrNone, Meta, Period, Seed, Settings, Share, TaskId
 
 Policy = Literal["random", "noise", "checkpoint", "scripted"]
 

@@ -26,9 +26,9 @@ from agents.deployment.guard.safety import Guard
 from agents.deployment.guard.surprise import Monitor
 from agents.deployment.open import open_path
 from agents.deployment.ticks import CompileCounter, Tick, tick_of
+from agents.runs.bounds import Seed, check
 from agents.runs.compile import cpu_options
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Seed, check
 from planning.config import PlannerConfig
 from wm.tdmpc.model import Networks
 

@@ -3,10 +3,9 @@
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import bounds
-from agents.runs import needs
+from agents.runs import bounds, needs
+from agents.runs.bounds import Meta, Settings, kinds
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Meta, Settings, kinds
 from planning.config import PlannerConfig
 
 GoalMode = Literal["plan", "prior", "random", "zero", "oracle"]

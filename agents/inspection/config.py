@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from agents.runs.bounds import Few, Meta, PositiveShare, Seed, Settings, Some
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Few, Meta, PositiveShare, Seed, Settings, Some
 
 
 @dataclass(frozen=True)

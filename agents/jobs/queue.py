@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Self
 from agents.jobs.scheduler import Executor, answers
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import OK, Answer, task_text
+from agents.runs.bounds import Some, check
 from agents.runs.settings import unknown
-from bounds import Some, check
 
 EXECUTORS = ("local", "ray", "slurm")
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from agents.runs.bounds import Count, Meta, Settings
 from agents.runs.config import PlannerOverrides
-from bounds import Count, Meta, Settings
 
 
 @dataclass(frozen=True)

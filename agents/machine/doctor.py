@@ -17,7 +17,7 @@ from envs.cores import usable_cores
 Status = Literal["ok", "warn", "fail"]
 ROOT = Path(__file__).resolve().parents[1]
 ESSENTIAL = ("jax", "flax", "optax", "mujoco", "gymnasium", "dm-control", "orbax-checkpoint")
-IMPORT_NAMES = ("agents", "bounds", "envs", "planning", "scripts", "wm")
+IMPORT_NAMES = ("agents", "envs", "planning", "scripts", "wm")
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
 GL_PACKAGES = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6", "glfw": "libglfw3 (and a display)"}

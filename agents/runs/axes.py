@@ -5,9 +5,9 @@ Every value is checked against the type of its setting.
 
 import math
 
+from agents.runs.bounds import check, read
 from agents.runs.config import ConfigError, TrainConfig
 from agents.runs.settings import flat_types, unknown
-from bounds import check, read
 
 Value = int | float | bool | str
 Axes = dict[str, list[Value]]

@@ -8,9 +8,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import bounds
-from bounds import ConfigError as ConfigError
-from bounds import Meta, Settings, check, kinds
+from agents.runs import bounds
+from agents.runs.bounds import ConfigError as ConfigError
+from agents.runs.bounds import Meta, Settings, check, kinds
 from planning.config import PlannerConfig
 from wm.tdmpc.config import PRESETS, LearnerConfig, ModelConfig
 
@@ -104,7 +104,8 @@ class _Overrides(Settings, block="planner"):
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        return planner.changed(**self.given)
+        with bounds.told():
+            return planner.changed(**self.given)
 
 
 if TYPE_CHECKING:

@@ -1,12 +1,15 @@
 """Bytes that settings need, from closed forms: said before anything is built. Imports no jax.
 
 What is counted is there at the least; compilers and libraries come on top. Sizes that are not
-known yet (of observations and actions) count as 1.
+known yet (of observations and actions) count as 1. What the machine has is read here too.
 """
 
+import os
+from pathlib import Path
+
+from agents.runs.bounds import ConfigError
 from agents.runs.config import TrainConfig
 from agents.runs.pretrain_config import PretrainConfig
-from bounds import memory
 from planning.config import PlannerConfig
 from wm.tdmpc.config import ModelConfig
 
@@ -18,6 +21,9 @@ COPIES = 5
 SIMULATOR = {"dmc": 2**23, "ogbench": 2**23}
 LEAST_SIMULATOR = 2**17
 PROCESS = 2**27
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""What a container may use, in the two versions of control groups."""
+ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel0")
 ON_HOST = ("the simulators", "worker processes", "the episodes of a shard")
 
 Parts = dict[str, tuple[float, str]]
@@ -163,11 +169,45 @@ def workers(jobs: int, executor: str = "local") -> Parts:
     return {"worker processes": (PROCESS * jobs * (executor == "local"), "--jobs")}
 
 
-def require(parts: Parts) -> None:
-    """Raise ConfigError unless this machine has what is needed.
+def available() -> int:
+    """Bytes that this process could still fill: of the machine, and of its control group."""
+    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            there.append(1024 * int(line.split()[1]))
+    return min(there + [int(text) for path in LIMITS if (text := _read(path).strip()).isdigit()])
+
+
+def accelerated() -> bool:
+    """Whether arrays may live on a device with memory of its own, which only jax can ask."""
+    asked = os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+    return asked != "cpu" and any(map(os.path.exists, ACCELERATORS))
+
+
+def require(parts: Parts, there: int | None = None) -> None:
+    """Raise ConfigError unless this machine has what is needed, or `there` bytes are enough.
 
     Where there is an accelerator, whose memory only jax knows, what it takes over is not counted.
     """
-    if memory.accelerated():
+    if there is None and accelerated():
         parts = {name: part for name, part in parts.items() if name in ON_HOST}
-    memory.require(parts)
+    total, there = sum(size for size, _ in parts.values()), there or available()
+    if total <= there:
+        return
+    largest = max(parts, key=lambda name: parts[name][0])
+    size, lower = parts[largest]
+    raise ConfigError(
+        f"these settings need {_gib(total)} of memory ({_gib(size)} of it for {largest}) and "
+        f"{_gib(there)} are there: lower {lower}"
+    )
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii")
+    except OSError:
+        return ""

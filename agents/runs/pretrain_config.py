@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.runs.bounds import Few, Seed, Settings, Share, Total
 from agents.runs.config import ConfigError
 from agents.runs.settings import stored_config
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
-from bounds import Few, Seed, Settings, Share, Total
 from wm.jepa.config import (
     LEARNER_PRESETS,
     PRESETS,

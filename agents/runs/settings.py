@@ -11,10 +11,10 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.runs.bounds import check, holds, kinds, told
 from agents.runs.config import ConfigError, TrainConfig
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
-from bounds import check, holds, kinds
 
 T = TypeVar("T")
 STORED_BESIDE = ("env", "digest", "versions")
@@ -88,7 +88,8 @@ def overlay(config: T, flat: Mapping[str, Any]) -> T:
                 changes[name] = overlay(getattr(config, name), inner)
         elif name in flat:
             changes[name] = flat[name]
-    return replace(config, **changes)  # type: ignore[type-var]
+    with told():
+        return replace(config, **changes)  # type: ignore[type-var]
 
 
 def read_toml(cls: type, path: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import jax
 from agents.runs import needs
 from agents.runs.config import ConfigError, TrainConfig
 from agents.training.randomize import draw
-from bounds import memory
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
 from envs.wrappers.multi import num_tasks
@@ -81,4 +80,4 @@ def check_memory(config: TrainConfig, spec: EnvSpec, members: int = 1, shares: i
     there = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if there:
         parts.pop("the simulators")
-        memory.require(parts, there * config.devices)
+        needs.require(parts, there * config.devices)

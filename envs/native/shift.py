@@ -10,15 +10,18 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, get_args, get_type_hints
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
-from bounds import ConfigError, FewOrNone, Meta, check, holds, kinds, read
 from envs.spec import EnvError
 
 Factor = Annotated[float, Meta(ge=0, le=1000)]
 Noise = Annotated[float, Meta(ge=0, le=1000)]
+Late = Annotated[int, Meta(ge=0, le=1000)]
 Turn = Annotated[float, Meta(ge=-360, le=360)]
 
 
@@ -48,9 +51,9 @@ class Shift:
     """Standard deviation of noise on every entry of an observation."""
     action_noise: Noise = 0.0
     """Standard deviation of noise on every entry of an action."""
-    obs_delay: FewOrNone = 0
+    obs_delay: Late = 0
     """Decisions by which observations are late."""
-    action_delay: FewOrNone = 0
+    action_delay: Late = 0
     """Decisions by which actions are late."""
     camera: Annotated[float, Meta(ge=-10, le=10)] = 0.0
     """How far the camera moves to its right, as a share of what it sees."""
@@ -61,7 +64,7 @@ class Shift:
 
     def __post_init__(self) -> None:
         """Raises ShiftError for values that no world has."""
-        for name, kind in kinds(Shift).items():
+        for name, kind in _kinds().items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
 
     @classmethod
@@ -109,14 +112,23 @@ _DISTURBING = ("obs_noise", "action_noise", "obs_delay", "action_delay")
 _PHYSICAL = tuple(spec.name for spec in fields(Shift) if spec.name not in _DISTURBING)
 
 
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Shift, include_extras=True)
+
+
 def _checked(name: str, value: Any, kind: Any) -> float | int:
-    """The value of a field in its type. Raises ShiftError."""
+    """The value of a field, or the text of one, in its type. Raises ShiftError; NaN is in none."""
+    plain, meta = get_args(kind)
+    number, wanted = value, "be an integer" if plain is int else "be a number"
     try:
-        number = read(f"shift {name}", value, kind) if isinstance(value, str) else value
-        check(f"shift {name}", number, kind)
-    except ConfigError as error:
-        raise ShiftError(str(error)) from None
-    return float(number) if holds(kind, float) else int(number)
+        number = plain(value) if isinstance(value, str) else value
+        number = number.item() if isinstance(number, np.generic) else number
+        return msgspec.convert(number, kind)
+    except (ValueError, msgspec.ValidationError) as error:
+        if not isinstance(number, str) and ", got" not in str(error):
+            wanted = f"lie in [{meta.ge}, {meta.le}]"
+        raise ShiftError(f"shift {name} must {wanted}, got {number!r:.80}") from None
 
 
 _NONE = Shift()

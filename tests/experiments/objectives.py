@@ -22,13 +22,13 @@ from agents.inspection import probes as inspect_probes
 from agents.inspection.model import rows_of, view_jepa
 from agents.pretraining.pretrain import pretrain
 from agents.pretraining.pretrainer import Pretrainer
+from agents.runs.bounds import Few, Settings, Total
 from agents.runs.config import ConfigError
 from agents.runs.directory import plain
 from agents.runs.load_pretrained import load
 from agents.runs.pretrain_config import PretrainConfig, preset_config
 from agents.storage import encoder_file
 from agents.storage.files import write_atomically
-from bounds import Few, Settings, Total
 from wm.jepa.config import Objective
 
 Preset = Literal["state", "pixels"]

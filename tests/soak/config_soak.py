@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from agents.runs.axes import ALLOWED, REFUSED
+from agents.runs.bounds import base, options
 from agents.runs.config import TrainConfig, preset_config
 from agents.runs.settings import flat_types
 from agents.training.parallel.population_config import members
-from bounds import base, options
 from planning.config import Method, PlannerConfig
 from scripts.bench import BenchFlags, parse_bench
 from scripts.eval import EvalFlags, parse_eval

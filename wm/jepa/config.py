@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from bounds import Count, Few, Meta, Period, Rate, Settings, Share, Weight, Width
+from msgspec import Meta
+
+from wm.limits import Count, Few, Period, Rate, Share, Weight, Width, check
 
 Encoder = Literal["mlp", "cnn", "vit", "identity", "frozen"]
 Predictor = Literal["mlp", "gru", "transformer"]
@@ -14,7 +16,7 @@ Layers = Annotated[int, Meta(ge=1, le=128)]
 
 
 @dataclass(frozen=True)
-class JepaConfig(Settings, block="model"):
+class JepaConfig:
     """Encoder and predictor."""
 
     encoder: Encoder = "mlp"
@@ -60,6 +62,10 @@ class JepaConfig(Settings, block="model"):
     """Latents of the objective `consistency` are softmaxed in groups of this size."""
     frozen_file: str = ""
     """Safetensors file of the frozen encoder (objective `frozen`)."""
+
+    def __post_init__(self):
+        """Raises ValueError naming the first field that is out of bounds."""
+        check(self, "model")
 
     @property
     def pixels(self) -> bool:
@@ -107,7 +113,7 @@ of LeWorldModel (224 px, 18.0 million parameters) and wants an accelerator."""
 
 
 @dataclass(frozen=True)
-class JepaLearnerConfig(Settings, block="learner"):
+class JepaLearnerConfig:
     """How the world model learns."""
 
     rollout: Few = 4
@@ -143,6 +149,10 @@ class JepaLearnerConfig(Settings, block="learner"):
     """Terms added to the objective's own, by name: similarity,inverse."""
     target_rate: Share = 0.01
     """Rate of the running average that encodes targets (objective ema)."""
+
+    def __post_init__(self):
+        """Raises ValueError naming the first field that is out of bounds."""
+        check(self, "learner")
 
 
 LEARNER_PRESETS: dict[str, JepaLearnerConfig] = {

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import bounds
-from bounds import ConfigError, Meta, Settings
+from msgspec import Meta
+
+from wm.limits import Count, Few, PositiveShare, Rate, Share, Weight, Width, check
 
 Regularizer = Literal["simnorm", "sigreg"]
 Compute = Literal["float32", "bfloat16"]
@@ -12,20 +13,20 @@ LogStd = Annotated[float, Meta(ge=-50, le=50)]
 
 
 @dataclass(frozen=True)
-class ModelConfig(Settings, block="model"):
+class ModelConfig:
     """Network sizes and output heads (arXiv 2310.16828, table of model sizes)."""
 
-    encoder_width: bounds.Width = 128
+    encoder_width: Width = 128
     """Hidden width of the observation encoder."""
-    mlp_width: bounds.Width = 128
+    mlp_width: Width = 128
     """Hidden width of dynamics, reward, prior, value and termination heads."""
-    latent_dim: bounds.Width = 64
+    latent_dim: Width = 64
     """Size of the latent state."""
-    num_heads: bounds.Few = 2
+    num_heads: Few = 2
     """Members of the value ensemble."""
     regularizer: Regularizer = "simnorm"
     """What keeps latents from collapsing: simnorm (stop-gradient targets) or sigreg."""
-    simnorm_group: bounds.Width = 8
+    simnorm_group: Width = 8
     """Latents are softmaxed in groups of this size (simnorm only)."""
     num_bins: Annotated[int, Meta(ge=2, le=10_001)] = 101
     """Bins of the two-hot reward and value heads."""
@@ -37,14 +38,14 @@ class ModelConfig(Settings, block="model"):
     """Type of the matrix products; parameters and statistics stay float32."""
     episodic: bool = False
     """Learn a termination head and use it in planning (set from the task when training)."""
-    task_dim: bounds.Width = 32
+    task_dim: Width = 32
     """Size of a task's learned embedding, in a model of several tasks (TD-MPC2: 96 for 80)."""
 
     def __post_init__(self):
-        """Reject impossible sizes. Raises ConfigError naming the field."""
-        super().__post_init__()
+        """Reject impossible sizes. Raises ValueError naming the field."""
+        check(self, "model")
         if self.regularizer == "simnorm" and self.latent_dim % self.simnorm_group:
-            raise ConfigError(
+            raise ValueError(
                 f"model.latent_dim ({self.latent_dim}) must be a multiple of "
                 f"model.simnorm_group ({self.simnorm_group})"
             )
@@ -80,46 +81,46 @@ def unused(model: ModelConfig) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class LearnerConfig(Settings, block="learner"):
+class LearnerConfig:
     """How the world model learns (arXiv 2310.16828, section 3 and its hyper-parameter table)."""
 
-    horizon: bounds.Few = 3
+    horizon: Few = 3
     """Latent steps unrolled while learning."""
-    batch_size: bounds.Count = 128
+    batch_size: Count = 128
     """Slices per update."""
-    learning_rate: bounds.Rate = 1e-3
+    learning_rate: Rate = 1e-3
     """Adam step size; TD-MPC2 uses 3e-4 with its larger networks."""
-    encoder_lr_scale: bounds.Weight = 0.3
+    encoder_lr_scale: Weight = 0.3
     """The encoder learns this much slower."""
     max_grad_norm: Annotated[float, Meta(gt=0, le=1e12)] = 20.0
     """Global gradient clip."""
-    consistency_coef: bounds.Weight = 20.0
-    reward_coef: bounds.Weight = 0.1
-    value_coef: bounds.Weight = 0.1
-    termination_coef: bounds.Weight = 1.0
-    sigreg_coef: bounds.Weight = 0.09
+    consistency_coef: Weight = 20.0
+    reward_coef: Weight = 0.1
+    value_coef: Weight = 0.1
+    termination_coef: Weight = 1.0
+    sigreg_coef: Weight = 0.09
     """Weight of SIGReg at batch 128 (scaled as 128 / batch, as the statistic grows with it)."""
-    sigreg_consistency_coef: bounds.Weight = 1.0
+    sigreg_consistency_coef: Weight = 1.0
     """Replaces consistency_coef under sigreg, whose latents have unit variance."""
-    sigreg_directions: bounds.Count = 256
+    sigreg_directions: Count = 256
     """Random directions SIGReg projects on, redrawn every update."""
     time_decay: Annotated[float, Meta(gt=0, le=10)] = 0.5
     """Step t of the unroll weighs time_decay**t."""
-    target_rate: bounds.PositiveShare = 0.01
+    target_rate: PositiveShare = 0.01
     """EMA rate of the target value heads."""
-    average_rate: bounds.PositiveShare = 0.005
+    average_rate: PositiveShare = 0.005
     """Rate of the running average of all parameters that is evaluated; 1 takes the latest."""
-    td_lambda: bounds.Share = 0.9
+    td_lambda: Share = 0.9
     """Mixes value targets with those one step later in the slice; 0 is TD-MPC2's one step."""
-    entropy_coef: bounds.Weight = 1e-4
+    entropy_coef: Weight = 1e-4
     log_std_min: LogStd = -10.0
     log_std_max: LogStd = 2.0
 
     def __post_init__(self):
-        """Reject settings that cannot learn. Raises ConfigError naming the field."""
-        super().__post_init__()
+        """Reject settings that cannot learn. Raises ValueError naming the field."""
+        check(self, "learner")
         if not self.log_std_min < self.log_std_max:
-            raise ConfigError(
+            raise ValueError(
                 f"learner.log_std_min ({self.log_std_min}) must be below "
                 f"learner.log_std_max ({self.log_std_max})"
             )

@@ -10,11 +10,11 @@ from agents.evaluation.clock_config import Clock
 from agents.jobs.queue import known_executor
 from agents.runs import needs
 from agents.runs.axes import Axes, parse_grid
+from agents.runs.bounds import Episodes, FewOrNone, Seed, Settings, Weight, check
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.runs.settings import train_config_from
 from agents.storage import sealed
 from agents.storage.files import CheckpointError, require_directory
-from bounds import Episodes, FewOrNone, Seed, Settings, Weight, check
 
 LOOKS: tuple[int, ...] = (2, 4, 7, 10)
 """Episodes after which settings are compared; then after every half as many again."""

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from agents.runs.bounds import Meta, Settings, shown
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Meta, Settings, shown
 
 
 @dataclass(frozen=True)

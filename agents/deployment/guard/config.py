@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from agents.runs.bounds import Count, Settings, Weight
 from agents.runs.config import ConfigError
-from bounds import Count, Settings, Weight
 
 Fallback = Literal["zero", "prior", "safe"]
 Reaction = Literal["off", "report", "fallback", "stop"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bounds import Settings
+from agents.runs.bounds import Settings
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.trust_config import TrustConfig
+from agents.runs.bounds import Episodes, Meta, Period, Seed, TaskId, Weight
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Episodes, Meta, Period, Seed, TaskId, Weight
 
 RunMode = Literal["plan", "prior", "auto"]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.trust_config import TrustConfig
 from agents.deployment.origin import is_loopback
+from agents.runs.bounds import Count, Meta, Seed
 from agents.runs.config import ConfigError, PlannerOverrides
-from bounds import Count, Meta, Seed
 
 TOKEN_VARIABLE = "LATENTMPC_TOKEN"
 LEAST_TOKEN, MOST_TOKEN = 16, 4096

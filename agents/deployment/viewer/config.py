@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from agents.runs.bounds import Meta, Seed, Settings, TaskId, Weight
 from agents.runs.config import PlannerOverrides
-from bounds import Meta, Seed, Settings, TaskId, Weight
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from agents.goals.config import GoalEvalConfig, GoalMode, GoalSeed, ObjectiveOverrides
+from agents.runs.bounds import Episodes, Few, Settings
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.settings import unknown
-from bounds import Episodes, Few, Settings
 
 LEVELS: dict[str, tuple[float, ...]] = {
     "mass": (0.5, 1.5, 2.0, 4.0),

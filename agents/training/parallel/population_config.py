@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from agents.runs.axes import parse_grid
+from agents.runs.bounds import Meta, Seed, check, told
 from agents.runs.config import ConfigError, TrainConfig
-from bounds import Meta, Seed, check
 
 MOST_MEMBERS = 256
 Members = Annotated[int, Meta(ge=1, le=MOST_MEMBERS)]
@@ -74,5 +74,6 @@ def _axes(vary: str) -> dict[str, list[float]]:
 
 
 def _member(config: TrainConfig, seed: int, asked: dict[str, float], path: str) -> TrainConfig:
-    learner = replace(config.learner, **asked)
+    with told():
+        learner = replace(config.learner, **asked)
     return replace(config, seed=seed, learner=learner, run_dir=path)

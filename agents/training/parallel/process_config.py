@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
+from agents.runs.bounds import Few, Meta, Settings
 from agents.runs.config import ConfigError, TrainConfig
-from bounds import Few, Meta, Settings
 
 ProcessId = Annotated[int, Meta(ge=-1, lt=1000)]
 

@@ -6,8 +6,8 @@
         decay: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
 Flags, files, stored settings and settings made by a program are all held to these types. Upper
-bounds are generous: what a large machine could mean. Imports nothing of the other folders, all of
-which may import it, and no jax.
+bounds are generous: what a large machine could mean. The settings of `wm` and `planning` hold
+themselves to theirs; their types are read here alike. Imports no jax.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import functools
 import numbers
 import re
 import types
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from operator import ge, gt, le, lt
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -39,8 +40,6 @@ Few = Annotated[int, Meta(ge=1, le=1000)]
 """Steps of a horizon, heads, layers: what programs are unrolled or repeated over."""
 FewOrNone = Annotated[int, Meta(ge=0, le=1000)]
 Episodes = Annotated[int, Meta(ge=1, le=10_000)]
-Rate = Annotated[float, Meta(gt=0, le=10)]
-"""A learning rate."""
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -75,8 +74,27 @@ class Settings:
 
     def __post_init__(self):
         """Raise ConfigError naming the first field whose value its type does not hold."""
-        for name, kind in kinds(type(self)).items():
-            check(f"{self.block}{name}", getattr(self, name), kind)
+        check_all(self, self.block)
+
+
+def check_all(config: Any, block: str = "") -> None:
+    """Raise ConfigError naming the first field, or one of settings inside, that is not held."""
+    for name, kind in kinds(type(config)).items():
+        value = getattr(config, name)
+        check(f"{block}{name}", value, kind)
+        if is_dataclass(kind) and not isinstance(value, Settings):
+            check_all(value, f"{block}{name}.")
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Make a ConfigError of the ValueError with which settings of `wm` or `planning` refuse."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 @functools.cache
@@ -146,7 +164,7 @@ def _meta(option: Any) -> Meta | None:
 def _has_type(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return any(type(value) is type(known) and value == known for known in get_args(kind))
-    if not isinstance(kind, type) or is_dataclass(kind):
+    if not isinstance(kind, type):
         return True
     right = isinstance(value, NUMBERS.get(kind, kind))
     return right and (kind is bool or not isinstance(value, bool))
