@@ -20,8 +20,7 @@ PIP_LOCKED := $(PIP_INSTALL) --require-hashes --only-binary :all:
 DEMO_TASK ?= cartpole-swingup
 DEMO_DIR ?= runs/demo
 # 25 decisions a second (four frames each): about two minutes of learning on two cores.
-DEMO_FLAGS ?= --action-repeat 4 --env-steps 14000 --eval-every 4000 --learner.batch-size 64 \
-  --learner.target-rate 0.02 --planner.horizon 4
+DEMO_FLAGS ?= --recipe demo
 DEMO_SEED ?= 0
 LOCK_FLAGS ?=
 TESTS ?= tests
@@ -101,7 +100,7 @@ $(VENV)/.setup: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into $(VENV) (a few hundred MB the first time)"
 	@$(PIP_LOCKED) -r requirements.lock
 	@$(PIP_INSTALL) --no-build-isolation --editable .
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/latentmpc train --help > /dev/null
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/latentmpc train --help-all > /dev/null
 	@touch $@
 
 $(VENV)/.setup-dev: requirements-dev.lock $(VENV)/.setup

@@ -49,6 +49,7 @@ def main() -> None:
             "--version": [command, "--version"],
             "tasks": [command, "tasks"],
             "train --help": [command, "train", "--help"],
+            "recipes": [command, "recipes", "demo"],
         }.items():
             run = subprocess.run(args, cwd=elsewhere, env=clean, capture_output=True, text=True)
             if run.returncode:

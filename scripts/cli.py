@@ -8,38 +8,50 @@ import os
 import sys
 from collections.abc import Sequence
 
-VERBS: dict[str, tuple[str, str]] = {
-    "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
-    "pretrain": ("scripts.pretrain", "learn a reward-free world model from recorded episodes"),
-    "eval": ("scripts.eval", "run a trained run or checkpoint closed-loop and report"),
-    "distill": ("scripts.distill", "a critic and a policy for goals, on a pretrained model"),
-    "bench": ("scripts.bench", "agents on a suite of tasks: intervals, latency, an oracle"),
-    "compare": ("scripts.compare", "paired differences of two result sets on common episodes"),
-    "sweep": ("scripts.sweep", "planner settings against return and latency; recommends one"),
-    "collect": ("scripts.collect", "record episodes of a task into a dataset; resumes"),
-    "export": ("scripts.export", "write a run as a bundle that runs without latentmpc"),
-    "inspect": ("scripts.inspect", "what latents know: probes, surprise, counterfactuals"),
-    "data": ("scripts.data", "check a dataset, exchange it with Minari"),
-    "run": ("scripts.run", "a controller in real time; flight recorder and replay"),
-    "serve": ("scripts.serve", "a controller for clients on websockets"),
-    "play": ("scripts.play", "watch a model and its plans live in the browser"),
-    "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
-    "profile": ("scripts.profile", "where a training's time goes, and its share of the peak"),
-    "doctor": ("scripts.doctor", "check versions, devices, rendering and disk; say what to fix"),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "learn": {
+        "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
+        "pretrain": ("scripts.pretrain", "learn a reward-free world model from recorded episodes"),
+        "distill": ("scripts.distill", "a critic and a policy for goals, on a pretrained model"),
+        "recipe": ("scripts.recipes.run", "all stages of a recipe, from data to figures; resumes"),
+        "recipes": ("scripts.recipes.listing", "list the recipes: task, what it reaches, time"),
+    },
+    "judge": {
+        "eval": ("scripts.eval", "run a trained run or checkpoint closed-loop and report"),
+        "bench": ("scripts.bench", "agents on a suite of tasks: intervals, latency, an oracle"),
+        "compare": ("scripts.compare", "paired differences of two result sets, common episodes"),
+        "sweep": ("scripts.sweep", "planner settings against return and latency; recommends one"),
+        "inspect": ("scripts.inspect", "what latents know: probes, surprise, counterfactuals"),
+    },
+    "deploy": {
+        "export": ("scripts.export", "write a run as a bundle that runs without latentmpc"),
+        "run": ("scripts.run", "a controller in real time; flight recorder and replay"),
+        "serve": ("scripts.serve", "a controller for clients on websockets"),
+    },
+    "look": {
+        "play": ("scripts.play", "watch a model and its plans live in the browser"),
+        "tasks": ("scripts.tasks", "list the tasks that can be trained on"),
+        "profile": ("scripts.profile", "where a training's time goes, and its share of the peak"),
+        "doctor": ("scripts.doctor", "check versions, devices, rendering, disk; say what to fix"),
+        "completion": ("scripts.completion", "what a shell needs to complete verbs and flags"),
+    },
+    "data": {
+        "collect": ("scripts.collect", "record episodes of a task into a dataset; resumes"),
+        "data": ("scripts.data", "check a dataset, exchange it with Minari"),
+    },
 }
-RESUMABLE = ("train", "pretrain", "bench", "sweep", "collect")
+"""Verbs by the job they are for: module and a line of help."""
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+RESUMABLE = ("train", "pretrain", "bench", "sweep", "collect", "recipe")
 EXIT_INTERRUPTED = 130
 
-HELP = """usage: latentmpc VERB [OPTIONS]
+HELP = """usage: latentmpc VERB [SETTINGS]
 
 A latent world model, and a planner inside it, that control simulated robots.
-
-verbs:
 {verbs}
 
-Every verb takes --help and --json (the result alone on standard output); those with settings take
---config FILE.toml too.
-Example: latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartpole
+Every verb takes --help, --help-all, --config FILE.toml and --json (the result alone on standard
+output). Example: latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartpole
 """
 
 
@@ -96,8 +108,10 @@ def _fail(message: str, code: int) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, VERBS))
-    return HELP.format(verbs="\n".join(f"  {v:{width}}  {text}" for v, (_, text) in VERBS.items()))
+    width, lines = max(map(len, VERBS)), []
+    for job, verbs in GROUPS.items():
+        lines += ["", f"{job}:", *(f"  {v:{width}}  {text}" for v, (_, text) in verbs.items())]
+    return HELP.format(verbs="\n".join(lines))
 
 
 def _version() -> str:

@@ -1,43 +1,55 @@
 """`latentmpc compare A B`: paired differences of two result sets on the episodes both have."""
 
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from agents.runs.config import ConfigError
-
-USAGE = """usage: latentmpc compare A B [--json]
-
-Paired differences of returns, A - B, on common tasks and episode seeds.
-
-A and B are output directories of `latentmpc bench`, runs of `latentmpc train` or `--out`
-directories of `latentmpc eval`. Says whether each difference is resolved (its 95 % interval leaves
-zero out) and, where it is not, how many episodes would resolve a difference of that size.
-"""
+from scripts.verb import Output, Verb
 
 
-def parse(argv: Sequence[str]) -> tuple[str, str, bool]:
-    """The two directories, and whether JSON is wanted. Raises ConfigError; exits after --help."""
-    if "-h" in argv or "--help" in argv:
-        print(USAGE, end="")
-        raise SystemExit(0)
-    paths = [arg for arg in argv if not arg.startswith("-")]
-    strange = [arg for arg in argv if arg.startswith("-") and arg != "--json"]
-    if strange:
-        raise ConfigError(f"unknown flag {strange[0]}; see latentmpc compare --help")
-    if len(paths) != 2:
-        raise ConfigError(f"compare needs two directories, got {len(paths)}: latentmpc compare A B")
-    return paths[0], paths[1], "--json" in argv
+@dataclass(frozen=True)
+class CompareConfig:
+    """What is compared."""
+
+    one: str = ""
+    """Output directory of `latentmpc bench`, run of `latentmpc train` or `--out` of eval."""
+    other: str = ""
+    """Another one; differences are the first less this."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Compare; 0 also when nothing is resolved."""
-    one, other, as_json = parse(argv)
-    from agents.benchmarks.compare import compare, lines
-    from scripts.output import print_json
+def check(config: CompareConfig) -> None:
+    """Raise ConfigError without two directories."""
+    if not (config.one and config.other):
+        given = len([path for path in (config.one, config.other) if path])
+        raise ConfigError(f"compare needs two directories, got {given}: latentmpc compare A B")
 
-    comparison = compare(one, other)
-    if as_json:
-        print_json(comparison)
-    else:
-        sys.stdout.write("\n".join(lines(comparison)) + "\n")
-    return 0
+
+def call(config: CompareConfig, output: Output):
+    """The differences."""
+    from agents.benchmarks.compare import compare
+
+    return compare(config.one, config.other)
+
+
+def show(config: CompareConfig, comparison: dict[str, Any]) -> None:
+    """A line for each."""
+    from agents.benchmarks.compare import lines
+
+    print("\n".join(lines(comparison)))
+
+
+VERB = Verb(
+    "compare",
+    CompareConfig,
+    call,
+    check=check,
+    show=show,
+    positional="one other",
+    metavar="A B",
+    about="""Paired differences of returns, A - B, on common tasks and episode seeds. Says whether
+    each difference is resolved (its 95 % interval leaves zero out) and, where it is not, how many
+    episodes would resolve a difference of that size.""",
+    example="latentmpc compare runs/h6 runs/walker",
+    common="",
+)
+main = VERB.main

@@ -1,66 +1,56 @@
 """`latentmpc export RUN --out BUNDLE`: a trained model as a folder that runs without latentmpc."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
-
-import tyro
+from dataclasses import asdict
+from typing import Any
 
 from agents.deployment.bundle.config import ExportConfig
-from agents.deployment.guard.trust_config import ImportTrust
 from agents.runs.config import ConfigError
-from scripts.flags import check_planner, parse, require_directory, settings_of
+from scripts.flags import check_planner, require_directory
+from scripts.verb import Output, Verb
 
 
-@dataclass(frozen=True)
-class ExportFlags(ExportConfig, ImportTrust):
-    """Write a run or checkpoint as a bundle: programs, parameters, contract, runner, manifest.
-
-    Planner settings given here are built into the bundle. The digest it prints is what lets
-    others run the bundle's programs (--digest): hand it over by another way than the bundle.
-    """
-
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
-    """Run directory (its newest checkpoint) or checkpoint directory."""
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys (`[planner]` as a table)."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the result, and nothing else, as JSON on standard output."""
-
-    def config_of(self) -> ExportConfig:
-        """The settings alone."""
-        return settings_of(ExportConfig, self)
-
-
-def parse_export(argv: Sequence[str]) -> ExportFlags:
-    """Settings from the command line. Raises ConfigError."""
-    flags = parse("export", ExportFlags, ExportConfig, argv, positional="path")
-    if not flags.path:
+def check(config: ExportConfig) -> None:
+    """Raise ConfigError without a run or a place to write to."""
+    if not config.path:
         raise ConfigError(
             "which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW"
         )
-    require_directory(flags.path, "a run directory or a checkpoint")
-    check_planner(flags.path, flags.planner)
-    if not flags.out:
-        raise ConfigError(f"where to? give a new folder: latentmpc export {flags.path} --out NEW")
-    return flags
+    require_directory(config.path, "a run directory or a checkpoint")
+    check_planner(config.path, config.planner)
+    if not config.out:
+        raise ConfigError(f"where to? give a new folder: latentmpc export {config.path} --out NEW")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Export; 0 when the bundle is written."""
-    flags = parse_export(argv)
+def call(config: ExportConfig, output: Output):
+    """What was written."""
+    from agents.deployment.bundle.export import export_path
 
-    from scripts.output import print_json, stdout_to_stderr
+    return asdict(export_path(config))
 
-    with stdout_to_stderr(flags.json):
-        from agents.deployment.bundle.export import export_path
 
-        exported = export_path(flags.config_of())
-    if flags.json:
-        print_json(asdict(exported))
-    else:
-        for name, size in exported.files.items():
-            print(f"{size:12,}  {name}")
-        print(f"programs for {' and '.join(exported.platforms)}, until {exported.expires}")
-        print(f"digest {exported.digest}")
-    return 0
+def show(config: ExportConfig, exported: dict[str, Any]) -> None:
+    """Files with their sizes, and the digest last."""
+    for name, size in exported["files"].items():
+        print(f"{size:12,}  {name}")
+    print(f"programs for {' and '.join(exported['platforms'])}, until {exported['expires']}")
+    print(f"digest {exported['digest']}")
+
+
+VERB = Verb(
+    "export",
+    ExportConfig,
+    call,
+    check=check,
+    trust=True,
+    show=show,
+    positional="path",
+    metavar="RUN_OR_CHECKPOINT",
+    about="""Write a run or checkpoint as a bundle: programs, parameters, contract, runner,
+    manifest. Planner settings given here are built into the bundle. The digest it prints is what
+    lets others run the bundle's programs (--digest): hand it over by another way than the
+    bundle.""",
+    example="latentmpc export runs/walker --out bundles/walker",
+    common="""out calibration_episodes action_low action_high action_rate action_safe
+    planner.horizon planner.num_samples planner.num_iterations""",
+)
+main = VERB.main

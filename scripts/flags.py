@@ -1,70 +1,78 @@
-"""Command lines and TOML files to typed settings: defaults < preset < TOML < flags.
+"""Command lines and TOML files to typed settings: defaults < preset < recipe < TOML < flags.
 
 The names, types and help come from the dataclass; tyro prints the help. Flags and files are read by
 the same rules, so that mistakes in both are told in the same words, in one line.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import tyro
 
 from agents.deployment.bundle.files import known_digest
-from agents.deployment.realtime.config import RunConfig
-from agents.deployment.serving.config import ServeConfig
 from agents.runs import needs
 from agents.runs.bounds import read
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.settings import flat_types, overlay, peek, read_toml, unknown
 from agents.storage.files import require_directory as require_directory
 from envs import imports
+from scripts.help import short
+from scripts.recipes.read import IDS, stage_settings
+from scripts.verb_spec import VerbSpec, flags_class
+
+if TYPE_CHECKING:
+    from agents.deployment.realtime.config import RunConfig
+    from agents.deployment.serving.config import ServeConfig
 
 T = TypeVar("T")
-OWN = ("config", "json")
-"""Flags of the command line itself, which a TOML file cannot set."""
 TRUST = ("trust", "digest")
 """Settings that vouch for files: no file can say them."""
-IDS = ("env_id", "env", "tasks", "target")
-"""Settings that name environments: what is typed for them may be imported."""
 
 
-def parse(
-    verb: str,
-    cls: type[T],
-    config_cls: type,
-    argv: Sequence[str],
-    *,
-    positional: str = "",
-    base: Callable[[Mapping[str, Any]], Any] | None = None,
-) -> T:
-    """Settings of class `cls` (a `config_cls` plus `OWN`) from flags and the --config file.
+def parse(verb: VerbSpec, argv: Sequence[str]) -> tuple[Any, bool]:
+    """Settings of a verb, an instance of its `config`, and whether JSON is wanted.
 
-    `positional` is the setting that may be given without its flag. `base` maps the settings
-    given so far to the defaults of the others. Raises ConfigError; exits after --help.
+    Raises ConfigError; exits after --help and --help-all.
     """
+    cls, argv = flags_class(verb), verb.prepare(argv)
+    if asked := {"-h", "--help", "--help-all"}.intersection(argv):
+        _help(verb, cls, everything="--help-all" in asked)
     types = flat_types(cls)
-    wants_help = "-h" in argv or "--help" in argv
-    given = {} if wants_help else scan(argv, types, positional, verb)
-    permit(verb, types, positional, given)
-    toml = read_toml(config_cls, given["config"]) if given.get("config") else {}
-    if said := [name for name in TRUST if name in toml]:
-        raise ConfigError(f"{given['config']}: {said[0]} is for the command line: --{said[0]}")
-    merged = {**toml, **given}
-    if str(merged.get(positional, "")).startswith("-"):
-        raise ConfigError(f"{positional} must not begin with a dash, got {merged[positional]!r}")
-    default = cls(**vars(base(merged))) if base else cls()
-    if wants_help:
-        tyro.cli(cls, prog=f"latentmpc {verb}", args=["--help"], default=default)
-    return overlay(default, merged)
+    given = scan(argv, types, verb.positional, verb.name)
+    permit(verb, types, given)
+    file, reference = given.get("config"), given.get("recipe")
+    toml = read_toml(verb.config, file) if file else {}
+    recipe = stage_settings(verb, reference) if reference else {}
+    for source, settings in ((file, toml), (reference, recipe)):
+        if said := [name for name in TRUST if name in settings]:
+            raise ConfigError(f"{source}: {said[0]} is for the command line: --{said[0]}")
+    merged = {**recipe, **toml, **given}
+    for name in verb.positional.split():
+        if str(merged.get(name, "")).startswith("-"):
+            raise ConfigError(f"{name} must not begin with a dash, got {merged[name]!r}")
+    default = cls(**vars(verb.base(merged))) if verb.base else cls()
+    flags = overlay(default, merged)
+    return settings_of(verb.config, flags), flags.json
 
 
-def permit(verb: str, types: Mapping[str, Any], positional: str, given: Mapping[str, Any]) -> None:
+def _help(verb: VerbSpec, cls: type, everything: bool) -> NoReturn:
+    """Print the short help, or all that tyro knows, and exit."""
+    if not everything:
+        print(short(verb), end="")
+        raise SystemExit(0)
+    default = cls(**vars(verb.base({}))) if verb.base else cls()
+    tyro.cli(cls, prog=f"latentmpc {verb.name}", args=["--help"], default=default)
+    raise SystemExit(0)
+
+
+def permit(verb: VerbSpec, types: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Let ids import the modules that were typed, all with --trust, and say how to ask for more."""
     typed = [module for name in IDS for module in imports.modules_of(given.get(name) or "")]
+    bare = verb.positional.split()
     ways = [
-        f"latentmpc {verb} {{id}}" if name == positional else f"--{name.replace('_', '-')} {{id}}"
+        f"latentmpc {verb.name} {{id}}" if name in bare else f"--{name.replace('_', '-')} {{id}}"
         for name in IDS
         if name in types
     ]
@@ -72,7 +80,7 @@ def permit(verb: str, types: Mapping[str, Any], positional: str, given: Mapping[
     imports.permit([imports.ANY] if given.get("trust") else typed, f"type {' or '.join(ways)}")
 
 
-def require_controller(flags: RunConfig | ServeConfig, path: str, clients: int = 1) -> None:
+def require_controller(flags: "RunConfig | ServeConfig", path: str, clients: int = 1) -> None:
     """Raise CheckpointError unless `path` may be a controller and the digest may be one.
 
     What is in them is verified when it is loaded; this much can be said at once.
@@ -105,9 +113,10 @@ def scan(
     tokens, see = iter(argv), f"see latentmpc {verb} --help"
     for token in tokens:
         if not token.startswith("-"):
-            if not positional or positional in given:
+            missing = [name for name in positional.split() if name not in given]
+            if not missing:
                 raise ConfigError(f"unexpected argument {token!r}; {see}")
-            given[positional] = token
+            given[missing[0]] = read(missing[0], token, types[missing[0]])
             continue
         flag, has_value, value = token.removeprefix("-").removeprefix("-").partition("=")
         name = flag.replace("-", "_")

@@ -1,67 +1,41 @@
 """`latentmpc inspect RUN`: what the latents of a trained model know, and where they fail."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from agents.deployment.guard.trust_config import ImportTrust
 from agents.inspection.config import InspectConfig
 from agents.runs.config import ConfigError
 from agents.runs.pretrain_config import is_pretrained
-from scripts.flags import check_planner, parse, require_directory, settings_of
+from scripts.flags import check_planner, require_directory
+from scripts.verb import Output, Verb
 
 
-@dataclass(frozen=True)
-class InspectFlags(InspectConfig, ImportTrust):
-    """Probe latents, roll them out, stage impossible events, and write inspect.html."""
-
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")] = ""
-    """Run directory or checkpoint to look into."""
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys (`[planner]` as a table)."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the result, and nothing else, as JSON on standard output."""
-
-    def config_of(self) -> InspectConfig:
-        """The settings alone."""
-        return settings_of(InspectConfig, self)
-
-
-def parse_inspect(argv: Sequence[str]) -> InspectFlags:
-    """Settings from the command line. Raises ConfigError."""
-    flags = parse("inspect", InspectFlags, InspectConfig, argv, positional="path")
-    if not flags.path:
+def check(config: InspectConfig) -> None:
+    """Raise ConfigError without a run, and for planner settings where nothing is planned."""
+    if not config.path:
         raise ConfigError("which run? give a run directory or checkpoint: latentmpc inspect RUN")
-    require_directory(flags.path, "a run directory or a checkpoint")
-    check_planner(flags.path, flags.planner)
-    if flags.planner.given and is_pretrained(flags.path):
+    require_directory(config.path, "a run directory or a checkpoint")
+    check_planner(config.path, config.planner)
+    if config.planner.given and is_pretrained(config.path):
         raise ConfigError(
-            f"planner.{next(iter(flags.planner.given))}: {flags.path} has the dataset it was "
+            f"planner.{next(iter(config.planner.given))}: {config.path} has the dataset it was "
             "pretrained on, so nothing is planned; leave planner settings out"
         )
-    return flags
 
 
-def main(argv: Sequence[str]) -> int:
-    """Inspect; 0 when the page is written."""
-    flags = parse_inspect(argv)
+def call(config: InspectConfig, output: Output):
+    """The figures of the page that is written."""
+    from agents.inspection.inspect import inspect
 
-    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr
+    with output.stages() as stages:
+        return inspect(config, stages.told)
 
-    with stdout_to_stderr(flags.json):
-        from agents.inspection.inspect import inspect
-        from agents.runs.stages import Stages
 
-        with Stages(stderr_console(), quiet=flags.json) as stages:
-            result = inspect(flags.config_of(), stages.told)
-    if flags.json:
-        print_json(result)
-    else:
-        print_table(_table(result))
-    return 0
+def show(config: InspectConfig, result: dict[str, Any]) -> None:
+    """The figures that matter most."""
+    from scripts.output import print_table
+
+    print_table(_table(result))
 
 
 def _ends(figure: dict[str, Any]) -> str:
@@ -96,3 +70,19 @@ def _table(result: dict[str, Any]):
     for name, row in shape["straightness"].items():
         table.add_row(f"straightness, {name}", f"{row['mean']:.3f}")
     return table
+
+
+VERB = Verb(
+    "inspect",
+    InspectConfig,
+    call,
+    check=check,
+    trust=True,
+    show=show,
+    positional="path",
+    metavar="RUN_OR_CHECKPOINT",
+    about="Probe latents, roll them out, stage impossible events, and write inspect.html.",
+    example="latentmpc inspect runs/rooms --rows 15000",
+    common="data out rows horizon clips window starts branches decoder_rows record_episodes seed",
+)
+main = VERB.main

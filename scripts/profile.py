@@ -1,69 +1,38 @@
 """`latentmpc profile RUN|ENV`: where the time of a training goes, and how far that is from peak."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from agents.deployment.guard.trust_config import ImportTrust
 from agents.machine.config import ProfileConfig
 from agents.runs import needs
 from agents.runs.config import ConfigError, preset_config
 from agents.runs.settings import peek
-from scripts.flags import parse, settings_of
+from scripts.verb import Output, Verb
 
 
-@dataclass(frozen=True)
-class ProfileFlags(ProfileConfig, ImportTrust):
-    """Time the parts of a training cycle, count its operations, compare with the machine's peak."""
-
-    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|ENV")] = ""
-    """Run directory (its settings) or task (those of the preset)."""
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the result, and nothing else, as JSON on standard output."""
-
-    def config_of(self) -> ProfileConfig:
-        """The settings alone."""
-        return settings_of(ProfileConfig, self)
-
-
-def parse_profile(argv: Sequence[str]) -> ProfileFlags:
-    """Settings from the command line. Raises ConfigError."""
-    flags = parse("profile", ProfileFlags, ProfileConfig, argv, positional="target")
-    if not flags.target:
+def check(config: ProfileConfig) -> None:
+    """Raise ConfigError without a target, and for what this machine has no memory for."""
+    if not config.target:
         raise ConfigError("profile what? give a run directory or a task: latentmpc profile runs/ID")
-    base = peek(flags.target) or preset_config(flags.preset)
-    sims = max(flags.num_envs or base.num_envs, flags.sims)
-    planner = flags.planner.apply(base.planner)
+    base = peek(config.target) or preset_config(config.preset)
+    sims = max(config.num_envs or base.num_envs, config.sims)
+    planner = config.planner.apply(base.planner)
     needs.require(needs.training(base))
     needs.require(needs.evaluation(base, planner, sims, "--num-envs and --sims"))
-    return flags
 
 
-def main(argv: Sequence[str]) -> int:
-    """Profile; 0 when the figures are complete."""
-    flags = parse_profile(argv)
-
-    from scripts.output import print_json, stdout_to_stderr
+def call(config: ProfileConfig, output: Output):
+    """The figures, written where that was asked for."""
     from scripts.tasks import require_task
 
-    with stdout_to_stderr(flags.json):
-        if not Path(flags.target).is_dir():
-            require_task(flags.target)
-        from agents.machine.profile import profile
+    if not Path(config.target).is_dir():
+        require_task(config.target)
+    from agents.machine.profile import profile
 
-        result = profile(flags.config_of())
-    if flags.out:
-        _write(flags.out, result)
-    if flags.json:
-        print_json(result)
-    else:
-        _print(result)
-    return 0
+    result = profile(config)
+    if config.out:
+        _write(config.out, result)
+    return result
 
 
 def _write(path: str, result: dict[str, Any]) -> None:
@@ -76,7 +45,8 @@ def _write(path: str, result: dict[str, Any]) -> None:
     RunDir(Path(path).parent).write_json(Path(path).name, result)
 
 
-def _print(result: dict[str, Any]) -> None:
+def show(config: ProfileConfig, result: dict[str, Any]) -> None:
+    """A row a part."""
     from rich.table import Table
 
     from scripts.output import print_table
@@ -93,3 +63,20 @@ def _print(result: dict[str, Any]) -> None:
         table.add_row(f"planning a simulator, {count} in a call", f"{ms:.3f}", "", "")
     table.add_row("matrix product, GFLOP/s", f"{result['matmul_gflops']:.0f}", "", "")
     print_table(table)
+
+
+VERB = Verb(
+    "profile",
+    ProfileConfig,
+    call,
+    check=check,
+    trust=True,
+    show=show,
+    positional="target",
+    metavar="RUN|ENV",
+    about="""Time the parts of a training cycle, count its operations, compare with the machine's
+    peak.""",
+    example="latentmpc profile cartpole-swingup --json",
+    common="preset num_envs cycles fused sims out planner.num_samples planner.horizon",
+)
+main = VERB.main

@@ -1,60 +1,37 @@
 """`latentmpc serve BUNDLE`: a controller for clients on a network."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
-
-import tyro
-
 from agents.deployment.serving.config import ServeConfig, token_of
 from agents.runs.config import ConfigError
-from scripts.flags import parse, require_controller, settings_of
+from scripts.flags import require_controller
+from scripts.verb import Output, Verb
 
 
-@dataclass(frozen=True)
-class ServeFlags(ServeConfig):
-    """Serve a controller over websockets (msgpack, the wire of openpi's client).
-
-    http://HOST:PORT/healthz says whether it lives, /metrics what it does. Ctrl-C ends it.
-    """
-
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")] = ""
-    """Bundle, run directory or checkpoint."""
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys (`[planner]`, `[safety]` as tables)."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the counters, and nothing else, as JSON on standard output at the end."""
-
-    def config_of(self) -> ServeConfig:
-        """The settings alone."""
-        return settings_of(ServeConfig, self)
-
-
-def parse_serve(argv: Sequence[str]) -> ServeFlags:
-    """Settings from the command line. Raises ConfigError."""
-    flags = parse("serve", ServeFlags, ServeConfig, argv, positional="path")
-    if not flags.path:
+def check(config: ServeConfig) -> None:
+    """Raise ConfigError or CheckpointError without a controller, or a token that is needed."""
+    if not config.path:
         raise ConfigError("which bundle? latentmpc serve BUNDLE")
-    require_controller(flags, flags.path, flags.clients)
-    token_of(flags)
-    return flags
+    require_controller(config, config.path, config.clients)
+    token_of(config)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Serve until Ctrl-C; 0."""
-    flags = parse_serve(argv)
+def call(config: ServeConfig, output: Output):
+    """The counters, when Ctrl-C has ended it."""
+    from agents.deployment.serving.serve import run_server
 
-    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
+    return run_server(config, output.say)
 
-    console = stderr_console()
-    with stdout_to_stderr(flags.json):
-        from agents.deployment.serving.serve import run_server
 
-        result = run_server(
-            flags.config_of(), lambda line: console.print(line, markup=False, soft_wrap=True)
-        )
-    if flags.json:
-        print_json(result)
-    else:
-        print_table(summary(flags.path, result))
-    return 0
+VERB = Verb(
+    "serve",
+    ServeConfig,
+    call,
+    check=check,
+    positional="path",
+    metavar="BUNDLE",
+    title="{0.path}",
+    about="""Serve a controller over websockets (msgpack, the wire of openpi's client).
+    http://HOST:PORT/healthz says whether it lives, /metrics what it does. Ctrl-C ends it.""",
+    example="latentmpc serve bundles/walker --port 8000",
+    common="host port token_file mode clients window_ms idle_s realtime trust digest",
+)
+main = VERB.main

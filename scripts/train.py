@@ -1,33 +1,29 @@
 """`latentmpc train ENV`: learn a world model on a task, evaluate it, write a run directory."""
 
-import os
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from agents.runs import needs
-from agents.runs.bounds import Few, TaskId
+from agents.runs.bounds import Few
 from agents.runs.config import ConfigError, TrainConfig, preset_config
 from agents.training.parallel.population_config import Members, members
 from agents.training.parallel.process_config import ProcessConfig, ProcessId
 from envs.task_list import multi_id, task_names
-from scripts.flags import parse
+from scripts.flags import settings_of
+from scripts.verb import Output, Verb
+
+UNNAMED = "ENV"
+"""Stands for the task where none was given."""
 
 
 @dataclass(frozen=True)
-class TrainFlags(TrainConfig):
-    """Learn a world model on a task, evaluate it closed-loop and write a run directory.
+class TrainCommand(TrainConfig):
+    """One training, or several: of several tasks, a population, the processes of one."""
 
-    The same command resumes a run that was stopped. Priority: defaults, preset, TOML file, flags.
-    """
-
-    env_id: Annotated[
-        TaskId, tyro.conf.Positional, tyro.conf.arg(metavar="ENV", help_behavior_hint="(required)")
-    ] = TrainConfig.env_id
-    """Task to learn (`latentmpc tasks` lists them); a file may name it, as env_id."""
     tasks: Annotated[str, tyro.conf.arg(metavar="A,B,C")] = ""
     """Learn these tasks, in place of ENV, with one model."""
     seeds: Members = 1
@@ -40,18 +36,13 @@ class TrainFlags(TrainConfig):
     """Which of the --processes this one is: 0, which writes the run, to N - 1."""
     coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT")] = ProcessConfig.coordinator
     """Where process 0 of several is found: its machine, and a port that is free there."""
-    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
-    """Settings from a file with these names as keys (`[model]` and so on as tables)."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the result, and nothing else, as JSON on standard output."""
 
     @property
     def base(self) -> TrainConfig:
         """The settings alone; every process has at least one device."""
-        settings = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
+        config = settings_of(TrainConfig, self)
         if self.devices == 1 and self.processes > 1:
-            settings["devices"] = self.processes
-        config = TrainConfig(**settings)
+            config = replace(config, devices=self.processes)
         return replace(config, env_id=multi_id(self.tasks)) if self.tasks else config
 
     @property
@@ -59,17 +50,23 @@ class TrainFlags(TrainConfig):
         """Whether more than one training is asked for."""
         return self.seeds != 1 or bool(self.vary)
 
+    @property
+    def members(self) -> list[TrainConfig]:
+        """The trainings of a population; none for a single one."""
+        return members(self.base, self.seeds, self.vary) if self.many else []
+
+    @property
+    def where(self) -> str:
+        """The run directory, or the folder of those of a population."""
+        return str(Path(self.members[0].run_dir).parent) if self.many else self.config_of().run_dir
+
     def config_of(self) -> TrainConfig:
         """The settings of one training, with the run directory filled in."""
         return replace(self.base, run_dir=self.base.resolved_run_dir)
 
-    def members(self) -> list[TrainConfig]:
-        """The trainings of a population; empty where it is one training. Raises ConfigError."""
-        return members(self.base, self.seeds, self.vary) if self.many else []
-
     def require_memory(self, *sizes: int, backend: str = "") -> None:
         """Raise ConfigError unless this machine has what the trainings need (`needs.training`)."""
-        many = {"members": len(self.members()) or 1, "shares": self.processes}
+        many = {"members": len(self.members) or 1, "shares": self.processes}
         needs.require(needs.training(self.base, *sizes, backend=backend, **many))
 
     def process(self) -> ProcessConfig:
@@ -82,34 +79,12 @@ class TrainFlags(TrainConfig):
         return process
 
 
-def parse_train(argv: Sequence[str]) -> TrainFlags:
-    """Settings from the command line. Raises ConfigError, without a task too."""
-    given: dict[str, Any] = {}
-
-    def defaults(found: Mapping[str, Any]) -> TrainConfig:
-        given.update(found)
-        return _defaults(found)
-
-    flags = parse("train", TrainFlags, TrainConfig, argv, positional="env_id", base=defaults)
-    if not given.keys() & {"env_id", "tasks"}:
-        raise ConfigError(
-            "which task? latentmpc train ENV, as in latentmpc train cartpole-swingup "
-            "(latentmpc tasks lists them)"
-        )
-    if flags.randomize:
-        from agents.training.randomize import parse_ranges
-
-        parse_ranges(flags.randomize)
-    flags.require_memory()
-    return flags
-
-
-def _defaults(given: Mapping[str, Any]) -> TrainConfig:
+def defaults(given: Mapping[str, Any]) -> TrainConfig:
     """What is not given: a preset's settings, and for several tasks simulators for each.
 
     Raises ConfigError for ENV and --tasks together, TaskListError for a list that is none.
     """
-    config = preset_config(given.get("preset", "tiny"))
+    config = preset_config(given.get("preset", "tiny"), env_id=UNNAMED)
     if "tasks" not in given:
         names = task_names(given.get("env_id", ""))
     elif "env_id" in given:
@@ -122,34 +97,56 @@ def _defaults(given: Mapping[str, Any]) -> TrainConfig:
     return replace(config, num_envs=each * len(names)) if names else config
 
 
-def main(argv: Sequence[str]) -> int:
-    """Train; 0 when the run is complete."""
-    began = time.perf_counter()
-    flags = parse_train(argv)
-    process, config, runs = flags.process(), flags.config_of(), flags.members()
+def check(command: TrainCommand) -> None:
+    """Raise ConfigError without a task, for what cannot be trained together, or not here."""
+    if command.env_id == UNNAMED and not command.tasks:
+        raise ConfigError(
+            "which task? latentmpc train ENV, as in latentmpc train cartpole-swingup "
+            "(latentmpc tasks lists them)"
+        )
+    if command.randomize:
+        from agents.training.randomize import parse_ranges
 
-    from scripts.output import print_json, print_table, stderr_console, stdout_to_stderr, summary
+        parse_ranges(command.randomize)
+    command.require_memory()
+    command.process()
+    _ = command.where
+
+
+def call(command: TrainCommand, output: Output):
+    """The result of the training; None in a process that only helps."""
     from scripts.tasks import require_task
 
-    with stdout_to_stderr(flags.json):
-        spec = require_task(config.env_id)
-        sizes = spec.obs_dim, spec.action_dim
-        flags.require_memory(*sizes, backend=spec.backend)
-        told = {"console": stderr_console(), "json_mode": flags.json, "began": began}
-        if runs:
-            from agents.training.parallel.population_train import train_population
+    config = command.config_of()
+    spec = require_task(config.env_id)
+    command.require_memory(spec.obs_dim, spec.action_dim, backend=spec.backend)
+    told = {"console": output.console, "json_mode": output.json, "began": output.began}
+    if command.many:
+        from agents.training.parallel.population_train import train_population
 
-            result, where = train_population(runs, **told), os.path.dirname(runs[0].run_dir)
-        else:
-            from agents.training.parallel.processes import joined
-            from agents.training.train import train
+        return train_population(command.members, **told)
+    from agents.training.parallel.processes import joined
+    from agents.training.train import train
 
-            with joined(process) as group:
-                result, where = train(config, **told, group=group), config.run_dir
-            if not group.first:
-                return 0
-    if flags.json:
-        print_json(result)
-    else:
-        print_table(summary(f"{config.env_id}: {where}", result))
-    return 0
+    with joined(command.process()) as group:
+        result = train(config, **told, group=group)
+    return result if group.first else None
+
+
+VERB = Verb(
+    "train",
+    TrainCommand,
+    call,
+    check=check,
+    base=defaults,
+    positional="env_id",
+    metavar="ENV",
+    title="{0.base.env_id}: {0.where}",
+    about="""Learn a world model on a task, evaluate it closed-loop and write a run directory. The
+    same command resumes a run that was stopped. Priority: defaults, preset, recipe, TOML file,
+    flags.""",
+    example="latentmpc train cartpole-swingup --env-steps 20000 --run-dir runs/cartpole",
+    common="""run_dir env_steps seed seeds preset num_envs action_repeat planner.horizon
+    planner.num_samples learner.batch_size learner.learning_rate loop""",
+)
+main = VERB.main

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts import verb
 from scripts.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 SOURCE = re.compile(r"`((?:agents|envs|planning|scripts|wm|tests|docs)/[\w./-]*)`")
 INLINE = re.compile(r"`((?:latentmpc|make) [^`\n]+)`")
+MOST_FLAGS = 5
 PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|[<>|…]|\.\.\.")
 
 
@@ -56,16 +58,15 @@ def accept(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if args[0] in ("--help", "--version"):
         return
     assert args[0] in VERBS, f"no verb {args[0]}"
-    module = import_module(VERBS[args[0]][0])
-    real = module.parse
+    real = verb.parse
 
-    def parse(*given, **settings):
-        real(*given, **settings)
+    def parse(*given):
+        real(*given)
         raise Parsed
 
-    monkeypatch.setattr(module, "parse", parse)
+    monkeypatch.setattr(verb, "parse", parse)
     with pytest.raises((Parsed, SystemExit)) as stopped:
-        module.main(args[1:])
+        import_module(VERBS[args[0]][0]).main(args[1:])
     assert getattr(stopped.value, "code", 0) in (0, None)
 
 
@@ -92,6 +93,13 @@ def test_shown_command_exists(document, line, monkeypatch, capsys):
             ).read_text("utf-8")
         else:
             assert name in ("source", "cd", "git", "pip"), f"unknown command in {document}: {line}"
+
+
+def test_commands_are_short():
+    """At most five flags; what needs more is a recipe."""
+    flags = {line: sum(w.startswith("--") for w in words(line)) for _, line in commands()}
+    long = [line for line, count in flags.items() if count > MOST_FLAGS]
+    assert not long, "make these recipes (scripts/recipes): " + "; ".join(long)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -74,7 +74,11 @@ else:  # every weight, unset
         [(name, kind | None, None) for name, kind in kinds(ObjectiveConfig).items()],
         bases=(_Overrides,),
         frozen=True,
-        namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
+        namespace={
+            "__module__": __name__,
+            "__doc__": _Overrides.__doc__,
+            "overrides": ObjectiveConfig,
+        },
     )
 
 PLANNER = PlannerConfig(

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from agents.data.dataset import Data
 from agents.pretraining.pretrainer import Pretrainer
 from agents.runs import compile as compiling
+from agents.runs import load_pretrained
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.pretrain_config import KIND, PretrainConfig, digest
@@ -19,7 +21,7 @@ from agents.runs.signals import InterruptedRunError, StopSignal
 from agents.runs.versions import installed
 from agents.storage import checkpoint
 from agents.training.checkpoint import read_progress
-from wm.jepa.frozen import Frozen
+from wm.jepa.frozen import PLAIN, Frozen, own
 
 KEEP = 2
 PROGRESS = "progress.json"
@@ -133,6 +135,7 @@ def pretrain(
     """
     began = time.perf_counter() if began is None else began
     data, env, info = _open(config) if data is None else (data, {}, {})
+    frozen = frozen or encoder_of_run(config.model.frozen_file)
     run = RunDir.create(config.resolved_run_dir)
     with run, compiling.counted() as compiled:
         trainer = Pretrainer(config, data, frozen)
@@ -150,6 +153,21 @@ def pretrain(
             run.write_json(run.config.name, record)
             _run_to_end(session)
             return _finish(session, compiled.seconds)
+
+
+def encoder_of_run(path: str) -> Frozen | None:
+    """The encoder of a pretrain run; None where `path` is no folder.
+
+    Raises ConfigError, CheckpointError.
+    """
+    if not Path(path or "-").is_dir():
+        return None
+    run = load_pretrained.load(path)
+    try:
+        size = PLAIN._replace(size=run.net.spec.frame_shape[0])
+        return own(run.net.config, run.params["encoder"], size)
+    except ValueError as error:
+        raise ConfigError(f"model.frozen_file {path}: {error}") from error
 
 
 def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]:

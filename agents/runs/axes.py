@@ -44,7 +44,7 @@ def parse_grid(text: str) -> Axes:
         if name in REFUSED:
             raise ConfigError(f"grid: {name} cannot be varied: {REFUSED[name]}")
         if name not in ALLOWED:
-            raise unknown("setting in grid:", given, ALLOWED, "see latentmpc train --help")
+            raise unknown("setting in grid:", given, ALLOWED, "see latentmpc train --help-all")
         if name in axes:
             raise ConfigError(f"grid: {name} is given twice; write its values as {name}=V1,V2")
         axes[name] = list(dict.fromkeys(_value(name, item) for item in values.split(",")))

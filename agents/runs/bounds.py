@@ -188,7 +188,7 @@ def _wanted(option: Any, value: Any) -> str:
     """The rest of "must ..." for a value that does not fit."""
     kind, meta = base(option), _meta(option)
     if get_origin(kind) is Literal:
-        return "be one of " + ", ".join(map(str, get_args(kind)))
+        return "be one of " + ", ".join(filter(None, map(str, get_args(kind))))
     if not _has_type(value, kind):
         return f"be {KINDS.get(kind, kind)}"
     if meta and meta.description:

@@ -93,7 +93,7 @@ class TrainConfig(Settings):
 class _Overrides(Settings, block="planner"):
     """Planner settings that replace the run's own; what is not given stays as it was trained.
 
-    Another method brings what is customary for it. `latentmpc train --help` explains them all.
+    Another method brings what is customary for it. `latentmpc train --help-all` explains them all.
     """
 
     @property
@@ -120,7 +120,11 @@ else:  # every planner setting, unset
         [(name, kind | None, None) for name, kind in kinds(PlannerConfig).items()],
         bases=(_Overrides,),
         frozen=True,
-        namespace={"__module__": __name__, "__doc__": _Overrides.__doc__},
+        namespace={
+            "__module__": __name__,
+            "__doc__": _Overrides.__doc__,
+            "overrides": PlannerConfig,
+        },
     )
 
 

@@ -15,8 +15,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from agents.runs.config import ConfigError
 from agents.storage import sealed
 from agents.storage.files import (
@@ -220,7 +218,9 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+    if hasattr(value, "__array__"):
+        import numpy as np  # a tenth of a second that `--help` does not need
+
         return plain(np.asarray(value).tolist())
     return value
 

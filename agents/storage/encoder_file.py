@@ -1,7 +1,6 @@
 """Frozen encoders in safetensors files, with their preprocessing and how to rebuild them."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from agents.storage import sealed
 from agents.storage.files import CheckpointError, write_atomically
 from wm.jepa.config import JepaConfig
-from wm.jepa.frozen import PLAIN, Frozen, Preprocess, rebuild
+from wm.jepa.frozen import PLAIN, Frozen, Preprocess, own, rebuild
 from wm.types import Params
 
 FORMAT = "latentmpc-encoder-1"
@@ -21,20 +20,12 @@ FORMAT = "latentmpc-encoder-1"
 def save(
     path: Path | str, config: JepaConfig, params: Params, preprocess: Preprocess = PLAIN
 ) -> None:
-    """Write an encoder of single pictures with its preprocessing.
-
-    Raises ValueError for an encoder of something else, StorageError.
-    """
+    """Write an encoder of single pictures with its preprocessing. Raises as `own`, StorageError."""
     from safetensors.numpy import save as to_bytes
 
-    if config.encoder not in ("cnn", "vit") or (config.history > 1 and not config.windowed):
-        raise ValueError(
-            "only an encoder of single pictures can be exported (cnn or vit, history 1 or a "
-            f"transformer), got {config.encoder} with history {config.history}"
-        )
+    about = {"format": FORMAT, **own(config, params, preprocess).about}
     leaves = jax.tree_util.tree_leaves_with_path(params)
     tensors = {_name(keys): np.asarray(value) for keys, value in leaves}
-    about = {"format": FORMAT, "model": asdict(config), "preprocess": preprocess._asdict()}
     write_atomically(Path(path), to_bytes(tensors, {"about": json.dumps(about)}))
 
 

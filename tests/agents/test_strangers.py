@@ -97,6 +97,44 @@ def test_a_settings_file_is_not_what_was_typed(ran, tmp_path, capsys):
     assert not ran.exists()
 
 
+def recipe(folder, text):
+    """A recipe of one stage."""
+    file = folder / "strange.toml"
+    file.write_text(f"[stages.one]\n{text}\n")
+    return str(file)
+
+
+@pytest.mark.parametrize("words", ["recipe run {file} --out {out}", "train --recipe {file}/one"])
+def test_a_recipe_is_not_what_was_typed(ran, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    file = recipe(tmp_path, 'verb = "train"\nenv_id = "strange:Arm-v0"\nrun_dir = "{out}/run"')
+    assert main(words.format(file=file, out="elsewhere").split()) == 2
+    assert "type latentmpc train strange:Arm-v0" in capsys.readouterr().err
+    assert not ran.exists()
+    assert main(["train", "strange:Arm-v0", "--recipe", file]) == 2
+    assert ran.exists() and "registers no 'Arm-v0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('verb = "train strange:Arm-v0"', "must be a verb alone"),
+        ('verb = "eval --trust"', "must be a verb alone"),
+        ('verb = "train"\nenv_id = "{out},strange:Arm-v0"', "env_id is no path"),
+        ('verb = "train"\n"env-id=strange:Arm-v0" = "{out}"', "env-id=strange:Arm-v0"),
+        ('verb = "eval"\npath = "."\ntrust = true', "unknown key"),
+        ('verb = "eval"\npath = "."\ntrust = "{out}"', "unexpected argument"),
+        ('verb = "run"\npath = "."\ntrust = true', "trust is for the command line"),
+        ('verb = "serve"\npath = "."\ndigest = "00"', "digest is for the command line"),
+    ],
+)
+def test_a_recipe_types_nothing_on_the_users_behalf(ran, tmp_path, capsys, text, told):
+    out = tmp_path / "out"
+    assert main(["recipe", "run", recipe(tmp_path, text), "--out", str(out)]) == 2
+    assert told in capsys.readouterr().err
+    assert not ran.exists() and not out.exists()
+
+
 @pytest.mark.parametrize("line", ["trust = true", 'digest = "00"'])
 @pytest.mark.parametrize("verb", ["run", "serve"])
 def test_no_file_vouches_for_files(strange, tmp_path, capsys, verb, line):

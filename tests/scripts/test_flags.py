@@ -13,8 +13,10 @@ from agents.runs.settings import flat_types, flatten
 from agents.storage.files import CheckpointError
 from planning.config import PlannerConfig
 from scripts.eval import parse_eval
-from scripts.train import parse_train
+from scripts.train import VERB
 from wm.tdmpc.config import PRESETS
+
+parse_train = VERB.settings
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_the_message_survives_a_terminal_without_unicode(monkeypatch):
 
 def test_eval_overrides_only_what_is_given(tmp_path):
     argv = [str(tmp_path), "--mode", "prior", "--planner.horizon", "5", "--episodes", "3"]
-    config = parse_eval(argv).config_of()
+    config = parse_eval(argv)
     assert (type(config), config.mode, config.episodes) == (EvalConfig, "prior", 3)
     run = PlannerConfig(num_samples=64, num_iterations=2)
     assert config.planner.apply(run) == replace(run, horizon=5)

@@ -23,7 +23,7 @@ def test_eval_takes_goals_or_episodes_and_planner_settings(pretrained):
     )
     assert (flags.goals, flags.planner.method, flags.objective.effort) == (50, "cem", 0.1)
     assert eval_verb.parse_goal_eval(["--goals=7", pretrained]).goals == 7
-    assert eval_verb.parse_goal_eval([pretrained]).config_of().goals == 200
+    assert eval_verb.parse_goal_eval([pretrained]).goals == 200
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_distill_and_shift_want_a_pretrained_model(pretrained, tmp_path_factory,
     assert "which run?" in capsys.readouterr().err
     assert main(["bench", "--shift", other]) == 2
     assert "give a run of `latentmpc pretrain`" in capsys.readouterr().err
-    assert distill.parse_distill([pretrained, "--guide.stride", "2"]).guide.stride == 2
+    assert distill.VERB.settings([pretrained, "--guide.stride", "2"]).guide.stride == 2
     assert bench.parse_shift([pretrained, "--kinds", "mass"]).kind_list == ("mass",)
     with pytest.raises(ConfigError, match="unknown kind of shift"):
         bench.parse_shift([pretrained, "--kinds", "colour,mass"])

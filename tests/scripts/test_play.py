@@ -35,4 +35,4 @@ def test_without_viser_it_says_what_to_install(monkeypatch, capsys):
 
 def test_listens_on_this_machine_by_default():
     pytest.importorskip("viser", reason="the extra [viewer] is not installed")
-    assert play.parse_play(["."]).config_of().host == "127.0.0.1"
+    assert play.VERB.settings(["."]).host == "127.0.0.1"

@@ -10,19 +10,6 @@ from typing import get_args
 
 import pytest
 
-import scripts.bench
-import scripts.collect
-import scripts.distill
-import scripts.eval
-import scripts.export
-import scripts.inspect
-import scripts.play
-import scripts.pretrain
-import scripts.profile
-import scripts.run
-import scripts.serve
-import scripts.sweep
-import scripts.train
 from agents.goals.config import DistillConfig, memory_needed
 from agents.runs import needs
 from agents.runs.bounds import ConfigError, Meta, base, options, read
@@ -32,31 +19,19 @@ from agents.runs.settings import build, flat_types, flatten, train_config_from
 from agents.storage.files import CheckpointError
 from agents.training import setup
 from planning.config import PlannerConfig
+from scripts import bench, cli, collect, pretrain, serve, sweep, train
+from scripts import eval as eval_verb
 from scripts.cli import main
-from scripts.eval import parse_eval
-from scripts.serve import parse_serve
-from scripts.sweep import parse_sweep
-from scripts.train import parse_train
+from scripts.recipes.run import verb_of
+from scripts.verb_spec import flags_class
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import PRESETS
 from wm.types import Spec
 
 VERBS = {
-    "train": scripts.train.TrainFlags,
-    "eval": scripts.eval.EvalFlags,
-    "eval goals": scripts.eval.GoalEvalFlags,
-    "sweep": scripts.sweep.SweepFlags,
-    "serve": scripts.serve.ServeFlags,
-    "run": scripts.run.RunFlags,
-    "bench": scripts.bench.BenchFlags,
-    "bench --shift": scripts.bench.ShiftFlags,
-    "pretrain": scripts.pretrain.PretrainFlags,
-    "distill": scripts.distill.DistillFlags,
-    "collect": scripts.collect.CollectFlags,
-    "export": scripts.export.ExportFlags,
-    "inspect": scripts.inspect.InspectFlags,
-    "play": scripts.play.PlayFlags,
-    "profile": scripts.profile.ProfileFlags,
+    **{name: verb_of([name])[0] for name in cli.VERBS},
+    "eval goals": eval_verb.GOALS,
+    "bench --shift": bench.SHIFT,
 }
 ABSURD = ("-inf", "inf", "nan", "1e30", "-1e30", "1" + "0" * 23, "9" * 5000)
 DOUBTFUL = ("0", "-1", "1e9", "1000000000")
@@ -125,7 +100,7 @@ def tried(cls, name: str, value, *, text: bool) -> bool:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_number_has_bounds_and_is_held_to_them(verb, laptop):
     """As flags and in files: what lies outside is refused, what lies at the bounds judged."""
-    cls = VERBS[verb]
+    cls = flags_class(VERBS[verb])
     for name, kind in numeric(cls).items():
         meta = bounds_of(kind)
         low, high = (meta.ge, meta.gt), (meta.le, meta.lt)
@@ -182,7 +157,7 @@ WORDS = {
 def test_what_nobody_can_mean_is_told_in_one_line(line, laptop):
     task = [] if line.startswith("--tasks") else ["cartpole-swingup"]
     with pytest.raises(ConfigError) as caught:
-        parse_train([*task, *line.split(" ")])
+        train.VERB.settings([*task, *line.split(" ")])
     said = str(caught.value)
     assert WORDS[line] in said and "\n" not in said and len(said) < 400
 
@@ -198,18 +173,17 @@ WEIGHED = {
 @pytest.mark.parametrize("line", WEIGHED)
 def test_a_pretraining_is_weighed_too(line, laptop, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        scripts.pretrain.parse_pretrain([str(tmp_path), *line.split()])
+        pretrain.VERB.settings([str(tmp_path), *line.split()])
     assert WEIGHED[line] in str(caught.value)
     for preset in ("state", "pixels", "vit", "lewm"):
-        scripts.pretrain.parse_pretrain([str(tmp_path), "--preset", preset])
+        pretrain.VERB.settings([str(tmp_path), "--preset", preset])
 
 
 @pytest.mark.parametrize("env_id", [":", "::", ".", "//", "a:", ":a", "a\nb", "a\0", "a" * 3000])
 def test_what_can_be_no_task_is_refused_at_once(env_id):
-    for verb, given in (("train", [env_id]), ("collect", [env_id]), ("bench", [env_id])):
-        parse = getattr(getattr(scripts, verb), f"parse_{verb}")
+    for page in (train, collect, bench):
         with pytest.raises(ConfigError, match="must be the id of a task"):
-            parse(given)
+            page.VERB.settings([env_id])
 
 
 def test_overrides_of_a_stored_run_are_weighed_before_it_is_loaded(tmp_path, laptop):
@@ -218,16 +192,18 @@ def test_overrides_of_a_stored_run_are_weighed_before_it_is_loaded(tmp_path, lap
     )
     run, much = str(tmp_path), ["--planner.num-samples", "1000000", "--planner.horizon", "300"]
     with pytest.raises(ConfigError, match=r"lower --planner\.num-samples or --episodes"):
-        parse_eval([run, *much])
+        eval_verb.VERB.settings([run, *much])
     with pytest.raises(ConfigError, match=r"lower --planner\.num-samples or --clients"):
-        parse_serve([run, *much])
+        serve.VERB.settings([run, *much])
     with pytest.raises(ConfigError, match="GiB of it for planning"):
-        parse_sweep([run, "--grid", "planner.num_samples=1000000", "planner.horizon=300"])
+        sweep.VERB.settings([run, "--grid", "planner.num_samples=1000000", "planner.horizon=300"])
     with pytest.raises(ConfigError, match="lower --jobs"):
-        parse_sweep([run, "--grid", "planner.horizon=1", "--jobs", "900"])
+        sweep.VERB.settings([run, "--grid", "planner.horizon=1", "--jobs", "900"])
     with pytest.raises(ConfigError, match="GiB of it for parameters"):
-        parse_sweep([run, "--grid", "model.mlp_width=16384", "model.num_heads=500"])
-    assert parse_eval([run, "--planner.num-samples", "4096"]).planner.num_samples == 4096
+        sweep.VERB.settings([run, "--grid", "model.mlp_width=16384", "model.num_heads=500"])
+    assert (
+        eval_verb.VERB.settings([run, "--planner.num-samples", "4096"]).planner.num_samples == 4096
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from importlib import import_module
 
 import pytest
@@ -21,7 +21,8 @@ from planning.config import PlannerConfig
 from scripts.cli import VERBS
 from scripts.eval import parse_eval
 from scripts.sweep import gathered, main, parse_sweep
-from scripts.train import parse_train
+from scripts.train import VERB
+from scripts.verb import Verb
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,9 @@ def test_grid_without_a_value(run, rest):
 
 
 def test_flags(run):
-    flags = parse_sweep(
+    config = parse_sweep(
         [run, "--grid", "planner.horizon=1,2", "seed=1", "--no-eliminate", "--rate-hz", "50"]
     )
-    config = flags.config_of()
     assert (config.path, config.grid) == (run, "planner.horizon=1,2 seed=1")
     assert not config.eliminate and config.rate_hz == 50 and config.jobs == 1
 
@@ -127,12 +127,12 @@ PLANNER = PlannerConfig(
 def test_recommendation_is_read_by_eval_and_train(run, tmp_path):
     """The real parsers take the file, and come to the recommended planner."""
     path = recommendation(tmp_path / "recommended.toml")
-    evaluated = parse_eval([run, "--config", path]).config_of()
+    evaluated = parse_eval([run, "--config", path])
     assert evaluated.planner.apply(PlannerConfig()) == PLANNER
-    trained = parse_train(["walker-walk", "--config", path]).config_of()
+    trained = VERB.settings(["walker-walk", "--config", path]).config_of()
     assert trained.planner == PLANNER and trained.env_id == "walker-walk"
     assert (
-        parse_train(["walker-walk", "--config", path, "--planner.horizon", "2"]).planner.horizon
+        VERB.settings(["walker-walk", "--config", path, "--planner.horizon", "2"]).planner.horizon
         == 2
     )
 
@@ -141,7 +141,7 @@ def test_recommended_training_is_read_by_train(tmp_path):
     base = TrainConfig("walker-walk", preset="1M", seed=3, planner=PLANNER, utd=0.5, video=False)
     path = tmp_path / "recommended-train.toml"
     path.write_text(training_toml(replace(base, run_dir="elsewhere")))
-    assert parse_train(["--config", str(path)]).config_of() == replace(
+    assert VERB.settings(["--config", str(path)]).config_of() == replace(
         base, run_dir="runs/walker-walk-3"
     )
 
@@ -174,18 +174,18 @@ RUN = {
     "export": ["RUN", "--out", "bundle"],
     **{verb: ["RUN"] for verb in ("eval", "run", "serve", "play", "inspect", "profile")},
 }
-GOALS = {"eval": "parse_goal_eval", "bench": "parse_shift"}
-PARSERS = [(v, f"parse_{v}", RUN[v]) for v in RUN] + [(v, GOALS[v], ["PRETRAINED"]) for v in GOALS]
+GOALS = {"eval": "GOALS", "bench": "SHIFT"}
+PARSERS = [(v, "VERB", RUN[v]) for v in RUN] + [(v, GOALS[v], ["PRETRAINED"]) for v in GOALS]
 
 
-@pytest.mark.parametrize(("verb", "parser", "argv"), PARSERS)
-def test_every_verb_that_plans_reads_the_recommendation(run, tmp_path, verb, parser, argv):
+@pytest.mark.parametrize(("verb", "record", "argv"), PARSERS)
+def test_every_verb_that_plans_reads_the_recommendation(run, tmp_path, verb, record, argv):
     """With the real parsers; what stands in its place is the recommended planner."""
     (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
     paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
     file = recommendation(tmp_path / "recommended.toml")
-    parse = getattr(import_module(VERBS[verb][0]), parser)
-    planner = parse([*[paths.get(t, t) for t in argv], "--config", file]).config_of().planner
+    parse = getattr(import_module(VERBS[verb][0]), record).settings
+    planner = parse([*[paths.get(t, t) for t in argv], "--config", file]).planner
     made = planner if isinstance(planner, PlannerConfig) else planner.apply(PlannerConfig())
     assert made == PLANNER
 
@@ -193,9 +193,8 @@ def test_every_verb_that_plans_reads_the_recommendation(run, tmp_path, verb, par
 def test_no_verb_with_planner_settings_is_left_out():
     known = set()
     for verb, (module, _) in VERBS.items():
-        flags = [x for x in vars(import_module(module)).values() if is_dataclass(x)]
-        own = [x for x in flags if x.__module__ == module]
-        if any(f.name == "planner" for x in own for f in fields(x)):
+        verbs = [x for x in vars(import_module(module)).values() if isinstance(x, Verb)]
+        if any(f.name == "planner" for x in verbs for f in fields(x.config)):
             known.add(verb)
     assert known == set(RUN)
 
@@ -204,7 +203,7 @@ def test_settings_of_a_sweep_lie_under_its_grid(run, tmp_path):
     """Those of an earlier recommendation, all of them given, and those of a flag."""
     file = recommendation(tmp_path / "recommended.toml")
     argv = [run, "--grid", "planner.horizon=1,2", "--config", file, "--planner.num-elites", "8"]
-    settings = plan_sweep(parse_sweep(argv).config_of()).settings
+    settings = plan_sweep(parse_sweep(argv)).settings
     wanted = [replace(PLANNER, num_elites=8, horizon=h) for h in (1, 2)]
     assert [s.config.planner for s in settings] == wanted
 
@@ -220,7 +219,7 @@ def test_settings_of_a_sweep_lie_under_its_grid(run, tmp_path):
 def test_planner_settings_where_nothing_plans_are_refused(run, tmp_path, argv, words):
     (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
     paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
-    parse = getattr(import_module(VERBS[argv[0]][0]), f"parse_{argv[0]}")
+    parse = import_module(VERBS[argv[0]][0]).VERB.settings
     with pytest.raises(ConfigError) as caught:
         parse([*[paths.get(t, t) for t in argv[1:]], "--planner.horizon", "2"])
     assert all(word in str(caught.value) for word in words), caught.value

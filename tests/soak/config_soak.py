@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -20,12 +20,10 @@ from agents.runs.axes import ALLOWED, REFUSED
 from agents.runs.bounds import base, options
 from agents.runs.config import TrainConfig, preset_config
 from agents.runs.settings import flat_types
-from agents.training.parallel.population_config import members
 from planning.config import Method, PlannerConfig
-from scripts.bench import BenchFlags, parse_bench
-from scripts.eval import EvalFlags, parse_eval
-from scripts.sweep import SweepFlags, parse_sweep
-from scripts.train import TrainFlags, parse_train
+from scripts import bench, sweep, train
+from scripts import eval as eval_verb
+from scripts.verb_spec import flags_class
 from wm.tdmpc.config import ModelConfig
 
 LIMIT_S = 1.0
@@ -34,9 +32,20 @@ HOSTILE = (
     *("9" * 5000, "true", "None", "[]", "{}", "'", '"', "a b", "\u00b2", "\U0001f916", "\x1b[2J"),
     *("fixed:-1", "fixed:20", "measured", "ray", "quick", "../..", "planner.horizon=1", "0x10"),
 )
-FLAGS = {"sweep": SweepFlags, "bench": BenchFlags, "train": TrainFlags, "eval": EvalFlags}
+VERBS = {v.name: v for v in (sweep.VERB, bench.VERB, train.VERB, eval_verb.VERB)}
 SHARES = {"sweep": 5, "bench": 2, "train": 2, "eval": 1}
-NOT_GIVEN = ("path", "config", "json", "runs", "out", "run_dir", "grid", "env_id", "tasks")
+NOT_GIVEN = (
+    "path",
+    "config",
+    "recipe",
+    "json",
+    "runs",
+    "out",
+    "run_dir",
+    "grid",
+    "env_id",
+    "tasks",
+)
 """Flags that say where things are, or what the rest is about: given apart, or not at all."""
 
 
@@ -81,30 +90,13 @@ def _wrong(code: int, said: str, words: Sequence[str], took: float) -> str:
 def _tried(verb: str, argv: Sequence[str]) -> tuple[int, str]:
     """Exit code and message of a command line, as scripts/cli.py gives them."""
     try:
-        PARSERS[verb](argv)
+        VERBS[verb].settings(argv)
     except SystemExit:
         return 0, ""
     except Exception as error:
         code = getattr(error, "exit_code", 1)
         return code, " ".join(str(error).split()) if code != 1 else repr(error)
     return 0, ""
-
-
-def _train(argv: Sequence[str]) -> None:
-    """What `train` looks at before anything heavy is loaded."""
-    flags = parse_train(argv)
-    flags.process()
-    flags.config_of()
-    if flags.many:
-        members(flags.base, flags.seeds, flags.vary)
-
-
-PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
-    "sweep": parse_sweep,
-    "bench": parse_bench,
-    "train": _train,
-    "eval": parse_eval,
-}
 
 
 def _runs(folder: Path) -> list[str]:
@@ -128,7 +120,7 @@ def _command(
 ) -> tuple[str, list[str], list[str]]:
     """A verb, its command line, and the words of which an error has to hold one."""
     (verb,) = rng.choices([*SHARES], [*SHARES.values()])
-    types = {k: v for k, v in flat_types(FLAGS[verb]).items() if k not in NOT_GIVEN}
+    types = {k: v for k, v in flat_types(flags_class(VERBS[verb])).items() if k not in NOT_GIVEN}
     argv = {"sweep": [rng.choice(runs)], "eval": [rng.choice(runs)]}.get(verb, ["cartpole-swingup"])
     words = [
         *(name.removeprefix("train.") for name in types),

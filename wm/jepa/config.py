@@ -61,7 +61,8 @@ class JepaConfig:
     simnorm_group: Width = 8
     """Latents of the objective `consistency` are softmaxed in groups of this size."""
     frozen_file: str = ""
-    """Safetensors file of the frozen encoder (objective `frozen`)."""
+    """Frozen encoder (objective `frozen`): a safetensors file, or a run that learned from single
+    pictures."""
 
     def __post_init__(self):
         """Raises ValueError naming the first field that is out of bounds."""

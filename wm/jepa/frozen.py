@@ -5,6 +5,7 @@ has it.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -46,6 +47,17 @@ class Frozen(NamedTuple):
     features: int
     about: dict[str, Any]
     """The architecture of our own encoders; empty for a callable of the user's."""
+
+
+def own(config: JepaConfig, params: Params, preprocess: Preprocess = PLAIN) -> Frozen:
+    """An encoder of single pictures of ours, frozen. Raises ValueError for one of another kind."""
+    if config.encoder not in ("cnn", "vit") or (config.history > 1 and not config.windowed):
+        raise ValueError(
+            "only an encoder of single pictures can be frozen (cnn or vit, history 1 or a "
+            f"transformer), got {config.encoder} with history {config.history}"
+        )
+    about = {"model": asdict(config), "preprocess": preprocess._asdict()}
+    return rebuild(about)._replace(params=params)
 
 
 def rebuild(about: dict[str, Any]) -> Frozen:

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from agents.pretraining import pretrainer
-from agents.pretraining.pretrain import pretrain
+from agents.pretraining.pretrain import encoder_of_run, pretrain
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir, RunLockedError
 from agents.runs.load_pretrained import load
@@ -20,7 +21,7 @@ from agents.runs.pretrain_config import (
 )
 from agents.storage import encoder_file
 from agents.storage.checkpoint import CheckpointError
-from scripts.pretrain import parse_pretrain
+from scripts.pretrain import VERB
 from wm.jepa import frozen
 from wm.jepa import model as jepa
 from wm.jepa.config import JepaConfig, JepaLearnerConfig
@@ -101,6 +102,25 @@ def test_what_is_loaded_encodes_and_steps(tmp_path, data):
     assert result["updates"] == 12 and result["num_params"] > 1000
 
 
+def test_the_encoder_of_a_run_is_what_its_file_would_hold(tmp_path, monkeypatch):
+    """Of a run of single pictures; one of several is refused in one line."""
+    single = replace(MODEL, encoder="cnn", history=1)
+    net = jepa.build(single, LEARNER, JepaSpec((16, 16, 3), 2))
+    params = jepa.init(net, jax.random.key(1))
+    run = SimpleNamespace(net=net, params=params)
+    monkeypatch.setattr("agents.runs.load_pretrained.load", lambda path: run)
+    found, file = encoder_of_run(str(tmp_path)), tmp_path / "encoder.safetensors"
+    encoder_file.save(file, single, params["encoder"], frozen.PLAIN._replace(size=16))
+    assert found is not None and found.preprocess == encoder_file.load(file).preprocess
+    about = {"format": encoder_file.FORMAT, **json.loads(json.dumps(found.about))}
+    assert about == encoder_file.load(file).about
+    jax.tree.map(np.testing.assert_array_equal, found.params, encoder_file.load(file).params)
+    assert encoder_of_run(str(file)) is None and encoder_of_run("") is None
+    run.net = SimpleNamespace(config=replace(single, history=2), spec=net.spec)
+    with pytest.raises(ConfigError, match=r"frozen_file .*: only an encoder of single pictures"):
+        encoder_of_run(str(tmp_path))
+
+
 def test_a_frozen_encoder_travels_with_its_checkpoint(tmp_path, point_data):
     """From a file, which may be gone later; or any callable, which must be given again."""
     data = point_data(12, 12, pixels=True)
@@ -158,7 +178,7 @@ def test_settings_survive_their_file_and_strange_ones_are_refused():
 )
 def test_mistakes_are_told_in_one_line(argv, message):
     with pytest.raises(ConfigError, match=message):
-        parse_pretrain(argv)
+        VERB.settings(argv)
 
 
 def test_a_folder_without_data_is_told(tmp_path):

@@ -1,0 +1,1 @@
+"""Recipes: settings of verbs that reach a figure of docs/, a TOML file each."""
