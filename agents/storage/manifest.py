@@ -55,8 +55,9 @@ ANY = Kind()
 
 
 def write(directory: Path, step: int) -> None:
-    """Hash and sync every file of `directory` and write the manifest of a checkpoint."""
-    write_synced(directory / MANIFEST, made(hashed(directory, walk(directory)), step=step))
+    """Hash and sync every file of `directory` and write the manifest of a checkpoint, in place."""
+    names = [name for name in walk(directory) if name != MANIFEST]
+    write_synced(directory / MANIFEST, made(hashed(directory, names), step=step))
 
 
 def write_listed(directory: Path, names: Iterable[str]) -> dict[str, Entry]:

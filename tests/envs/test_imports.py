@@ -23,7 +23,6 @@ NOT_IDS = {  # module names in our own code, and verbs
     "envs/adapters/ogbench.py",
     "envs/native/render.py",
     "scripts/cli.py",
-    "tests/soak/__main__.py",
 }
 
 
