@@ -80,6 +80,7 @@ def drive(
     times = Times(min(room, MOST_TICKS))
     loop = _Loop(controller, world, limits, times, seed, recorder, status)
     with counted() as compiled, quiet_memory(), _impatience(), StopSignal() as loop.asked:
+        status("the clock runs")  # from here on a signal is heard
         begin = time.monotonic() + LEAD_S
         world.start(begin)
         pacer = Pacer(period, begin + phase, spin=spin)

@@ -74,7 +74,7 @@ def live(config: RunConfig, status: Status) -> dict[str, Any]:
         check_world(contract, world.ready())
         if config.realtime and (refused := ask_for_priority()):
             status(refused)
-        status(f"{env_id} at {rate:g} Hz, {config.mode}: warm, the clock runs")
+        status(f"{env_id} at {rate:g} Hz, {config.mode}: warm")
         with safety_log(status) as flush:
 
             def report(line: str) -> None:
