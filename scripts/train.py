@@ -108,8 +108,8 @@ def check(command: TrainCommand) -> None:
         from agents.training.randomize import parse_ranges
 
         parse_ranges(command.randomize)
-    command.require_memory()
     command.process()
+    command.require_memory()
     _ = command.where
 
 
