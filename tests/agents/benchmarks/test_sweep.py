@@ -12,6 +12,7 @@ from agents.benchmarks.sweep.sweep import SweepError, sweep
 from agents.benchmarks.sweep.tables import short_tables
 from agents.jobs.store import key_of
 from agents.runs.config import ConfigError, TrainConfig
+from agents.storage.files import CheckpointError
 from planning.config import PlannerConfig
 
 GRID = "planner.horizon=1,2,3,5,12 planner.num_samples=32,128"
@@ -298,6 +299,13 @@ def test_where_results_go(model, tmp_path):
     of_run = plan_sweep(SweepConfig(str(run), "planner.horizon=1")).directory
     of_model = plan_sweep(SweepConfig(str(model), "planner.horizon=1")).directory
     assert of_run.resolve() == of_model.resolve() == (run / "sweep").resolve()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "sweep").symlink_to(tmp_path / "elsewhere")
+    for path in (run, model):
+        with pytest.raises(CheckpointError, match="sweep is a link"):
+            plan_sweep(SweepConfig(str(path), "planner.horizon=1"))
+    typed = plan_sweep(SweepConfig(str(run), "planner.horizon=1", out=str(run / "sweep")))
+    assert typed.directory == run / "sweep"
     alone = tmp_path / "alone"
     model.rename(alone)
     with pytest.raises(ConfigError, match="--out"):
