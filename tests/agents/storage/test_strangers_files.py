@@ -104,7 +104,7 @@ def test_a_folder_of_a_run_that_is_a_link_is_refused(copied, target, name):
     (path / name).symlink_to(target.parent)
     refused(lambda: RunDir.create(path), name)
     if name == "checkpoints":
-        refused(lambda: load.load(str(path)), name)
+        refused(lambda: load.load(str(path)), f"give a checkpoint in its target, {target.parent}")
         refused(lambda: checkpoint.save(path / name, 5, {"a": 1}, config={}, spec={}), name)
     else:
         refused(lambda: segments.write_segment(path / name, 0, {"a": np.zeros(1)}), name)
