@@ -42,7 +42,7 @@ def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[st
     observation, action = _spaces(dataset)
     try:
         storage = storage_of.new(
-            out / "data", observation, action, _env_spec(dataset), jpeg_encoding=False
+            (out / "data").absolute(), observation, action, _env_spec(dataset), jpeg_encoding=False
         )
         storage.update_metadata(
             {

@@ -1,6 +1,7 @@
 """A whole sweep on stand-in workers: rounds, pairing, stopping, resuming, what is written."""
 
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.benchmarks.sweep.config import SweepConfig, plan_sweep, rounds
+from agents.benchmarks.sweep.summary import _earlier
 from agents.benchmarks.sweep.sweep import SweepError, sweep
 from agents.benchmarks.sweep.tables import short_tables
 from agents.jobs.store import key_of
@@ -291,6 +293,17 @@ def test_order_of_the_grid_changes_no_point(model):
         )
     ]
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"complete": false, "earlier": {"name": 1}}', None])
+def test_an_earlier_summary_that_is_none_is_passed_over(tmp_path, text):
+    """It may have come with the folder; a pipe in its place is not waited for."""
+    (tmp_path / "recommended.toml").write_text("")
+    if text is None:
+        os.mkfifo(tmp_path / "summary.json")
+    else:
+        (tmp_path / "summary.json").write_text(text)
+    assert _earlier(tmp_path) is None
 
 
 def test_where_results_go(model, tmp_path):
