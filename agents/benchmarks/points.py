@@ -7,9 +7,11 @@ result on every executor, but for what a clock measured.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
+from agents.storage.files import own_directory, refuse_link
 from planning.config import PlannerConfig
 
 Point = dict[str, Any]
@@ -18,7 +20,13 @@ LATENCY_DECISIONS = 200
 
 
 def train_point(config: TrainConfig) -> Point:
-    """One training; its result is {"run_dir"}. A run that is there already is only finished."""
+    """One training inside the directory of results; its result is {"run_dir"}.
+
+    A run that is there already is only finished. Raises CheckpointError for one that is a link.
+    """
+    run = Path(config.resolved_run_dir)
+    own_directory(run.parent)
+    refuse_link(run)
     name = f"train.{config.env_id}.{config.seed}"
     return {"kind": "train", "name": name, "config": asdict(config)}
 

@@ -20,7 +20,7 @@ from agents.data.simulate import obs_quantities
 from agents.runs.config import ConfigError
 from agents.runs.versions import installed
 from agents.storage import sealed
-from agents.storage.files import own_directory, storage_error
+from agents.storage.files import made_directory, storage_error
 from envs.registry import NAMESPACE, VERSION, make_spec, register
 from envs.spec import EnvError, EnvSpec
 
@@ -38,11 +38,11 @@ def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[st
     buffer_of = _minari("minari.data_collector").EpisodeBuffer
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty: give a new directory")
-    own_directory(out)
+    made_directory(out)
     observation, action = _spaces(dataset)
     try:
         storage = storage_of.new(
-            out / "data", observation, action, _env_spec(dataset), jpeg_encoding=False
+            (out / "data").absolute(), observation, action, _env_spec(dataset), jpeg_encoding=False
         )
         storage.update_metadata(
             {

@@ -19,7 +19,7 @@ from agents.runs.directory import RunDir
 from agents.runs.load import Trained, check_spec, load
 from agents.runs.networks import EVAL_SEED
 from agents.runs.versions import installed
-from agents.storage.files import storage_error
+from agents.storage.files import made_directory
 from envs.registry import make_vec
 from envs.spec import EnvError
 from wm.tdmpc.model import Networks
@@ -227,8 +227,5 @@ def output_directory(path: str) -> RunDir:
     out = RunDir(path)
     if out.checkpoints.exists():
         raise ConfigError(f"--out {path} is the directory of a training: give another")
-    try:
-        out.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(out.path, error) from error
+    made_directory(out.path)
     return out

@@ -24,7 +24,7 @@ from agents.runs.config import ConfigError
 from agents.runs.directory import plain
 from agents.runs.pretrain_config import is_pretrained
 from agents.runs.versions import installed
-from agents.storage.files import own_directory, write_atomically
+from agents.storage.files import made_directory, own_directory, write_atomically
 from envs.spec import EnvError, EnvSpec
 
 Told = Callable[[str, int, int], None]
@@ -45,11 +45,12 @@ def inspect(config: InspectConfig, told: Told = lambda *_: None) -> dict[str, An
 
 
 def output_of(config: InspectConfig) -> Path:
-    """The directory to write into, made. Raises StorageError."""
+    """The directory to write into, made. Raises StorageError, CheckpointError (a run's link)."""
+    if config.out:
+        return made_directory(Path(config.out))
     run = Path(config.path)
     run = run.parent.parent if run.parent.name == "checkpoints" else run
-    out = Path(config.out) if config.out else run / "inspect"
-    return own_directory(out)
+    return own_directory(run / "inspect")
 
 
 def open_run(

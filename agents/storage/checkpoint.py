@@ -117,7 +117,10 @@ def latest(directory: Path | str) -> Path | None:
     directory = Path(directory)
     try:
         if directory.is_symlink():
-            raise CheckpointError(f"{directory} is a link, which is not followed: give its target")
+            raise CheckpointError(
+                f"{directory} is a link, which is not followed: give a checkpoint in its target, "
+                f"{shlex.quote(os.path.realpath(directory))}/NUMBER"
+            )
         newest = max(_committed(directory), default=None, key=_step)
     except OSError as error:
         raise durable.storage_error(directory, error) from error

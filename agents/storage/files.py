@@ -114,6 +114,14 @@ def own_directory(path: Path) -> Path:
     Raises CheckpointError when it is a link, StorageError.
     """
     refuse_link(path)
+    return made_directory(path)
+
+
+def made_directory(path: Path) -> Path:
+    """`path`, a directory that the user names (it may be a link), made if need be.
+
+    Raises StorageError.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,11 +11,36 @@ from typing import Any
 import numpy as np
 
 from envs.native.render import Camera
-from envs.spec import UnknownTaskError
-from envs.tasks import TASKS, GoalTask
+from envs.spec import EnvError, UnknownTaskError
+from envs.tasks import TASKS, GoalTask, TaskDef
 from envs.tasks.engine import engine
 
 _FINER = 2
+
+
+def native_task(env_id: str) -> TaskDef:
+    """A native task. Raises UnknownTaskError for other ids."""
+    if env_id not in TASKS:
+        raise UnknownTaskError(f"{env_id} has no native simulator, expected one of {[*TASKS]}")
+    return TASKS[env_id]
+
+
+def put(model: Any, data: Any, task: Any, moment: np.ndarray) -> None:
+    """Go to a row of `Simulators.get_moments`. Raises EnvError for one of another task."""
+    mujoco = engine()
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+    size, fields = mujoco.mj_stateSize(model, kind), [getattr(model, n) for n in task.model_fields]
+    expected = size + sum(field.size for field in fields)
+    if moment.shape != (expected,):
+        raise EnvError(
+            f"a row of physics has shape {moment.shape}, expected {(expected,)}: of another task?"
+        )
+    mujoco.mj_setState(model, data, moment[:size], kind)
+    rest = moment[size:]
+    for field in fields:
+        field[:] = rest[: field.size].reshape(field.shape)
+        rest = rest[field.size :]
+    mujoco.mj_forward(model, data)
 
 
 class Film:
@@ -27,30 +52,19 @@ class Film:
         Raises EnvError when OpenGL does not work here, UnknownTaskError for no native task.
         """
         mujoco = engine()
-        if env_id not in TASKS:
-            raise UnknownTaskError(f"{env_id} has no native simulator, expected one of {[*TASKS]}")
-        definition = TASKS[env_id]
+        definition = native_task(env_id)
         self.model = definition.load()
         self.task = definition.make(self.model)
         plain_looks(self.model, size)
         if edit is not None:
             edit(self.model)
         self.data = mujoco.MjData(self.model)
-        self._kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
-        self._state = mujoco.mj_stateSize(self.model, self._kind)
         self._size = size
         self._camera = _FastCamera(self.model, size * _FINER, size * _FINER)
 
     def put(self, moment: np.ndarray) -> None:
         """Go to a row of `Simulators.get_moments`."""
-        mujoco = engine()
-        mujoco.mj_setState(self.model, self.data, moment[: self._state], self._kind)
-        rest = moment[self._state :]
-        for name in self.task.model_fields:
-            field = getattr(self.model, name)
-            field[:] = rest[: field.size].reshape(field.shape)
-            rest = rest[field.size :]
-        mujoco.mj_forward(self.model, self.data)
+        put(self.model, self.data, self.task, moment)
 
     def picture(self, moment: np.ndarray) -> np.ndarray:
         """The view at a row of physics."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.native.film import Film
-from envs.spec import EnvSpec
-from envs.tasks import TASKS
+from envs.native.film import Film, native_task, put
+from envs.spec import EnvError, EnvSpec
 from envs.tasks.engine import engine, quiet_mujoco
 
 Edit = Callable[[Any], object]
@@ -21,8 +20,13 @@ class World:
     """One simulator of a native task. Controls and edited runs go through the same steps."""
 
     def __init__(self, spec: EnvSpec, change: Change | None = None):
+        """Raises EnvError for a spec that is of no native task."""
         mujoco = engine()
-        self.spec, definition = spec, TASKS[spec.env_id]
+        self.spec, definition = spec, native_task(spec.env_id)
+        if spec.action_dim != definition.action_dim:
+            raise EnvError(
+                f"{spec.env_id} has {definition.action_dim} actions, not {spec.action_dim}"
+            )
         self.model = definition.load()
         self.task = definition.make(self.model)
         self.data = mujoco.MjData(self.model)
@@ -37,14 +41,7 @@ class World:
 
     def put(self, moment: np.ndarray) -> None:
         """Go to a row of `physics`."""
-        mujoco = engine()
-        mujoco.mj_setState(self.model, self.data, moment[: self._size], self._kind)
-        rest = moment[self._size :]
-        for name in self.task.model_fields:
-            field = getattr(self.model, name)
-            field[:] = rest[: field.size].reshape(field.shape)
-            rest = rest[field.size :]
-        mujoco.mj_forward(self.model, self.data)
+        put(self.model, self.data, self.task, moment)
 
     def run(
         self, moment: np.ndarray, actions: np.ndarray, edit: Edit | None = None

@@ -14,7 +14,7 @@ from agents.runs.bounds import Episodes, FewOrNone, Seed, Settings, Weight, chec
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.runs.settings import train_config_from
 from agents.storage import sealed
-from agents.storage.files import CheckpointError, require_directory
+from agents.storage.files import CheckpointError, refuse_link, require_directory
 
 LOOKS: tuple[int, ...] = (2, 4, 7, 10)
 """Episodes after which settings are compared; then after every half as many again."""
@@ -159,12 +159,16 @@ def _budget(config: SweepConfig, spec: dict[str, Any]) -> tuple[float, str]:
 
 
 def _directory(config: SweepConfig) -> Path:
-    """`out`, or `sweep` in the run directory. Raises ConfigError for a checkpoint without one."""
-    given = Path(os.path.abspath(config.path))
+    """`out`, or `sweep` in the run directory.
+
+    Raises ConfigError for a checkpoint without one, CheckpointError where that `sweep` is a link.
+    """
     if config.out:
         return Path(config.out)
-    if not (given / "MANIFEST.json").exists():
-        return Path(config.path, "sweep")
-    if given.parent.name == "checkpoints":
-        return Path(os.path.relpath(given.parent.parent), "sweep")
-    raise ConfigError(f"{config.path} is a checkpoint alone: say where to write with --out")
+    given, inside = Path(os.path.abspath(config.path)), Path(config.path, "sweep")
+    if (given / "MANIFEST.json").exists():
+        if given.parent.name != "checkpoints":
+            raise ConfigError(f"{config.path} is a checkpoint alone: say where to write with --out")
+        inside = Path(os.path.relpath(given.parent.parent), "sweep")
+    refuse_link(inside)
+    return inside

@@ -3,9 +3,11 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from agents.benchmarks.results import Row, difference, valid_return
 from agents.benchmarks.sweep.config import SweepPlan
@@ -16,8 +18,21 @@ from agents.reports.tables import difference as told
 from agents.reports.tables import number, within
 from agents.runs.config import TrainConfig
 from agents.runs.directory import plain
+from agents.storage import sealed
+from agents.storage.files import CheckpointError
 
 PERCENTILES = ("p50", "p95", "p99")
+MOST_SUMMARY = 1 << 26
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """The sweep that recommended.toml is of."""
+
+    name: str
+    settings: int
+    episodes_run: int
+    budget_ms: float
 
 
 def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) -> Row:
@@ -66,17 +81,20 @@ def summarise(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) 
 
 def _earlier(out: Path) -> Row | None:
     """What recommended.toml says and rests on, by the summary of the sweep that wrote it."""
+    if not (out / "recommended.toml").exists():
+        return None
     try:
-        before = json.loads((out / "summary.json").read_bytes())
-        if not (out / "recommended.toml").exists() or not before["complete"]:
-            return before["earlier"] if (out / "recommended.toml").exists() else None
-        return {
-            "name": before["recommendation"]["name"],
-            "settings": len(before["settings"]),
-            "episodes_run": before["episodes_run"],
-            "budget_ms": before["budget_ms"],
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+        before = sealed.read_json(out / "summary.json", MOST_SUMMARY)
+        found = before["earlier"]
+        if before["complete"]:
+            found = {
+                "name": before["recommendation"]["name"],
+                "settings": len(before["settings"]),
+                "episodes_run": before["episodes_run"],
+                "budget_ms": before["budget_ms"],
+            }
+        return asdict(msgspec.convert(found, _Earlier)) if found else None
+    except (CheckpointError, ValueError, KeyError, TypeError):
         return None
 
 

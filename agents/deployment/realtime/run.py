@@ -22,7 +22,7 @@ from agents.deployment.realtime.timing import Outcome
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
-from agents.storage.files import storage_error
+from agents.storage.files import made_directory
 from envs.imports import require_permission
 from envs.spec import EnvSpec
 
@@ -197,10 +197,7 @@ def _out(config: RunConfig, env_id: str) -> RunDir:
 
 def _made(out: RunDir) -> RunDir:
     """The directory, which exists now. Raises StorageError."""
-    try:
-        out.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(out.path, error) from error
+    made_directory(out.path)
     return out
 
 

@@ -1,6 +1,7 @@
 """A whole sweep on stand-in workers: rounds, pairing, stopping, resuming, what is written."""
 
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from agents.benchmarks.sweep.config import SweepConfig, plan_sweep, rounds
+from agents.benchmarks.sweep.summary import _earlier
 from agents.benchmarks.sweep.sweep import SweepError, sweep
 from agents.benchmarks.sweep.tables import short_tables
 from agents.jobs.store import key_of
 from agents.runs.config import ConfigError, TrainConfig
+from agents.storage.files import CheckpointError
 from planning.config import PlannerConfig
 
 GRID = "planner.horizon=1,2,3,5,12 planner.num_samples=32,128"
@@ -292,12 +295,30 @@ def test_order_of_the_grid_changes_no_point(model):
     assert keys[0] == keys[1]
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"complete": false, "earlier": {"name": 1}}', None])
+def test_an_earlier_summary_that_is_none_is_passed_over(tmp_path, text):
+    """It may have come with the folder; a pipe in its place is not waited for."""
+    (tmp_path / "recommended.toml").write_text("")
+    if text is None:
+        os.mkfifo(tmp_path / "summary.json")
+    else:
+        (tmp_path / "summary.json").write_text(text)
+    assert _earlier(tmp_path) is None
+
+
 def test_where_results_go(model, tmp_path):
     run = tmp_path / "run"
     (run / "config.json").write_text(json.dumps({**asdict(TrainConfig()), "env": SPEC}))
     of_run = plan_sweep(SweepConfig(str(run), "planner.horizon=1")).directory
     of_model = plan_sweep(SweepConfig(str(model), "planner.horizon=1")).directory
     assert of_run.resolve() == of_model.resolve() == (run / "sweep").resolve()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "sweep").symlink_to(tmp_path / "elsewhere")
+    for path in (run, model):
+        with pytest.raises(CheckpointError, match="sweep is a link"):
+            plan_sweep(SweepConfig(str(path), "planner.horizon=1"))
+    typed = plan_sweep(SweepConfig(str(run), "planner.horizon=1", out=str(run / "sweep")))
+    assert typed.directory == run / "sweep"
     alone = tmp_path / "alone"
     model.rename(alone)
     with pytest.raises(ConfigError, match="--out"):

@@ -109,11 +109,14 @@ def test_without_the_extra_it_says_what_to_type(tmp_path, monkeypatch):
         minari_io.load("x", tmp_path / "out")
 
 
-def test_the_verb_checks_a_dataset(tmp_path, capsys):
+def test_the_verb_checks_a_dataset(tmp_path, monkeypatch, capsys):
     data = small(tmp_path / "data", episodes=3)
     assert main(["data", str(data.path), "--json"]) == 0
     assert '"decisions": 12' in capsys.readouterr().out
-    assert main(["data", str(data.path), "--export-minari", str(tmp_path / "out")]) == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    assert main(["data", str(data.path), "--export-minari", "out"]) == 0
     path = data.path / "arrays" / "obs.npy"
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1

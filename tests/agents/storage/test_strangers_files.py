@@ -11,10 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.benchmarks.config import BenchConfig
+from agents.benchmarks.points import train_point
 from agents.data import files as dataset_files
 from agents.data.dataset import Dataset
 from agents.deployment.bundle import load as bundle
 from agents.deployment.bundle.files import CONTRACT, manifest_of
+from agents.evaluation.evaluate import output_directory
+from agents.inspection.config import InspectConfig
+from agents.inspection.inspect import output_of
 from agents.reports import video
 from agents.runs import load
 from agents.runs.directory import RunDir
@@ -99,10 +104,29 @@ def test_a_folder_of_a_run_that_is_a_link_is_refused(copied, target, name):
     (path / name).symlink_to(target.parent)
     refused(lambda: RunDir.create(path), name)
     if name == "checkpoints":
-        refused(lambda: load.load(str(path)), name)
+        refused(lambda: load.load(str(path)), f"give a checkpoint in its target, {target.parent}")
         refused(lambda: checkpoint.save(path / name, 5, {"a": 1}, config={}, spec={}), name)
     else:
         refused(lambda: segments.write_segment(path / name, 0, {"a": np.zeros(1)}), name)
+
+
+@pytest.mark.parametrize("inner", ["train", "train/task-0"])
+def test_trainings_inside_results_are_not_written_through_links(target, tmp_path, inner):
+    out = tmp_path / "out"
+    (out / inner).parent.mkdir(parents=True)
+    (out / inner).symlink_to(target.parent)
+    config = BenchConfig(out=str(out)).training("task", 0)
+    refused(lambda: train_point(config), inner)
+
+
+def test_a_folder_that_is_typed_may_be_a_link(target, tmp_path, copied):
+    run, typed = copied("run"), tmp_path / "typed"
+    typed.symlink_to(tmp_path / "on another disk")
+    (tmp_path / "on another disk").mkdir()
+    assert output_of(InspectConfig(str(run), out=str(typed))) == typed
+    assert output_directory(str(typed)).path == typed
+    (run / "inspect").symlink_to(target.parent)
+    refused(lambda: output_of(InspectConfig(str(run))), "inspect is a link")
 
 
 def test_files_written_aside_do_not_follow_links(copied, target):

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from envs.native.env import make_native, native_spec
+from envs.native.world import World
 from envs.registry import make_spec
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 
@@ -67,3 +69,15 @@ def test_one_task_on_two_backends_is_one_spec():
         "action_repeat: 2 here, 4 there"
     ]
     assert native.difference(make_spec("cheetah-run", 2))[0] == "obs_dim: 5 here, 17 there"
+
+
+def test_a_recorded_moment_is_of_the_task_it_is_put_into():
+    """Task, actions and rows of physics come from the file of a dataset."""
+    spec = native_spec("cartpole-swingup")
+    world = World(spec)
+    world.put(world.moment())
+    with pytest.raises(EnvError, match="of another task"):
+        world.put(world.moment()[:-1])
+    for changes, words in (({"env_id": "a:B-v0"}, "no native"), ({"action_dim": 2}, "1 actions")):
+        with pytest.raises(EnvError, match=words):
+            World(replace(spec, **changes))
