@@ -54,4 +54,7 @@ def _wanted(kind: Any, said: str) -> str:
 
 
 def _plain(bound: Any) -> str:
+    """A bound as people write it: 2**20 is not 1048576."""
+    if bound > 2**16 and isinstance(bound, int) and bound.bit_count() == 1:
+        return f"2**{bound.bit_length() - 1}"
     return str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -106,7 +106,9 @@ WRONG_FLAGS = {
     "--preset 1m": "preset must be one of tiny, 1M, 5M, 19M, 48M, 317M, got '1m'",
     "--model.regularizer vic": "--model.regularizer must be one of simnorm, sigreg, got 'vic'",
     "--model.latent-dim 7": "model.latent_dim (7) must be a multiple of model.simnorm_group (8)",
-    "--planner.method icme": "predictive_sampling, gradient, got 'icme'; did you mean icem?",
+    "--planner.spline cubik": (
+        "--planner.spline must be one of linear, cubic, got 'cubik'; did you mean cubic?"
+    ),
     "--planner.num-elites 999": "planner.num_elites must be at most num_samples=128, got 999",
     "--learner.batch-size -1": "learner.batch_size must lie in [1, 2**20], got -1",
     "--video=yes": "--video takes no value; use --video or --no-video",

@@ -120,7 +120,7 @@ def test_every_number_has_bounds_and_is_held_to_them(verb, laptop):
 
 
 def test_programs_and_stored_settings_are_held_to_the_same_bounds():
-    with pytest.raises(ValueError, match=r"planner\.num_samples must lie in \[1, 1048576\]"):
+    with pytest.raises(ValueError, match=r"planner\.num_samples must lie in \[1, 2\*\*20\]"):
         PlannerConfig(num_samples=2**28)
     with pytest.raises(ConfigError, match=r"planner\.horizon must lie in"):
         PlannerOverrides(horizon=10**9)
