@@ -7,7 +7,6 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1, le=2**20)]
@@ -29,7 +28,7 @@ def check(config: Any, block: str) -> None:
     for name, kind in _kinds(type(config)).items():
         value = getattr(config, name)
         try:
-            msgspec.convert(value.item() if isinstance(value, np.generic) else value, kind)
+            msgspec.convert(value.item() if hasattr(value, "item") else value, kind)
         except msgspec.ValidationError as error:
             wanted = _wanted(kind, str(error))
             raise ValueError(f"{block}.{name} must {wanted}, got {value!r}") from None
