@@ -285,6 +285,16 @@ def test_advice_to_type_is_quoted(tmp_path):
     refused(lambda: checkpoint.latest(directory), f"rm -r '{path}'")
 
 
+def test_a_file_that_is_longer_than_listed_is_not_read_to_its_end(copied):
+    """A sparse file of a terabyte takes no place on the disk of who sends it."""
+    path = copied("checkpoint")
+    name = next(n for n in manifest.read(path) if n.startswith("arrays/"))
+    os.truncate(path / name, 1 << 40)
+    began = time.process_time()
+    refused(lambda: checkpoint.verify(path), name)
+    assert time.process_time() - began < 5
+
+
 def test_changed_files_with_manifests_that_fit(tmp_path):
     command = [sys.executable, "-m", "tests.soak", "resealed", "--count", "300", "--json"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280)
