@@ -38,11 +38,10 @@ def require_directory(path: Path | str, wanted: str) -> None:
 def storage_error(path: Path, error: Exception, note: str = "") -> StorageError | CheckpointError:
     """One line for a failed write or read at `path`: the cause, the free space and the way out.
 
-    A folder where a file belongs, or the other way round, is a fault of what is stored there.
+    A folder where a file belongs is a fault of what is stored there.
     """
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        kind = "a folder, expected a file" if Path(path).is_dir() else "no folder, or below none"
-        return CheckpointError(f"{path} is {kind}: move it away, or choose another directory")
+    if isinstance(error, IsADirectoryError):
+        return CheckpointError(f"{path} is a folder, expected a file: move it away")
     cause = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
     parts = [f"cannot use {path}: {cause} ({free_space(path)})"]
     if note:

@@ -196,7 +196,7 @@ def test_unusable_places_are_one_clear_line(tmp_path, monkeypatch):
 
 def test_metrics_that_cannot_be_written(run):
     run.metrics.mkdir()
-    with pytest.raises(StorageError, match=r"metrics\.jsonl"):
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is a folder"):
         run.append_metrics({"env_steps": 1})
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: not a regular file"):
         run.read_metrics()
