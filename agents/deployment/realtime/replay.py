@@ -12,6 +12,7 @@ from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.safety import FAULTS, INTERVENTIONS
 from agents.deployment.realtime import recorder
 from agents.deployment.realtime.recorder import FLOAT32, FORMAT, MISSING, MOST_ROWS, UNUSABLE
+from agents.runs.bounds import shown
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.settings import build, flatten
 from agents.storage import manifest, sealed
@@ -50,7 +51,7 @@ def load(path: Path | str) -> Recording:
     try:
         about = sealed.parse(sealed.read(path, ABOUT))
         if about["format"] != FORMAT:
-            raise RecordingError(f"{path} has format {about['format']!r}, expected {FORMAT}")
+            raise RecordingError(f"{path} has format {shown(about['format'])}, expected {FORMAT}")
         ticks = int(about["ticks"])
         if not 0 <= ticks <= MOST_ROWS:
             raise RecordingError(f"{path}: {ticks} ticks, expected at most {MOST_ROWS}")
