@@ -17,10 +17,18 @@ from typing import IO
 CHUNK = 1 << 20  # bytes read at once when hashing
 
 
+MOST_SAID = 1500
+"""Characters of a message."""
+
+
 class CheckpointError(RuntimeError):
-    """Stored data that must not be used; shown as one line."""
+    """Stored data that must not be used; shown as one line, however long what is stored."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 3]}..."
 
 
 class StorageError(RuntimeError):

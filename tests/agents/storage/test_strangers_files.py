@@ -285,6 +285,11 @@ def test_advice_to_type_is_quoted(tmp_path):
     refused(lambda: checkpoint.latest(directory), f"rm -r '{path}'")
 
 
+def test_a_message_has_room_in_a_line_whatever_is_stored():
+    assert len(str(CheckpointError("y" * 10**6))) == 1500
+    assert str(CheckpointError("short")) == "short"
+
+
 def test_a_file_that_is_longer_than_listed_is_not_read_to_its_end(copied):
     """A sparse file of a terabyte takes no place on the disk of who sends it."""
     path = copied("checkpoint")
