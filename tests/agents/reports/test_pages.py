@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import numpy as np
@@ -62,6 +63,12 @@ def bench(folder):
 
 
 def sweeping(folder):
+    """No stored id can be such a name; the page escapes it all the same."""
+    with patch("agents.runs.bounds.check"), patch("agents.runs.settings.check"):
+        return swept(folder)
+
+
+def swept(folder):
     found = folder / "model"
     found.mkdir()
     (found / "MANIFEST.json").write_text("the model")
