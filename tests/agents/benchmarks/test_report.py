@@ -69,7 +69,7 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path, full):
     ):
         assert f"<h2>{title}</h2>" in page
     assert "bad &lt;checkpoint&gt; line 2" in page
-    assert "<h2>gone</h2>" in page and "No video: No such file or directory" in page
+    assert "<h2>gone</h2>" in page and "No video: gone.mp4 cannot be read" in page
     assert "No published figures are known for this task." in page
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S)
 
