@@ -157,14 +157,13 @@ def test_the_task_of_the_readme_runs(monkeypatch):
     """The example task, copied as it is, steps in batched simulators and rewards what it says."""
     from envs import tasks
     from envs.native.env import make_native
-    from envs.tasks.rewards import tolerance
+    from envs.tasks.helpers import cos_sin, tolerance
 
     blocks = FENCE.findall((ROOT / "README.md").read_text("utf-8"))
     (source,) = (body for _, body in blocks if "(Task)" in body)
-    scope = {"Task": tasks.Task, "Start": tasks.Start, "tolerance": tolerance, "np": np}
+    scope = {"Task": tasks.Task, "tolerance": tolerance, "cos_sin": cos_sin}
     exec(source, scope)
-    spin = tasks.TaskDef("pendulum", scope["Spin"], (("all", 3),), 1, 0.02, 1, 20)
-    monkeypatch.setitem(tasks.TASKS, "pendulum-spin", spin)
+    monkeypatch.setitem(tasks.TASKS, "pendulum-spin", scope["Spin"])
     env = make_native("pendulum-spin", 3, seed=0)
     obs, _ = env.reset(seed=0)
     assert obs.shape == (3, 3)

@@ -25,7 +25,7 @@ Turn = Callable[..., Any]
 def task_of(env_id: str) -> Any:
     """The task of native simulators; None for others."""
     found = native_task(env_id)
-    return found and found.make(found.load())
+    return found and found()
 
 
 def turn_of(spec: EnvSpec) -> Turn:

@@ -1,4 +1,4 @@
-"""Pictures of recorded physics, as datasets have them: fast, small, always the same.
+"""Recorded physics brought back: its observations, and pictures as datasets have them.
 
 Whoever shows a model what it learned from (evaluation, goals, edited worlds) draws with this.
 Shadows, reflections, sky and multi-sampling cost nearly all of software rendering; without them a
@@ -11,60 +11,73 @@ from typing import Any
 import numpy as np
 
 from envs.native.render import Camera
-from envs.spec import EnvError, UnknownTaskError
-from envs.tasks import TASKS, GoalTask, TaskDef
+from envs.spec import EnvError
+from envs.tasks import GoalTask, task_class
 from envs.tasks.engine import engine
 
+Change = Callable[[Any], object]
+"""(model): change what the world is or how it looks."""
 _FINER = 2
 
 
-def native_task(env_id: str) -> TaskDef:
-    """A native task. Raises UnknownTaskError for other ids."""
-    if env_id not in TASKS:
-        raise UnknownTaskError(f"{env_id} has no native simulator, expected one of {[*TASKS]}")
-    return TASKS[env_id]
+class RecordedSimulator:
+    """One simulator of a native task that goes to recorded moments.
+
+    A moment is a row of `physics` in a dataset, as `Simulators.get_moments` packs them: MuJoCo's
+    integration state, then the model fields that episodes change.
+    """
+
+    def __init__(self, env_id: str, change: Change | None = None):
+        """`change` is made once, for good. Raises UnknownTaskError for no native task."""
+        mujoco = engine()
+        self.task = task_class(env_id)()
+        self.model = self.task.model
+        if change is not None:
+            change(self.model)
+        self.data = mujoco.MjData(self.model)
+        self._kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+        self._size = mujoco.mj_stateSize(self.model, self._kind)
+        self._fields = [getattr(self.model, name) for name in self.task.model_fields]
+
+    def put(self, moment: np.ndarray) -> None:
+        """Go to a moment [K]. Raises EnvError for one of another task."""
+        mujoco = engine()
+        expected = self._size + sum(field.size for field in self._fields)
+        if moment.shape != (expected,):
+            raise EnvError(
+                f"a row of physics has shape {moment.shape}, expected {(expected,)}: of another "
+                "task?"
+            )
+        mujoco.mj_setState(self.model, self.data, moment[: self._size], self._kind)
+        rest = moment[self._size :]
+        for field in self._fields:
+            field[:] = rest[: field.size].reshape(field.shape)
+            rest = rest[field.size :]
+        mujoco.mj_forward(self.model, self.data)
+
+    def moment(self) -> np.ndarray:
+        """The moment [K] that is now."""
+        physics = np.empty(self._size)
+        engine().mj_getState(self.model, self.data, physics, self._kind)
+        return np.concatenate([physics, *map(np.ravel, self._fields)])
+
+    def observe(self) -> np.ndarray:
+        """The observation now, float32 [O]."""
+        return np.asarray(self.task.flat_obs(np, self.data), np.float32)
 
 
-def put(model: Any, data: Any, task: Any, moment: np.ndarray) -> None:
-    """Go to a row of `Simulators.get_moments`. Raises EnvError for one of another task."""
-    mujoco = engine()
-    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
-    size, fields = mujoco.mj_stateSize(model, kind), [getattr(model, n) for n in task.model_fields]
-    expected = size + sum(field.size for field in fields)
-    if moment.shape != (expected,):
-        raise EnvError(
-            f"a row of physics has shape {moment.shape}, expected {(expected,)}: of another task?"
-        )
-    mujoco.mj_setState(model, data, moment[:size], kind)
-    rest = moment[size:]
-    for field in fields:
-        field[:] = rest[: field.size].reshape(field.shape)
-        rest = rest[field.size :]
-    mujoco.mj_forward(model, data)
-
-
-class Film:
+class Film(RecordedSimulator):
     """Pictures of a native task from rows of physics, uint8 [size, size, 3]."""
 
-    def __init__(self, env_id: str, size: int, edit: Callable[[Any], object] | None = None):
+    def __init__(self, env_id: str, size: int, edit: Change | None = None):
         """`edit(model)` may change what it looks like or weighs, before anything is made of it.
 
         Raises EnvError when OpenGL does not work here, UnknownTaskError for no native task.
         """
-        mujoco = engine()
-        definition = native_task(env_id)
-        self.model = definition.load()
-        self.task = definition.make(self.model)
-        plain_looks(self.model, size)
-        if edit is not None:
-            edit(self.model)
-        self.data = mujoco.MjData(self.model)
-        self._size = size
-        self._camera = _FastCamera(self.model, size * _FINER, size * _FINER)
-
-    def put(self, moment: np.ndarray) -> None:
-        """Go to a row of `Simulators.get_moments`."""
-        put(self.model, self.data, self.task, moment)
+        super().__init__(env_id, edit)
+        self._side = size
+        _plain_looks(self.model, size)
+        self._camera = Camera(self.model, size * _FINER, size * _FINER, plain=True)
 
     def picture(self, moment: np.ndarray) -> np.ndarray:
         """The view at a row of physics."""
@@ -82,7 +95,7 @@ class Film:
 
     def _look(self) -> np.ndarray:
         fine = self._camera.picture(self.model, self.data).astype(np.uint16)
-        size, n = self._size, _FINER
+        size, n = self._side, _FINER
         return (fine.reshape(size, n, size, n, 3).sum((1, 3)) // n**2).astype(np.uint8)
 
     def pictures(self, moments: np.ndarray) -> np.ndarray:
@@ -96,17 +109,7 @@ class Film:
         self._camera.close()
 
 
-class _FastCamera(Camera):
-    """Without what a learner does not need to see."""
-
-    def __init__(self, model: Any, height: int, width: int) -> None:
-        super().__init__(model, height, width)
-        flags = engine().mjtRndFlag
-        for flag in (flags.mjRND_SHADOW, flags.mjRND_REFLECTION, flags.mjRND_SKYBOX):
-            self._scene.flags[flag.value] = 0
-
-
-def plain_looks(model: Any, size: int) -> None:
+def _plain_looks(model: Any, size: int) -> None:
     """Turn off, in a model, what makes pictures slow."""
     model.light_castshadow[:] = 0
     model.mat_reflectance[:] = 0

@@ -1,47 +1,30 @@
-"""A world for experiments: go to a recorded moment, change something, act, see what follows."""
+"""Experiments: go to a recorded moment, change something, act, see what follows."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from envs.native.film import Film, native_task, put
+from envs.native.film import Change, Film, RecordedSimulator
 from envs.spec import EnvError, EnvSpec
 from envs.tasks.engine import engine, quiet_mujoco
 
 Edit = Callable[[Any], object]
 """(data): change the state at the moment of the event."""
-Change = Callable[[Any], object]
-"""(model): change what the world is."""
 
 
-class World:
+class World(RecordedSimulator):
     """One simulator of a native task. Controls and edited runs go through the same steps."""
 
     def __init__(self, spec: EnvSpec, change: Change | None = None):
         """Raises EnvError for a spec that is of no native task."""
-        mujoco = engine()
-        self.spec, definition = spec, native_task(spec.env_id)
-        if spec.action_dim != definition.action_dim:
-            raise EnvError(
-                f"{spec.env_id} has {definition.action_dim} actions, not {spec.action_dim}"
-            )
-        self.model = definition.load()
-        self.task = definition.make(self.model)
-        self.data = mujoco.MjData(self.model)
+        super().__init__(spec.env_id, change)
+        self.spec, actions = spec, self.model.nu
+        if spec.action_dim != actions:
+            raise EnvError(f"{spec.env_id} has {actions} actions, not {spec.action_dim}")
         if change is not None:
-            change(self.model)
-            mujoco.mj_setConst(self.model, self.data)  # some inertias are computed beforehand
-        self._kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
-        self._size = mujoco.mj_stateSize(self.model, self._kind)
-        self._frames = spec.action_repeat * definition.substeps
-        low, high = self.model.actuator_ctrlrange.T
-        self._center, self._scale = (low + high) / 2, (high - low) / 2
-
-    def put(self, moment: np.ndarray) -> None:
-        """Go to a row of `physics`."""
-        put(self.model, self.data, self.task, moment)
+            engine().mj_setConst(self.model, self.data)  # some inertias are computed beforehand
+        self._frames = spec.action_repeat * self.task.substeps
 
     def run(
         self, moment: np.ndarray, actions: np.ndarray, edit: Edit | None = None
@@ -55,25 +38,12 @@ class World:
         moments, obs = [self.moment()], [self.observe()]
         with quiet_mujoco():
             for action in actions:
-                self.data.ctrl[:] = self._center + self._scale * np.clip(action, -1, 1)
+                self.data.ctrl[:] = self.task.control(np.clip(action, -1, 1))
                 mujoco.mj_step(self.model, self.data, self._frames)
                 mujoco.mj_forward(self.model, self.data)
                 moments.append(self.moment())
                 obs.append(self.observe())
         return np.stack(moments), np.stack(obs)
-
-    def moment(self) -> np.ndarray:
-        """The row of `physics` now."""
-        physics = np.empty(self._size)
-        engine().mj_getState(self.model, self.data, physics, self._kind)
-        changes = [np.ravel(getattr(self.model, name)) for name in self.task.model_fields]
-        return np.concatenate([physics, *changes])
-
-    def observe(self) -> np.ndarray:
-        """The observation now, float32 [O]."""
-        names = ("qpos", "qvel", "ctrl", *self.task.fields)
-        data = SimpleNamespace(**{name: getattr(self.data, name) for name in names})
-        return np.asarray(self.task.observe(np, data), np.float32)
 
 
 class Views:
@@ -93,19 +63,11 @@ class Views:
             self.film.close()
 
 
-def moving_bodies(model: Any) -> np.ndarray:
-    """Bodies that have joints, or an ancestor that has."""
-    moving = np.zeros(model.nbody, bool)
-    for body in range(1, model.nbody):
-        moving[body] = model.body_jntnum[body] > 0 or moving[model.body_parentid[body]]
-    return np.flatnonzero(moving)
-
-
 def heavier(factor: float) -> Change:
     """Multiplies the mass and inertia of all moving bodies."""
 
     def change(model: Any) -> None:
-        bodies = moving_bodies(model)
+        bodies = np.flatnonzero(model.body_weldid)  # those not welded to the world
         model.body_mass[bodies] *= factor
         model.body_inertia[bodies] *= factor
 

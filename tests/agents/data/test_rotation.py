@@ -43,7 +43,7 @@ def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
     seen[:, :2], seen[:, 4] = turned_pair(qpos[:, :2], angle), qpos[:, 4] + angle
     for env, place in ((plain, qpos), (other, seen)):
         env.simulators.place(place, 0.0, place)
-    obs = plain.simulators.task.observe(np, plain.simulators.data)
+    obs = plain.simulators.task.flat_obs(np, plain.simulators.data)
     for _ in range(8):
         towards = obs[:, 2:4] - obs[:, :2]
         action = 0.6 * towards / np.linalg.norm(towards, axis=1, keepdims=True)
