@@ -1,21 +1,25 @@
 """Which modules the id of an environment may import: those that the user named, no others.
 
-`MODULE:ID` imports MODULE, whose code can do anything, and ids are read from files that strangers
-wrote. So an id alone imports nothing: what was typed is permitted first, in this process and by
-`permission()` in those that it starts. Imports nothing heavy.
+`MODULE:ID` imports MODULE, and `FILE.py:CLASS` that file. Its code can do anything, and ids are
+read from files that strangers wrote. So an id alone imports nothing: what was typed is permitted
+first, in this process and by `permission()` in those that it starts. Imports nothing heavy.
 """
 
-import importlib
+import hashlib
+import importlib.util
+import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable
+from types import ModuleType
 from typing import NamedTuple
 
 from envs.spec import UnknownTaskError
 from envs.task_list import OGBENCH, PREFIX
 
-ANY = "*"
+ANY, FILE = "*", ".py"
 
 
 class Permission(NamedTuple):
@@ -61,23 +65,54 @@ def _require(module: str, env_id: str) -> None:
         )
 
 
-def imported(env_id: str) -> bool:
-    """Import what `MODULE:ID` names, if it is permitted; False for ids of other kinds.
+def imported(env_id: str) -> ModuleType | None:
+    """What `MODULE:ID` or `FILE.py:CLASS` names, if it is permitted; None for other ids.
 
     Raises UnknownTaskError.
     """
     module = _module_of(env_id)
     if not module:
-        return False
+        return None
     _require(module, env_id)
     try:
-        importlib.import_module(module)
+        return _run_file(module) if module.endswith(FILE) else importlib.import_module(module)
     except Exception as error:  # the module is the user's
+        where = "" if module.endswith(FILE) else "; is it installed, or its folder on PYTHONPATH?"
         raise UnknownTaskError(
-            f"{env_id}: cannot import {module!r} ({error}); is it installed, or its folder on "
-            "PYTHONPATH?"
+            f"{env_id}: cannot import {module!r} ({_line_in(module, error)}{error}){where}"
         ) from error
-    return True
+
+
+def _run_file(path: str) -> ModuleType:
+    """The module of a file, run once a process."""
+    name = f"latentmpc_file_{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _line_in(path: str, error: Exception) -> str:
+    """Where in a file an error arose: "line 7: NameError: ", or nothing."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    last = max((i for i, file in enumerate(files) if file == path), default=None)
+    return "" if last is None else f"line {lines[last]}: {type(error).__name__}: "
+
+
+def absolute(typed: str) -> str:
+    """A typed id whose file is found from any folder: `arm.py:Reach` with the path made whole."""
+    module = _module_of(typed)
+    return (
+        f"{os.path.abspath(module)}:{typed[len(module) + 1 :]}" if module.endswith(FILE) else typed
+    )
 
 
 def _module_of(env_id: str) -> str:

@@ -12,6 +12,7 @@ latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from envs.imports import imported
@@ -20,7 +21,7 @@ from envs.native.shift import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError, nearest
 from envs.task_list import OGBENCH
 from envs.task_list import PREFIX as MULTI
-from envs.tasks import TASKS, GoalTask, Task
+from envs.tasks import TASKS, GoalTask, Task, native_task, offered
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
 NAMESPACE, VERSION, FORCE_DMC = "latentmpc/", "-v0", "dmc/"
@@ -142,7 +143,7 @@ def resolve(env_id: str) -> tuple[str, str]:
     Raises UnknownTaskError.
     """
     name = _plain(env_id)
-    if name in TASKS:
+    if native_task(name):
         return "native", name
     if name.startswith(MULTI):
         return "multi", name
@@ -150,11 +151,8 @@ def resolve(env_id: str) -> tuple[str, str]:
         from envs.adapters.ogbench import checked_name
 
         return "ogbench", checked_name(name.removeprefix(OGBENCH))
-    if imported(name):
-        module, _, bare = name.rpartition(":")
-        if bare not in _gymnasium_ids():
-            raise UnknownTaskError(f"{name}: {module} registers no {bare!r} with Gymnasium")
-        return "gym", name
+    if module := imported(name):
+        return "gym", _registered(name, module)
     bare = name.removeprefix(FORCE_DMC)
     if bare == name and bare in _gymnasium_ids():
         return "gym", bare
@@ -168,9 +166,17 @@ def resolve(env_id: str) -> tuple[str, str]:
     )
 
 
-def native_task(env_id: str) -> type[Task] | None:
-    """The task that native simulators have under an id; None for any other id."""
-    return TASKS.get(_plain(env_id))
+def _registered(name: str, module: ModuleType) -> str:
+    """An id `MODULE:ID` whose module has registered it. Raises UnknownTaskError."""
+    env_id = name.rpartition(":")[2]
+    if env_id in _gymnasium_ids():
+        return name
+    has = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, Task)]
+    tasks = ", ".join(n for n in has if n not in ("Task", "GoalTask"))
+    raise UnknownTaskError(
+        f"{name}: there is no task class {env_id!r}, nor is such an id registered with Gymnasium"
+        + (f"; its tasks are {tasks}" if tasks else "")
+    )
 
 
 def _gymnasium_ids() -> list[str]:
@@ -189,6 +195,8 @@ def list_tasks() -> list[TaskInfo]:
         spec, goals = native_spec(name, DMC_REPEAT), issubclass(task, GoalTask)
         note = f"parallel MuJoCo batch{', with goals' if goals else ''}"
         found.append(TaskInfo(name, "native", spec.obs_dim, spec.action_dim, note))
+    for name in sorted(offered()):
+        found.append(TaskInfo(name, "native", None, None, "offered by an installed package"))
     others = (
         ("dmc", sorted({*dmc_names()} - {*TASKS}), "dm_control adapter"),
         ("gym", GYM_IDS, "Gymnasium adapter"),

@@ -9,6 +9,10 @@ import sys
 from collections.abc import Sequence
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "your robot": {
+        "new": ("scripts.new", "write a task file for a robot's model (MJCF or URDF)"),
+        "check": ("scripts.check", "look a task over before training: limits, stability, reward"),
+    },
     "learn": {
         "train": ("scripts.train", "learn a world model on a task; the same command resumes"),
         "pretrain": ("scripts.pretrain", "learn a reward-free world model from recorded episodes"),

@@ -41,6 +41,7 @@ def parse(verb: VerbSpec, argv: Sequence[str]) -> tuple[Any, bool]:
         _help(verb, cls, everything="--help-all" in asked)
     types = flat_types(cls)
     given = scan(argv, types, verb.positional, verb.name)
+    given |= {name: imports.absolute(given[name]) for name in IDS if given.get(name)}
     permit(verb, types, given)
     file, reference = given.get("config"), given.get("recipe")
     toml = read_toml(verb.config, file) if file else {}

@@ -14,8 +14,8 @@ from agents.data.changed import Changed
 from agents.data.dataset import Dataset
 from agents.data.rotation_pictures import TurnedPictures, turn_pictures
 from agents.runs.config import ConfigError
-from envs.registry import native_task
 from envs.spec import EnvSpec
+from envs.tasks import native_task
 
 TURNS = 0x7E
 Turn = Callable[..., Any]

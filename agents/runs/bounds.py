@@ -50,7 +50,7 @@ InnerShare = Annotated[float, Meta(gt=0, lt=1)]
 TaskId = Annotated[
     str,
     Meta(
-        pattern=r"(?=.{0,2000}\Z)(?:\w+(?:[./:@,+ -]+\w+)*,?)?",
+        pattern=r"(?=.{0,2000}\Z)(?:[./]*\w+(?:[./:@,+ -]+\w+)*,?)?",
         description="be the id of a task (`latentmpc tasks` lists them)",
     ),
 ]

@@ -6,6 +6,7 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from agents.runs import bounds
@@ -86,8 +87,10 @@ class TrainConfig(Settings):
 
     @property
     def folder_name(self) -> str:
-        """The task's id as part of a path."""
-        return self.env_id.replace("/", "-").replace(",", "+")
+        """The task's id as part of a path; of a file's task, without its folder."""
+        path, _, name = self.env_id.rpartition(":")
+        env_id = f"{Path(path).stem}-{name}" if path.endswith(".py") else self.env_id
+        return env_id.replace("/", "-").replace(",", "+")
 
 
 class _Overrides(Settings, block="planner"):

@@ -1,5 +1,9 @@
 """Tasks with native simulators, by id. Importing this loads numpy and nothing heavier."""
 
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from envs.imports import imported
 from envs.spec import UnknownTaskError, nearest
 from envs.tasks.base import Start as Start
 from envs.tasks.base import Task as Task
@@ -43,7 +47,26 @@ TASKS: dict[str, type[Task]] = {
 
 def task_class(env_id: str) -> type[Task]:
     """The class of a native task. Raises UnknownTaskError, with the nearest name."""
-    if env_id not in TASKS:
-        near = nearest(env_id, TASKS)
-        raise UnknownTaskError(f"no native task {env_id!r}; the nearest is {near!r}")
-    return TASKS[env_id]
+    if found := native_task(env_id):
+        return found
+    raise UnknownTaskError(f"no native task {env_id!r}; the nearest is {nearest(env_id, TASKS)!r}")
+
+
+def native_task(env_id: str) -> type[Task] | None:
+    """The class of a native task: of TASKS, of an installed package, `FILE.py:CLASS` of a user.
+
+    None for ids of other simulators. Raises UnknownTaskError where what is named cannot be loaded.
+    """
+    if env_id in TASKS:
+        return TASKS[env_id]
+    if module := imported(env_id):
+        found = getattr(module, env_id.rpartition(":")[2], None)
+    else:
+        found = offered()[env_id].load() if env_id in offered() else None
+    return found if isinstance(found, type) and issubclass(found, Task) else None
+
+
+@cache
+def offered() -> dict[str, EntryPoint]:
+    """Tasks of installed packages, by the name under which they offer them."""
+    return {entry.name: entry for entry in entry_points(group="latentmpc.tasks")}

@@ -6,15 +6,19 @@ leading batch axes, as a batch's bound arrays or MJX data have.
 """
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from envs.spec import EnvError
 from envs.tasks.engine import engine, quiet_mujoco, suite_model
+from envs.tasks.helpers import cos_sin
+from envs.tasks.model_file import compile_file
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Task(ABC):
     (the size of a target); whatever differs between episodes goes through `start`.
     """
 
+    model_file: ClassVar[str] = ""
+    """MJCF or URDF file of the model; its path is relative to the file of the class."""
     domain: ClassVar[str] = ""
-    """The dm_control domain whose model is used; other tasks override `load`."""
+    """The dm_control domain whose model is used, where there is no file; else override `load`."""
     control_dt: ClassVar[float]
     """Seconds of one frame, a whole number of physics steps."""
     time_limit: ClassVar[float]
@@ -64,7 +70,21 @@ class Task(ABC):
 
     def load(self) -> Any:
         """A compiled model that is the caller's to change."""
+        if self.model_file:
+            return compile_file(self._folder() / self.model_file, self.edit)
         return suite_model(self.domain)
+
+    def edit(self, spec: Any) -> None:
+        """Change the MjSpec of `model_file` before it is compiled (`envs.tasks.scene` helps)."""
+        del spec
+
+    @classmethod
+    def _folder(cls) -> Path:
+        """Where the class that names the model file is written."""
+        owner = next(c for c in cls.__mro__ if "model_file" in vars(c))
+        return (
+            Path(getattr(sys.modules[owner.__module__], "__file__", None) or "").absolute().parent
+        )
 
     @abstractmethod
     def observe(self, xp: Any, data: Any) -> dict[str, Any]:
@@ -94,9 +114,50 @@ class Task(ABC):
         """The start in a configuration [nq] without velocities."""
         return Start(qpos, np.zeros(self.model.nv))
 
-    def random_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """A configuration [nq] of a model of hinges and slides, uniform in `pose_bounds`."""
-        return rng.uniform(*self.pose_bounds)
+    def random_pose(self, rng: np.random.Generator, share: float = 1.0) -> np.ndarray:
+        """A configuration [nq] of a model of hinges and slides, uniform in `pose_bounds`.
+
+        `share` of them, about their middle.
+        """
+        low, high = self.pose_bounds
+        if share == 1.0:
+            return rng.uniform(low, high)
+        middle, half = (low + high) / 2, share * (high - low) / 2
+        return rng.uniform(middle - half, middle + half)
+
+    def first_pose(self) -> np.ndarray:
+        """The configuration [nq] of the model's first keyframe, else its own."""
+        return (self.model.key_qpos[0] if self.model.nkey else self.model.qpos0).copy()
+
+    def near_pose(self, rng: np.random.Generator, pose: np.ndarray, noise: float) -> np.ndarray:
+        """A configuration [nq] with hinges and slides within `noise` of those of `pose`."""
+        moved = pose.copy()
+        moved[self.joint_index] += rng.uniform(-noise, noise, len(self.joint_index))
+        return moved
+
+    def site_at(self, qpos: np.ndarray, site: int, lowest: float = -math.inf) -> np.ndarray:
+        """Where a site is in a configuration, [3] metres; no lower than `lowest`."""
+        data = engine().MjData(self.model)
+        data.qpos[:] = qpos
+        engine().mj_kinematics(self.model, data)
+        place = data.site_xpos[site].copy()
+        place[2] = max(lowest, place[2])
+        return place
+
+    def joint_angles(self, xp: Any, data: Any) -> Any:
+        """Positions of hinges and slides; hinges that turn without limit as cosine and sine."""
+        free = self.model.jnt_limited == 0
+        endless = free & (self.model.jnt_type == engine().mjtJoint.mjJNT_HINGE.value)
+        where = set(self.model.jnt_qposadr[endless].tolist())
+        plain = data.qpos[..., [i for i in self.joint_index if i not in where]]
+        turning = cos_sin(xp, data.qpos[..., [i for i in self.joint_index if i in where]])
+        return xp.concatenate([plain, turning], axis=-1)
+
+    @cached_property
+    def joint_index(self) -> list[int]:
+        """Where hinges and slides are in `qpos`."""
+        kinds = [engine().mjtJoint.mjJNT_HINGE.value, engine().mjtJoint.mjJNT_SLIDE.value]
+        return self.model.jnt_qposadr[np.isin(self.model.jnt_type, kinds)].tolist()
 
     @cached_property
     def pose_bounds(self) -> tuple[np.ndarray, np.ndarray]:

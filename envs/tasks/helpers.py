@@ -24,6 +24,17 @@ def upright(xp: Any, data: Any, body: int) -> Any:
     return rotation(xp, data, [body], ZZ)[..., 0]
 
 
+def in_body(xp: Any, data: Any, body: int, vector: Any) -> Any:
+    """A vector [..., 3] of the world as a body sees it: forward, left, up."""
+    axes = xp.reshape(data.xmat, (*data.qpos.shape[:-1], -1, 3, 3))[..., body, :, :]
+    return xp.sum(axes * vector[..., None], axis=-2)
+
+
+def up_seen(xp: Any, data: Any, body: int) -> Any:
+    """Where up is as a body sees it, [..., 3]: (0, 0, 1) upright."""
+    return xp.concatenate([rotation(xp, data, [body], entry) for entry in (6, 7, 8)], axis=-1)
+
+
 def cos_sin(xp: Any, angles: Any) -> Any:
     """Cosines, then sines, of angles [..., n] that may turn without limit: [..., 2n]."""
     return xp.concatenate([xp.cos(angles), xp.sin(angles)], axis=-1)

@@ -1,0 +1,231 @@
+"""`latentmpc check`: what would spoil a training, found by trying the task without a model.
+
+Findings are told with what to do; a finding of level "stop" makes training pointless.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.robots.config import CheckConfig
+from agents.runs.config import ConfigError
+from envs.registry import make_spec, make_vec
+from envs.tasks import native_task
+
+SIMULATORS, ORACLE_SECONDS = 32, 2.0
+DEEP, SATURATED, LARGE, DRIFT = 1e-3, 0.5, 10.0, 0.2
+"""Metres of penetration; share of frames at the force limit; size of an observation; a second's
+motion at rest: from these on it is said."""
+
+Told = Callable[[str, int, int], None]
+
+
+class Finding(NamedTuple):
+    """Something that a training will suffer from."""
+
+    level: str
+    """stop or note"""
+    what: str
+    do: str
+
+
+def check_task(config: CheckConfig, told: Told) -> dict[str, Any]:
+    """Try a task; `told(stage, done, total)` hears the progress. Raises EnvError, ConfigError."""
+    task = native_task(config.env_id)
+    if task is None:
+        raise ConfigError(f"{config.env_id} is no native task: check looks into MuJoCo models")
+    spec = make_spec(config.env_id)
+    env = make_vec(config.env_id, SIMULATORS, seed=config.seed)
+    findings = _at_start(env)
+    rest, found = _at_rest(env, told)
+    findings += found
+    acted, found = _at_random(env, config, told)
+    findings += found
+    oracle = _oracle(config, told)
+    findings += _of_rewards(rest["reward"], acted["reward"], oracle)
+    if config.film:
+        _film(env, config)
+    env.close()
+    return {
+        "task": config.env_id,
+        "obs": dict(spec.obs_names),
+        "actions": spec.action_dim,
+        "decision_ms": round(1000 * spec.control_dt * spec.action_repeat, 3),
+        "episode_decisions": spec.episode_steps,
+        "reward_zero": rest["reward"],
+        "reward_random": acted["reward"],
+        "reward_oracle": oracle,
+        "frames_per_second": acted["frames_per_second"],
+        "horizon": max(3, min(10, round(0.3 / (spec.control_dt * spec.action_repeat)))),
+        "findings": [finding._asdict() for finding in findings],
+    }
+
+
+def _at_start(env: Any) -> list[Finding]:
+    """Contacts that are deep, numbers that are none."""
+    obs, _ = env.reset(seed=0)
+    findings = []
+    if not np.isfinite(obs).all():
+        findings.append(
+            Finding("stop", "observations at the start are not finite", "see observe()")
+        )
+    depth = max(_penetration(env, index) for index in range(4))
+    if depth > DEEP:
+        what = f"bodies overlap by {1000 * depth:.0f} mm at the start"
+        findings.append(Finding("note", what, "raise the start, or set collision_free = True"))
+    return findings
+
+
+def _penetration(env: Any, index: int) -> float:
+    """The deepest contact of a simulator, metres."""
+    contact = env.simulators.batch.get_data(index).contact
+    return float(-np.min(contact.dist, initial=0.0))
+
+
+def _at_rest(env: Any, told: Told) -> tuple[dict[str, Any], list[Finding]]:
+    """A few seconds without any action: does it stay where it is, does it fall?"""
+    decisions = _decisions(env, 2.0)
+    half = decisions // 2
+    reward, ended, before = np.zeros(env.num_envs), np.zeros(env.num_envs, bool), None
+    for step in range(decisions):
+        if step == half:
+            before = np.array(env.simulators.data.qpos)
+        _, gained, terminated, _, info = env.step(np.zeros((env.num_envs, env.env_spec.action_dim)))
+        reward += gained
+        ended |= terminated | info["invalid"]
+        told("at rest", step + 1, decisions)
+    findings = []
+    drift = float(np.abs(np.array(env.simulators.data.qpos) - before)[~ended].max(initial=0.0))
+    if ended.any():
+        what = f"{ended.sum()} of {env.num_envs} episodes end within 2 s without any action"
+        findings.append(
+            Finding("note", what, "start in a pose that the middle of the actions holds")
+        )
+    elif drift > DRIFT:
+        what = f"without any action it moves by {drift:.2g} (rad or m) in a second"
+        findings.append(Finding("note", what, "servos with more stiffness, or more damping"))
+    return {"reward": _per_episode(env, reward.mean(), decisions)}, findings
+
+
+def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[dict[str, Any], list[Finding]]:
+    """Random actions: instability, saturation, sizes of observations, speed."""
+    rng, model = np.random.default_rng(config.seed), env.simulators.task.model
+    decisions = max(1, config.steps // env.num_envs)
+    env.reset(seed=config.seed)
+    limits = model.actuator_forcerange[:, 1]
+    reward, broken, full, largest = 0.0, 0, np.zeros(model.nu), None
+    began = time.perf_counter()
+    for step in range(decisions):
+        actions = rng.uniform(-1, 1, (env.num_envs, model.nu))
+        obs, gained, _, _, info = env.step(actions)
+        reward += float(gained.mean())
+        broken += int(info["invalid"].sum())
+        force = np.abs(np.array(env.simulators.batch.bind("actuator_force")))
+        full += ((limits > 0) & (force >= 0.98 * limits)).mean(axis=0)
+        size = np.abs(obs).max(axis=0)
+        largest = size if largest is None else np.maximum(largest, size)
+        told("random actions", step + 1, decisions)
+    seconds = time.perf_counter() - began
+    frames = decisions * env.num_envs * env.env_spec.action_repeat
+    findings = [*_broken(broken, model), *_saturated(full / decisions, model)]
+    findings += _large(env.env_spec.obs_names, largest)
+    told_reward = _per_episode(env, reward, decisions)
+    return {"reward": told_reward, "frames_per_second": round(frames / seconds)}, findings
+
+
+def _broken(count: int, model: Any) -> list[Finding]:
+    if not count:
+        return []
+    timestep = model.opt.timestep
+    what = f"MuJoCo gave up on {count} episodes: unstable at a timestep of {timestep:g} s"
+    return [
+        Finding("stop", what, f"spec.option.timestep = {timestep / 2:g} in edit(), or armature")
+    ]
+
+
+def _saturated(share: np.ndarray, model: Any) -> list[Finding]:
+    most = [model.actuator(int(i)).name for i in np.flatnonzero(share > SATURATED)]
+    if not most:
+        return []
+    what = f"actuators at their force limit most of the time: {', '.join(most[:5])}"
+    return [Finding("note", what, "less stiffness, or a smaller range of actions")]
+
+
+def _large(names: Any, largest: np.ndarray) -> list[Finding]:
+    findings, begin = [], 0
+    for name, size in names:
+        top = float(largest[begin : begin + size].max())
+        begin += size
+        if top > LARGE:
+            do = f"scale it in observe(), by {1 / top:.1g}"
+            findings.append(Finding("note", f"observation {name!r} reaches {top:.3g}", do))
+    return findings
+
+
+def _of_rewards(rest: float, random: float, oracle: float) -> list[Finding]:
+    """Can anything be gained at all?"""
+    if max(rest, random, oracle) <= 0:
+        what = "no reward with zero, random or planned actions"
+        return [Finding("stop", what, "widen the margin of the reward, or bring the start nearer")]
+    if oracle <= 1.05 * max(rest, random):
+        what = "a plan on the true simulator gains no more than no plan"
+        return [Finding("note", what, "is the reward within reach of a second? widen its margin")]
+    return []
+
+
+def _oracle(config: CheckConfig, told: Told) -> float:
+    """Reward of an episode at the rate of a short plan on the true simulator."""
+    import jax
+    import jax.numpy as jnp
+
+    from agents.acting.oracle import make_oracle
+    from planning.config import PlannerConfig
+
+    spec = make_spec(config.env_id)
+    plan = PlannerConfig(horizon=6, num_samples=64, num_iterations=2, num_prior_samples=0)
+    agent = make_oracle(spec, plan)
+    env = make_vec(config.env_id, 2, seed=config.seed)
+    obs, info = env.reset(seed=config.seed)
+    carry, key = agent.init_carry(2), jax.random.key(config.seed)
+    decisions, gained = _decisions(env, ORACLE_SECONDS), 0.0
+    for step in range(decisions):
+        first = jnp.asarray(info["is_reset"])
+        action, carry, _ = agent.act(
+            None, carry, agent.observe(env, obs), first, jax.random.fold_in(key, step)
+        )
+        obs, reward, _, _, info = env.step(np.asarray(action))
+        gained += float(reward.mean())
+        told("oracle", step + 1, decisions)
+    total = _per_episode(env, gained, decisions)
+    env.close()
+    return total
+
+
+def _film(env: Any, config: CheckConfig) -> None:
+    """A film of one simulator under random actions, held for a few decisions each."""
+    from agents.reports.video import write_mp4
+
+    rng, frames = np.random.default_rng(config.seed), []
+    env.reset(seed=config.seed)
+    for step in range(_decisions(env, 4.0)):
+        if step % 5 == 0:
+            actions = rng.uniform(-1, 1, (env.num_envs, env.env_spec.action_dim))
+        env.step(actions)
+        frames.append(env.render(0, 240, 320))
+    seconds = env.env_spec.control_dt * env.env_spec.action_repeat
+    write_mp4(Path(config.film), np.stack(frames), 1 / seconds)
+
+
+def _decisions(env: Any, seconds: float) -> int:
+    """Decisions in so many seconds, or in an episode if that is shorter."""
+    spec = env.env_spec
+    wanted = max(4, round(seconds / (spec.control_dt * spec.action_repeat)))
+    return min(wanted, spec.episode_steps or wanted)
+
+
+def _per_episode(env: Any, reward: float, decisions: int) -> float:
+    """A reward of so many decisions as that of an episode without an early end."""
+    return float(f"{float(reward) * (env.env_spec.episode_steps or decisions) / decisions:.3g}")

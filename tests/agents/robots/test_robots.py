@@ -1,0 +1,87 @@
+"""From a robot's model file to a task that can be trained on."""
+
+import ast
+import json
+
+import pytest
+
+from agents.robots.check import check_task
+from agents.robots.config import CheckConfig, NewConfig
+from agents.robots.new import write_task
+from envs import imports
+from envs.registry import make_vec
+from envs.tasks.model_file import ModelError
+from scripts import cli
+from tests.envs.tasks.robots import ARM, WALKER
+
+URDF = """<robot name="r"><link name="base"/>
+  <link name="l"><inertial><mass value="1"/>
+  <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <joint name="j" type="revolute"><parent link="base"/><child link="l"/><axis xyz="0 1 0"/>
+  <limit lower="-1" upper="1" effort="5" velocity="1"/></joint></robot>"""
+
+
+def written(folder, model, **settings):
+    """The id of the task that `new` writes for a model's text, typed by the user."""
+    (folder / "robot.xml").write_text(model)
+    config = NewConfig(str(folder / "my.py"), str(folder / "robot.xml"), **settings)
+    result = write_task(config)
+    env_id = imports.absolute(result["task"])
+    imports.permit(imports.modules_of(env_id))
+    return env_id, result
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "expected"),
+    [
+        (ARM, "", "Reach"),
+        (ARM, "hold", "Hold"),
+        (WALKER, "", "Walk"),
+        (WALKER, "hold", "Hold"),
+        (URDF, "", "Reach"),
+    ],
+)
+def test_a_task_is_written_that_runs(tmp_path, model, kind, expected):
+    env_id, result = written(tmp_path, model, task=kind)
+    assert env_id.endswith(f":{expected}")
+    text = (tmp_path / "my.py").read_text()
+    assert result["lines"] == len(text.splitlines()) <= 60
+    assert max(map(len, text.splitlines()[1:])) <= 100
+    ast.parse(text)
+    env = make_vec(env_id, 2, seed=0)
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(env.action_space.sample())
+    assert ((reward >= 0) & ~info["invalid"]).all()
+    env.close()
+
+
+def test_a_file_that_is_there_is_kept(tmp_path):
+    written(tmp_path, ARM)
+    (tmp_path / "my.py").write_text("mine")
+    with pytest.raises(ValueError, match="exists"):
+        written(tmp_path, ARM)
+    assert (tmp_path / "my.py").read_text() == "mine"
+
+
+def test_an_arm_cannot_walk(tmp_path):
+    with pytest.raises(ModelError, match="no free joint"):
+        written(tmp_path, ARM, task="walk")
+
+
+def test_check_finds_nothing_wrong_with_an_arm(tmp_path):
+    env_id, _ = written(tmp_path, ARM)
+    stages = []
+    result = check_task(CheckConfig(env_id, steps=200), lambda *told: stages.append(told))
+    assert [f for f in result["findings"] if f["level"] == "stop"] == []
+    assert result["reward_oracle"] >= result["reward_random"]
+    assert {stage for stage, _, _ in stages} == {"at rest", "random actions", "oracle"}
+    json.dumps(result)
+
+
+def test_check_says_what_is_unstable_and_unreachable(tmp_path, capsys):
+    heavy = ARM.replace('timestep="0.005"', 'timestep="0.04"').replace('kp="40"', 'kp="90000"')
+    env_id, _ = written(tmp_path, heavy, task="hold")
+    code = cli.main(["check", env_id, "--steps", "300", "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert any("unstable" in f["what"] and "timestep" in f["do"] for f in found)
+    assert code == 4
