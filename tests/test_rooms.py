@@ -18,7 +18,7 @@ ORDER = (
     ("evaluation",),
     ("training", "data"),
     ("pretraining", "goals"),
-    ("inspection", "benchmarks", "deployment", "machine"),
+    ("inspection", "benchmarks", "deployment", "machine", "robots"),
 )
 """A room imports itself and what stands before it; rooms of one group do not know each other."""
 LEVEL = {room: level for level, group in enumerate(ORDER) for room in group}
@@ -114,4 +114,4 @@ def test_no_room_is_a_hall():
     count = Counter(f.parent for f in MODULES.values() if f.name != "__init__.py")
     halls = {str(k.relative_to(ROOT)): n for k, n in count.items() if n > MOST_FILES}
     assert set(halls) <= {"scripts"}, halls
-    assert halls.get("scripts", 0) <= 25, "one thin file a verb"
+    assert halls.get("scripts", 0) <= 30, "one thin file a verb"

@@ -116,7 +116,8 @@ def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[dict[str, Any
     decisions = max(1, config.steps // env.num_envs)
     env.reset(seed=config.seed)
     limits = model.actuator_forcerange[:, 1]
-    reward, broken, full, largest = 0.0, 0, np.zeros(model.nu), None
+    reward, broken, full = 0.0, 0, np.zeros(model.nu)
+    largest = np.zeros(env.env_spec.obs_dim)
     began = time.perf_counter()
     for step in range(decisions):
         actions = rng.uniform(-1, 1, (env.num_envs, model.nu))
@@ -125,8 +126,7 @@ def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[dict[str, Any
         broken += int(info["invalid"].sum())
         force = np.abs(np.array(env.simulators.batch.bind("actuator_force")))
         full += ((limits > 0) & (force >= 0.98 * limits)).mean(axis=0)
-        size = np.abs(obs).max(axis=0)
-        largest = size if largest is None else np.maximum(largest, size)
+        largest = np.maximum(largest, np.abs(obs).max(axis=0))
         told("random actions", step + 1, decisions)
     seconds = time.perf_counter() - began
     frames = decisions * env.num_envs * env.env_spec.action_repeat
