@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
-    "your robot": {
+    "robot": {
         "new": ("scripts.new", "write a task file for a robot's model (MJCF or URDF)"),
         "check": ("scripts.check", "look a task over before training: limits, stability, reward"),
     },

@@ -71,7 +71,7 @@ def test_an_arm_cannot_walk(tmp_path):
 def test_check_finds_nothing_wrong_with_an_arm(tmp_path):
     env_id, _ = written(tmp_path, ARM)
     stages = []
-    result = check_task(CheckConfig(env_id, steps=200), lambda *told: stages.append(told))
+    result = check_task(CheckConfig(env_id, steps=1600), lambda *told: stages.append(told))
     assert [f for f in result["findings"] if f["level"] == "stop"] == []
     assert result["reward_oracle"] >= result["reward_random"]
     assert {stage for stage, _, _ in stages} == {"at rest", "random actions", "oracle"}
