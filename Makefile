@@ -62,7 +62,7 @@ format: setup-dev ## Fix what the linter and the formatter can fix
 
 docs: setup-dev ## Build the documentation into build/site; warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "Documentation: build/site/index.html"
+	@echo "Documentation: build/site/index.html (python3 -m http.server -d build/site: with search)"
 
 bench: setup ## Time simulators, planner and learner; print the ratios
 	@$(BIN)/python -m tests.speed.bench_quick

@@ -115,11 +115,12 @@ def _rows(cls: type, default: Any, prefix: str, positional: dict[str, str] | Non
     for name, kind in kinds(cls).items():
         if is_dataclass(kind):
             continue
-        flag = (positional or {}).get(name) or f"--{prefix}{name}".replace("_", "-")
+        place = (positional or {}).get(name)
+        flag = place or f"--{prefix}{name}".replace("_", "-")
         value, text = getattr(default, name), " ".join(docs(cls).get(name, "").split())
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-        shown = "" if value in ("", None, ()) else f"`{value}`"
-        cells = [f"`{flag}`", _values(kind), shown, text]
+        shown = "" if place or value in ("", None, ()) else f"`{value}`"
+        cells = [f"`{flag}`{{ .flag }}", _values(kind), shown, text]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n")
     return "".join(rows)
 
@@ -141,9 +142,16 @@ def _bounds(option: Any) -> str:
     meta = next((m for m in metas if isinstance(m, Meta) and (m.ge, m.gt) != (None, None)), None)
     if meta is None:
         return ""
-    low = f"[{meta.ge:g}" if meta.gt is None else f"({meta.gt:g}"
-    high = f"{meta.le:g}]" if meta.lt is None else f"{meta.lt:g})"
+    low = f"[{_number(meta.ge)}" if meta.gt is None else f"({_number(meta.gt)}"
+    high = f"{_number(meta.le)}]" if meta.lt is None else f"{_number(meta.lt)})"
     return f" in {low}, {high}"
+
+
+def _number(bound: Any) -> str:
+    """A bound as people write it."""
+    if isinstance(bound, int) and bound >= 2**16 and bound & (bound - 1) == 0:
+        return f"2<sup>{bound.bit_length() - 1}</sup>"
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _sentence(cls: type) -> str:
