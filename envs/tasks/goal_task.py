@@ -47,11 +47,11 @@ class GoalTask(Task):
         """Draw a first state, without a goal."""
         return super().start(rng)
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
-        """The same moment in a world turned by `angle` [...], where that is nearly as good a world.
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
+        """Observations [..., O] and actions [..., A] of a world rotated by `angle` [...].
 
-        Observations [..., O] and actions [..., A], before and after; None: it would differ. The
-        camera looks from straight above, so that its picture is turned about its middle.
+        None where such a world would not be nearly as good. The camera must look from straight
+        above, so that its picture is rotated about its middle.
         """
         return None
 
