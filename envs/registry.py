@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import gymnasium
+
 from envs.imports import imported
 from envs.native.env import NativeVectorEnv, native_spec
 from envs.native.shift import Shift, as_shifts
@@ -174,8 +176,6 @@ def native_task(env_id: str) -> type[Task] | None:
 
 
 def _gymnasium_ids() -> list[str]:
-    import gymnasium
-
     return [name for name in gymnasium.registry if not name.startswith(NAMESPACE)]
 
 
@@ -204,8 +204,6 @@ def register() -> None:
 
     `gymnasium.make` then gives a single environment, `gymnasium.make_vec` the batch itself.
     """
-    import gymnasium
-
     from envs.adapters.dmc import dmc_names
 
     for name in sorted({*TASKS, *dmc_names()}):
