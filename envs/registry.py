@@ -15,6 +15,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import gymnasium
+
 from envs.imports import imported
 from envs.native.env import NativeVectorEnv, native_spec
 from envs.native.shift import Shift, as_shifts
@@ -180,8 +182,6 @@ def _registered(name: str, module: ModuleType) -> str:
 
 
 def _gymnasium_ids() -> list[str]:
-    import gymnasium
-
     return [name for name in gymnasium.registry if not name.startswith(NAMESPACE)]
 
 
@@ -212,8 +212,6 @@ def register() -> None:
 
     `gymnasium.make` then gives a single environment, `gymnasium.make_vec` the batch itself.
     """
-    import gymnasium
-
     from envs.adapters.dmc import dmc_names
 
     for name in sorted({*TASKS, *dmc_names()}):

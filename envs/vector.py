@@ -63,10 +63,17 @@ class SimulatorVectorEnv(VectorEnv):
             raise EnvError(f"actions of simulators {bad} are not finite; expected [-1, 1]")
         return np.clip(array, -1, 1)
 
-    def check_index(self, index: int) -> None:
-        """Raise EnvError unless there is a simulator of this number."""
+    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Simulator `index` from camera 0, uint8 [H, W, 3].
+
+        Raises EnvError for no such simulator, or where OpenGL does not work.
+        """
         if not 0 <= index < self.num_envs:
             raise EnvError(f"no simulator {index}; expected 0 to {self.num_envs - 1}")
+        return self._picture(index, height, width)
+
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
+        raise NotImplementedError
 
     def _last_obs(self, caller: str) -> np.ndarray:
         """The latest observations [E, O]. Raises EnvError before the first reset."""

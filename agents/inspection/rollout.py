@@ -10,7 +10,7 @@ from agents.data.dataset import Dataset
 from agents.inspection import scores as scores
 from agents.inspection.config import InspectConfig
 from agents.inspection.model import Viewed, rows_of
-from envs.native.world import Views, World
+from envs.native.recorded import EditedSimulator, ObservationSource
 from wm.jepa import collapse
 
 STRAIGHT_ROWS = 6
@@ -77,10 +77,10 @@ def counterfactuals(model: Viewed, dataset: Dataset, config: InspectConfig) -> l
     One row for a short and one for a longer stretch: the share of predictions that are nearest, of
     all outcomes from their start, to their own; its interval, over starts; and that of chance.
     """
-    world, size = World(dataset.spec), 0
+    world, size = EditedSimulator(dataset.spec), 0
     if model.field == "pixels":
         size = dataset.arrays["pixels"].shape[1]
-    views = Views(dataset.spec, size)
+    views = ObservationSource(dataset.spec, size)
     steps = sorted({1, min(5, config.horizon)})
     found = [_counterfactual(model, dataset, config, world, views, k) for k in steps]
     views.close()
@@ -88,7 +88,12 @@ def counterfactuals(model: Viewed, dataset: Dataset, config: InspectConfig) -> l
 
 
 def _counterfactual(
-    model: Viewed, dataset: Dataset, config: InspectConfig, world: World, views: Views, steps: int
+    model: Viewed,
+    dataset: Dataset,
+    config: InspectConfig,
+    world: EditedSimulator,
+    views: ObservationSource,
+    steps: int,
 ) -> dict[str, Any]:
     ahead, many = steps * model.block, config.branches
     row, owner = rows_of(dataset, "test", model, config.starts, config.seed, ahead)

@@ -16,7 +16,15 @@ from agents.data.dataset import Dataset
 from agents.evaluation import stats
 from agents.inspection.config import InspectConfig
 from agents.inspection.model import Viewed, rows_of
-from envs.native.world import Edit, Views, World, heavier, hide, recolour, sideways
+from envs.native.recorded import (
+    Edit,
+    EditedSimulator,
+    ObservationSource,
+    heavier,
+    hide,
+    recolour,
+    sideways,
+)
 
 BEFORE = 2
 """Steps of the model that are watched before the event."""
@@ -50,7 +58,7 @@ class Studio:
 
     def __init__(self, model: Viewed, dataset: Dataset, config: InspectConfig):
         self.model, self.dataset, self.config = model, dataset, config
-        self.world = World(dataset.spec)
+        self.world = EditedSimulator(dataset.spec)
         self.pixels = model.field == "pixels"
         self.size = dataset.arrays["pixels"].shape[1] if self.pixels else 0
         self.length = config.window * model.block
@@ -88,7 +96,11 @@ class Studio:
         return np.sort(rng.choice(rows, min(want, len(rows)), replace=False)) if len(rows) else rows
 
     def play(
-        self, clips: Clips, views: Views, edits: list | None = None, world: World | None = None
+        self,
+        clips: Clips,
+        views: ObservationSource,
+        edits: list | None = None,
+        world: EditedSimulator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Frames and moments of every clip, [N, W + 1, ...], with an edit each, in a world."""
         moments, obs, world = [], [], world or self.world
@@ -168,16 +180,18 @@ def violations(
     if len(clips.row) < 2:
         need = studio.lead + studio.length + 1
         return {"note": {"note": f"no test episode has {need} rows for a clip"}}
-    views = Views(dataset.spec, studio.size)
+    views = ObservationSource(dataset.spec, studio.size)
     stages = {
         "teleport": lambda: _physical(studio, clips, views, edits=studio.teleport(clips)),
         "velocity reversal": lambda: _physical(
             studio, fast, views, edits=[_reverse] * len(fast.row)
         ),
         "mass": lambda: _physical(
-            studio, fast, views, world=World(dataset.spec, heavier(config.mass_factor))
+            studio, fast, views, world=EditedSimulator(dataset.spec, heavier(config.mass_factor))
         ),
-        "gravity": lambda: _physical(studio, fast, views, world=World(dataset.spec, sideways)),
+        "gravity": lambda: _physical(
+            studio, fast, views, world=EditedSimulator(dataset.spec, sideways)
+        ),
         "vanishing": lambda: _vanishing(studio, clips, views),
         "colour (control)": lambda: _colour(studio, clips, views),
     }
@@ -189,7 +203,9 @@ def violations(
     return found
 
 
-def _physical(studio: Studio, clips: Clips, views: Views, **event_of: Any) -> dict[str, Any]:
+def _physical(
+    studio: Studio, clips: Clips, views: ObservationSource, **event_of: Any
+) -> dict[str, Any]:
     """An event that changes the physics, beside the same clips without it."""
     control, calm = studio.play(clips, views)
     event, moved = studio.play(clips, views, **event_of)
@@ -200,22 +216,24 @@ def _physical(studio: Studio, clips: Clips, views: Views, **event_of: Any) -> di
     return studio.score(clips, line) | {"change": float(np.median(change))}
 
 
-def _colour(studio: Studio, clips: Clips, views: Views) -> dict[str, Any]:
+def _colour(studio: Studio, clips: Clips, views: ObservationSource) -> dict[str, Any]:
     if not studio.pixels:
         return {"note": "the model does not see colours"}
     control, _ = studio.play(clips, views)
-    other = Views(studio.dataset.spec, studio.size, recolour(studio.config.colour_shift))
+    other = ObservationSource(
+        studio.dataset.spec, studio.size, recolour(studio.config.colour_shift)
+    )
     event, _ = studio.play(clips, other)
     other.close()
     return studio.score(clips, Timeline(event, control, clips.before))
 
 
-def _vanishing(studio: Studio, clips: Clips, views: Views) -> dict[str, Any]:
+def _vanishing(studio: Studio, clips: Clips, views: ObservationSource) -> dict[str, Any]:
     """A grey screen hides the object for a while; when it goes, the object is there or is not."""
     if not studio.pixels:
         return {"note": "the model does not see objects"}
     control, moments = studio.play(clips, views)
-    empty = Views(studio.dataset.spec, studio.size, hide)
+    empty = ObservationSource(studio.dataset.spec, studio.size, hide)
     event = empty.of(moments, moments)
     hidden = studio.model.block * (1 + studio.model.span // studio.model.block)
     rows = clips.row[:, None] + np.arange(-hidden, 0)

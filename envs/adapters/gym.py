@@ -4,7 +4,10 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 
 from envs.adapters import mjstate
 from envs.adapters.loop import Frame, scaled
@@ -56,12 +59,10 @@ class GymSimulator:
         )
 
     def __init__(self, env_id: str) -> None:
-        import gymnasium
-
         try:
             with quiet_mujoco():
                 env = _make(env_id)
-        except (gymnasium.error.Error, ImportError, TypeError, ModuleNotFoundError) as error:
+        except (gymnasium.error.Error, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error
         self.env = env
@@ -94,8 +95,6 @@ class GymSimulator:
         return Frame(flat, float(reward), bool(terminated), bool(truncated), False)
 
     def _flat(self, obs: Any) -> np.ndarray:
-        from gymnasium import spaces
-
         return np.asarray(spaces.flatten(self.env.observation_space, obs), np.float64)
 
     @property
@@ -135,9 +134,7 @@ class GymSimulator:
         """A picture of the environment's own size, cropped or padded to [height, width]."""
         env: Any = self.env.unwrapped
         if self._mujoco:
-            camera = Camera(
-                env.model, height, width
-            )  # anew: a reset may have compiled the model anew
+            camera = Camera(env.model, height, width)  # of this moment's model
             picture = camera.picture(env.model, env.data)
             camera.close()
             return picture
@@ -173,32 +170,25 @@ class GymSimulator:
 
 def _make(env_id: str) -> Any:
     """The environment, able to render if its class says that it can."""
-    import gymnasium
-    from gymnasium.envs.registration import load_env_creator
-
     env_id = env_id.rpartition(":")[2]  # its module has been imported
     made_by = gymnasium.spec(env_id).entry_point
     creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
     modes = getattr(creator, "metadata", {}).get("render_modes") or ()
-    if "rgb_array" in modes:
-        return gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
-    return gymnasium.make(env_id, disable_env_checker=True)
+    rendering = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
+    return gymnasium.make(env_id, disable_env_checker=True, **rendering)
 
 
 def _check_spaces(env_id: str, env: Any) -> None:
     """Refuse what a continuous state controller cannot drive. Raises UnfitEnvError."""
-    from gymnasium import spaces
-
     if not isinstance(env.action_space, spaces.Box):
         raise UnfitEnvError(
             f"{env_id} has actions of kind {type(env.action_space).__name__}; expected continuous "
             "ones (Box): `latentmpc tasks` lists tasks that fit"
         )
-    pixels = (
-        isinstance(env.observation_space, spaces.Box) and env.observation_space.dtype == np.uint8
-    )
-    if pixels or not env.observation_space.is_np_flattenable:
+    seen = env.observation_space
+    pixels = isinstance(seen, spaces.Box) and seen.dtype == np.uint8
+    if pixels or not seen.is_np_flattenable:
         raise UnfitEnvError(
-            f"{env_id} observes {env.observation_space}; expected a vector of numbers: "
+            f"{env_id} observes {seen}; expected a vector of numbers: "
             "`latentmpc tasks` lists tasks that fit"
         )

@@ -114,9 +114,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
             simulator.set_state(part_of(state, f"{i}/"))
         self._set_bookkeeping(state)
 
-    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Simulator `index`, uint8 [H, W, 3]. Raises EnvError where OpenGL does not work."""
-        self.check_index(index)
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         return self.simulators[index].render(height, width)
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -136,8 +136,7 @@ class MjxVectorEnv(SimulatorVectorEnv):
         name = partial(jax.tree_util.keystr, simple=True, separator=".")
         return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(self.state)}
 
-    def render(self, *_: Any, **__: Any) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """MJX draws no pictures. Raises EnvError."""
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         raise EnvError("simulators on MJX cannot be rendered; evaluate with --backend native")
 
 

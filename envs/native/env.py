@@ -199,9 +199,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
         reward[invalid] = np.nan
         return self.simulators.get_moments(), obs, reward, terminated
 
-    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Simulator `index` from camera 0, uint8 [H, W, 3]. EnvError where OpenGL does not work."""
-        self.check_index(index)
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         return self.simulators.picture(index, height, width)
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -74,8 +74,7 @@ class Simulators:
     def frame(self, ids: np.ndarray | None) -> np.ndarray:
         """Advance some simulators (None: all) by one frame of `data.ctrl`.
 
-        Returns:
-            [E] bool: which have warned since their episode began, or failed just now.
+        Returns [E] bool: which have warned since their episode began, or failed just now.
         """
         from mujoco.batch import SimulationError
 
@@ -95,8 +94,7 @@ class Simulators:
     def start(self, ids: np.ndarray) -> None:
         """Draw the first states of new episodes for some simulators; no other is touched.
 
-        Raises:
-            EnvError: MuJoCo failed, or no start without contacts was found.
+        Raises EnvError: MuJoCo failed, or no start without contacts was found.
         """
         from mujoco.batch import SimulationError
 

@@ -47,11 +47,11 @@ class GoalTask(Task):
         """Draw a first state, without a goal."""
         return super().start(rng)
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
-        """The same moment in a world turned by `angle` [...], where that is nearly as good a world.
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
+        """Observations [..., O] and actions [..., A] of a world rotated by `angle` [...].
 
-        Observations [..., O] and actions [..., A], before and after; None: it would differ. The
-        camera looks from straight above, so that its picture is turned about its middle.
+        None where such a world would not be nearly as good. The camera must look from straight
+        above, so that its picture is rotated about its middle.
         """
         return None
 
@@ -65,16 +65,11 @@ class GoalTask(Task):
     ) -> tuple[np.ndarray, Any]:
         """One decision of a behaviour for data, of one simulator: here, steering to a place.
 
-        Args:
-            rng: what it draws from.
-            qpos: configuration [nq].
-            qvel: velocities [nv].
-            goal: configuration [nq] to go to, or None: it chooses its own targets, one after
-                another, and so covers the world.
-            memory: what the call before gave (here: the place); None at the first of an episode.
+        From a configuration [nq] and velocities [nv] it goes to a `goal` [nq]; or, with None, to
+        places of its own choice, one after another, and so covers the world. `memory` is what the
+        call before gave (here: the place), None at the first of an episode.
 
-        Returns:
-            An action [A] in [-1, 1], and the memory for the next call.
+        Returns an action [A] in [-1, 1], and the memory for the next call.
         """
         place = goal if goal is not None else memory
         if place is None or (goal is None and self.arrived(qpos, place)):

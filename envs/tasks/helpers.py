@@ -87,21 +87,12 @@ def tolerance(
 ) -> Any:
     """1 where `x` lies within `bounds`, falling to `value_at_margin` one `margin` outside them.
 
-    Args:
-        xp: numpy or jax.numpy.
-        x: array of any shape.
-        bounds: inclusive (lower, upper), either may be infinite.
-        margin: distance over which the value falls, in the units of `x`; 0 makes a step.
-        sigmoid: shape of the fall: gaussian, hyperbolic, long_tail, reciprocal, tanh_squared, or
-            linear, quadratic, cosine, which reach zero at a finite distance.
-        value_at_margin: value at distance `margin`.
+    `x` has any shape, `bounds` are inclusive and may be infinite, and a `margin` (in the units of
+    `x`) of 0 makes a step. `sigmoid`, the shape of the fall, is gaussian, hyperbolic, long_tail,
+    reciprocal, tanh_squared, or linear, quadratic, cosine, which reach zero at a finite distance.
 
-    Returns:
-        Array of the shape of `x`, in [0, 1].
-
-    Raises:
-        ValueError: bounds out of order, negative margin, unknown sigmoid or a value at the margin
-            that the sigmoid cannot take.
+    Raises ValueError for bounds out of order, a negative margin, an unknown sigmoid or a value at
+    the margin that the sigmoid cannot take.
     """
     lower, upper = bounds
     if lower > upper:

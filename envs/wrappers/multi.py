@@ -119,11 +119,12 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         self.envs, self._tails = list(envs), list(tails)
         ends = np.cumsum([env.num_envs for env in envs]).tolist()
         self._rows = [slice(end - env.num_envs, end) for env, end in zip(envs, ends, strict=True)]
+        self._parts = list(zip(self.envs, self._rows, strict=True))
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
         """Start new episodes; without a seed the random streams go on."""
         chosen, outcomes = self._chosen(options), []
-        for env, rows in self._parts():
+        for env, rows in self._parts:
             own = seed[rows] if isinstance(seed, Sequence) else seed
             outcomes.append(env.reset(seed=own, options={"reset_mask": chosen[rows]}))
         return self._padded([obs for obs, _ in outcomes]), self._info([i for _, i in outcomes])
@@ -132,9 +133,7 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         """One decision with actions [E, A]; each task ignores those beyond its own."""
         self._last_obs("step")
         actions = self.check_actions(actions)
-        outcomes = [
-            env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts()
-        ]
+        outcomes = [env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts]
         obs, reward, terminated, truncated, info = zip(*outcomes, strict=True)
         ended = np.concatenate(terminated), np.concatenate(truncated)
         return self._padded(obs), np.concatenate(reward), *ended, self._info(info)
@@ -151,19 +150,14 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         for k, env in enumerate(self.envs):
             env.set_state(part_of(state, f"{k}/"))
 
-    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Picture of one simulator, uint8 [H, W, 3]. Raises EnvError as its task does."""
-        self.check_index(index)
-        env, rows = next(pair for pair in self._parts() if index < pair[1].stop)
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
+        env, rows = next(pair for pair in self._parts if index < pair[1].stop)
         return env.render(index - rows.start, height, width)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments of all tasks."""
         for env in self.envs:
             env.close()
-
-    def _parts(self) -> list[tuple[Any, slice]]:
-        return list(zip(self.envs, self._rows, strict=True))
 
     def _padded(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Observations [E, O + N + A + 1] of the tasks' own, in order."""

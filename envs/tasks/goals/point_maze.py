@@ -5,7 +5,6 @@ is to be within about half a cell.
 """
 
 import re
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -96,9 +95,8 @@ class PointMaze(PointTask):
 
     def _distances(self, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
         """Length of the shortest path from every free cell to `goal`, in cells."""
-        found, front = {goal: 0}, deque([goal])
-        while front:
-            cell = front.popleft()
+        found, front = {goal: 0}, [goal]
+        for cell in front:
             for neighbour in _neighbours(cell):
                 if neighbour in self._free and neighbour not in found:
                     found[neighbour] = found[cell] + 1

@@ -104,7 +104,7 @@ class PushT(GoalTask):
         turn = xp.abs(angle_difference(xp, achieved[..., 2], goal[..., 2]))
         return near & (turn <= ANGLE_TOLERANCE)
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
         """Everything turned about the middle of the table.
 
         The border stays, and the axes along which dry friction and the servos' limits work.

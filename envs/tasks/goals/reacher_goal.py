@@ -46,7 +46,7 @@ class ReacherGoal(GoalTask):
         """Whether every joint is close enough, by the shorter way around."""
         return xp.max(xp.abs(angle_difference(xp, achieved, goal)), axis=-1) <= TOLERANCE
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
         """The shoulder turned; torques are the same, and so is a picture but for its floor."""
         cos, sin = xp.cos(angle), xp.sin(angle)
         x, y = obs[..., 0], obs[..., 2]

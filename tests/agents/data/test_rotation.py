@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize(("angles", "tolerance"), [("quarters", 1e-3), ("any", 0.03)])
 def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
-    """The same pushes from another side: poses follow as `turned` says.
+    """The same pushes from another side: poses follow as `rotated` says.
 
     To rounding for quarters; nearly so for other angles, as dry friction works along the axes.
     """
