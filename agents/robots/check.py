@@ -15,7 +15,7 @@ from agents.runs.config import ConfigError
 from envs.registry import make_spec, make_vec
 from envs.tasks import native_task
 
-SIMULATORS, ORACLE_SECONDS = 32, 2.0
+SIMULATORS, STARTS, PLANNED_SECONDS = 32, 4, 2.0
 DEEP, SATURATED, LARGE, DRIFT = 1e-3, 0.5, 10.0, 0.2
 """Metres of penetration; share of frames at the force limit; size of an observation; a second's
 motion at rest: from these on it is said."""
@@ -40,12 +40,10 @@ def check_task(config: CheckConfig, told: Told) -> dict[str, Any]:
     spec = make_spec(config.env_id)
     env = make_vec(config.env_id, SIMULATORS, seed=config.seed)
     findings = _at_start(env)
-    rest, found = _at_rest(env, told)
-    findings += found
-    acted, found = _at_random(env, config, told)
-    findings += found
-    oracle = _oracle(config, told)
-    findings += _of_rewards(rest["reward"], acted["reward"], oracle)
+    findings += _at_rest(env, told)
+    found, speed = _at_random(env, config, told)
+    gains = _gains(config, told)
+    findings += [*found, *_of_rewards(gains)]
     if config.film:
         _film(env, config)
     env.close()
@@ -55,10 +53,8 @@ def check_task(config: CheckConfig, told: Told) -> dict[str, Any]:
         "actions": spec.action_dim,
         "decision_ms": round(1000 * spec.control_dt * spec.action_repeat, 3),
         "episode_decisions": spec.episode_steps,
-        "reward_zero": rest["reward"],
-        "reward_random": acted["reward"],
-        "reward_oracle": oracle,
-        "frames_per_second": acted["frames_per_second"],
+        **{f"reward_{name}": gain for name, gain in gains.items()},
+        "frames_per_second": speed,
         "horizon": max(3, min(10, round(0.3 / (spec.control_dt * spec.action_repeat)))),
         "findings": [finding._asdict() for finding in findings],
     }
@@ -85,55 +81,44 @@ def _penetration(env: Any, index: int) -> float:
     return float(-np.min(contact.dist, initial=0.0))
 
 
-def _at_rest(env: Any, told: Told) -> tuple[dict[str, Any], list[Finding]]:
-    """A few seconds without any action: does it stay where it is, does it fall?"""
-    decisions = _decisions(env, 2.0)
-    half = decisions // 2
-    reward, ended, before = np.zeros(env.num_envs), np.zeros(env.num_envs, bool), None
+def _at_rest(env: Any, told: Told) -> list[Finding]:
+    """Two seconds without any action: does it stay where it is, does it fall?"""
+    decisions, ended = _decisions(env, 2.0), np.zeros(env.num_envs, bool)
+    before = np.array(env.simulators.data.qpos)
     for step in range(decisions):
-        if step == half:
+        if step == decisions // 2:
             before = np.array(env.simulators.data.qpos)
-        _, gained, terminated, _, info = env.step(np.zeros((env.num_envs, env.env_spec.action_dim)))
-        reward += gained
+        _, _, terminated, _, info = env.step(np.zeros((env.num_envs, env.env_spec.action_dim)))
         ended |= terminated | info["invalid"]
         told("at rest", step + 1, decisions)
-    findings = []
     drift = float(np.abs(np.array(env.simulators.data.qpos) - before)[~ended].max(initial=0.0))
     if ended.any():
         what = f"{ended.sum()} of {env.num_envs} episodes end within 2 s without any action"
-        findings.append(
-            Finding("note", what, "start in a pose that the middle of the actions holds")
-        )
-    elif drift > DRIFT:
+        return [Finding("note", what, "start in a pose that actions of 0 hold")]
+    if drift > DRIFT:
         what = f"without any action it moves by {drift:.2g} (rad or m) in a second"
-        findings.append(Finding("note", what, "servos with more stiffness, or more damping"))
-    return {"reward": _per_episode(env, reward.mean(), decisions)}, findings
+        return [Finding("note", what, "servos with more stiffness, or more damping")]
+    return []
 
 
-def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[dict[str, Any], list[Finding]]:
-    """Random actions: instability, saturation, sizes of observations, speed."""
+def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[list[Finding], int]:
+    """Random actions: instability, saturation, sizes of observations; and frames a second."""
     rng, model = np.random.default_rng(config.seed), env.simulators.task.model
-    decisions = max(1, config.steps // env.num_envs)
+    decisions, limits = max(1, config.steps // env.num_envs), model.actuator_forcerange[:, 1]
+    broken, full, largest = 0, np.zeros(model.nu), np.zeros(env.env_spec.obs_dim)
     env.reset(seed=config.seed)
-    limits = model.actuator_forcerange[:, 1]
-    reward, broken, full = 0.0, 0, np.zeros(model.nu)
-    largest = np.zeros(env.env_spec.obs_dim)
     began = time.perf_counter()
     for step in range(decisions):
-        actions = rng.uniform(-1, 1, (env.num_envs, model.nu))
-        obs, gained, _, _, info = env.step(actions)
-        reward += float(gained.mean())
+        obs, _, _, _, info = env.step(rng.uniform(-1, 1, (env.num_envs, model.nu)))
         broken += int(info["invalid"].sum())
         force = np.abs(np.array(env.simulators.batch.bind("actuator_force")))
         full += ((limits > 0) & (force >= 0.98 * limits)).mean(axis=0)
         largest = np.maximum(largest, np.abs(obs).max(axis=0))
         told("random actions", step + 1, decisions)
-    seconds = time.perf_counter() - began
     frames = decisions * env.num_envs * env.env_spec.action_repeat
     findings = [*_broken(broken, model), *_saturated(full / decisions, model)]
     findings += _large(env.env_spec.obs_names, largest)
-    told_reward = _per_episode(env, reward, decisions)
-    return {"reward": told_reward, "frames_per_second": round(frames / seconds)}, findings
+    return findings, round(frames / (time.perf_counter() - began))
 
 
 def _broken(count: int, model: Any) -> list[Finding]:
@@ -165,43 +150,61 @@ def _large(names: Any, largest: np.ndarray) -> list[Finding]:
     return findings
 
 
-def _of_rewards(rest: float, random: float, oracle: float) -> list[Finding]:
+def _of_rewards(gains: dict[str, float]) -> list[Finding]:
     """Can anything be gained at all?"""
-    if max(rest, random, oracle) <= 0:
+    if max(gains.values()) <= 0:
         what = "no reward with zero, random or planned actions"
         return [Finding("stop", what, "widen the margin of the reward, or bring the start nearer")]
-    if oracle <= 1.05 * max(rest, random):
-        what = "a plan on the true simulator gains no more than no plan"
+    if gains["plan"] <= 1.05 * max(gains["zero"], gains["random"]):
+        what = "a short plan on the true simulator gains no more than no plan"
         return [Finding("note", what, "is the reward within reach of a second? widen its margin")]
     return []
 
 
-def _oracle(config: CheckConfig, told: Told) -> float:
-    """Reward of an episode at the rate of a short plan on the true simulator."""
+def _gains(config: CheckConfig, told: Told) -> dict[str, float]:
+    """What zero, random and planned actions gain in an episode, at the rate of its first seconds.
+
+    All from the same starts; the plan is a short one on the true simulator.
+    """
+    env = make_vec(config.env_id, STARTS, seed=config.seed)
+    rng, shape = np.random.default_rng(config.seed), (STARTS, env.env_spec.action_dim)
+    ways: dict[str, Callable[..., Any]] = {
+        "zero": lambda obs, info, step: np.zeros(shape),
+        "random": lambda obs, info, step: rng.uniform(-1, 1, shape),
+        "plan": _planner(env, config.seed),
+    }
+    decisions, gains = _decisions(env, PLANNED_SECONDS), {}
+    for name, act in ways.items():
+        obs, info = env.reset(seed=config.seed)
+        gained = 0.0
+        for step in range(decisions):
+            obs, reward, _, _, info = env.step(act(obs, info, step))
+            gained += float(reward.mean())
+            told(f"reward: {name}", step + 1, decisions)
+        gains[name] = _per_episode(env, gained, decisions)
+    env.close()
+    return gains
+
+
+def _planner(env: Any, seed: int) -> Callable[..., np.ndarray]:
+    """(obs, info, step) -> actions of the oracle, whose model is the simulator itself."""
     import jax
     import jax.numpy as jnp
 
     from agents.acting.oracle import make_oracle
     from planning.config import PlannerConfig
 
-    spec = make_spec(config.env_id)
     plan = PlannerConfig(horizon=6, num_samples=64, num_iterations=2, num_prior_samples=0)
-    agent = make_oracle(spec, plan)
-    env = make_vec(config.env_id, 2, seed=config.seed)
-    obs, info = env.reset(seed=config.seed)
-    carry, key = agent.init_carry(2), jax.random.key(config.seed)
-    decisions, gained = _decisions(env, ORACLE_SECONDS), 0.0
-    for step in range(decisions):
-        first = jnp.asarray(info["is_reset"])
-        action, carry, _ = agent.act(
-            None, carry, agent.observe(env, obs), first, jax.random.fold_in(key, step)
-        )
-        obs, reward, _, _, info = env.step(np.asarray(action))
-        gained += float(reward.mean())
-        told("oracle", step + 1, decisions)
-    total = _per_episode(env, gained, decisions)
-    env.close()
-    return total
+    agent = make_oracle(env.env_spec, plan)
+    carry, key = agent.init_carry(env.num_envs), jax.random.key(seed)
+
+    def act(obs: Any, info: Any, step: int) -> np.ndarray:
+        nonlocal carry
+        first, now = jnp.asarray(info["is_reset"]), jax.random.fold_in(key, step)
+        action, carry, _ = agent.act(None, carry, agent.observe(env, obs), first, now)
+        return np.asarray(action)
+
+    return act
 
 
 def _film(env: Any, config: CheckConfig) -> None:

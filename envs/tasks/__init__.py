@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from envs.imports import imported
 from envs.spec import UnknownTaskError, nearest
+from envs.tasks import scene as scene
 from envs.tasks.base import Start as Start
 from envs.tasks.base import Task as Task
 from envs.tasks.base import variant

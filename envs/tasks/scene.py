@@ -7,7 +7,7 @@ import numpy as np
 from envs.tasks.engine import engine
 from envs.tasks.model_file import ModelError
 
-TARGET, CAMERA = "target", "task_view"
+TARGET, CAMERA = "task_target", "task_view"
 
 
 def add_floor(spec: Any, friction: float = 0.8) -> None:
@@ -54,7 +54,7 @@ def add_view(spec: Any, distance: float, follow: str = "") -> None:
 
 
 def add_target(spec: Any, radius: float) -> None:
-    """A ball to reach, the site `target`; `Start.changes["site_pos"]` moves it."""
+    """A ball to reach, the site `task_target`; `Start.changes["site_pos"]` moves it."""
     spec.worldbody.add_site(
         name=TARGET, type=engine().mjtGeom.mjGEOM_SPHERE, size=[radius] * 3, rgba=[0.9, 0.1, 0.1, 1]
     )

@@ -34,7 +34,7 @@ class Survey(NamedTuple):
     height: float
     """Of the free body in its first pose, metres."""
     size: float
-    """How far the farthest body lies from the base in its first pose, metres."""
+    """How far the farthest body or site lies from the base in its first pose, metres."""
     force: float
     """What a joint must hold at most: its limit, or the weight it carries in random poses."""
 
@@ -52,7 +52,8 @@ def survey(path: Path) -> Survey:
         mujoco.mj_forward(model, data)
     free = np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE.value)
     root = int(model.jnt_bodyid[free[0]]) if free.size else 0
-    far = np.linalg.norm(data.xpos - data.xpos[root], axis=1)
+    places = np.concatenate([data.xpos, data.site_xpos])
+    far = np.linalg.norm(places - data.xpos[root], axis=1)
     wide = model.actuator_ctrlrange[:, 1] > model.actuator_ctrlrange[:, 0]
     return Survey(
         free=model.body(root).name if free.size else "",
