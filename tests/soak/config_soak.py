@@ -74,7 +74,7 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
 
 
 def _wrong(code: int, said: str, words: Sequence[str], took: float) -> str:
-    """What a command line did that it must not; "" for nothing."""
+    """The rule that a command line broke; "" for none."""
     if code not in (0, 2):
         return f"exit {code}"
     if "jax" in sys.modules:

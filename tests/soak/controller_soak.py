@@ -17,7 +17,7 @@ from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import Trained
 from envs.registry import make_spec
-from tests.soak.safety_soak import MOST_REPORTED, Adversary, Rules
+from tests.soak.safety_soak import MAX_REPORTED, Adversary, Rules
 from wm.tdmpc import learner
 
 ENV_ID = "cartpole-swingup"
@@ -77,7 +77,7 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
         "by_kind": dict(sorted(found.items())),
         "sources": dict(controller.counters),
         "compilations": controller.compilations,
-        "violations": violations[:MOST_REPORTED],
+        "violations": violations[:MAX_REPORTED],
         "num_violations": len(violations),
     }
 

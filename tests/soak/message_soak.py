@@ -19,7 +19,7 @@ from agents.deployment.serving.server import ControllerServer, understood
 from agents.deployment.serving.wire import WireError, pack, unpack
 from agents.runs.compile import counted
 from tests.soak import controller_soak, fuzz
-from tests.soak.safety_soak import MOST_REPORTED, Rules
+from tests.soak.safety_soak import MAX_REPORTED, Rules
 
 VALUES = (0.0, -0.0, 1.0, 1e-45, 1e-308, 1e-320, 1e3, 1e10, 1e20, -1e20, 3.4e38, 1e39, -1e308)
 VALUES += (np.nan, np.inf, -np.inf)
@@ -30,7 +30,7 @@ KEYS = ("obs", "reset", "sequence", "age_s", "rearm", "actions")
 DTYPES = ("<f2", ">f4", "<i8", "|u1", "|b1", "<f8", "<f4")
 ACTED = {"hold": "hold", "fallback": "fallback", "stopped": "stop"}
 WORDS, NOTED = 500, {"surprise"}
-"""Longest line of refusal; faults that are told and not reacted to, by default."""
+"""Longest line of refusal; faults that are reported and not reacted to, by default."""
 
 
 def observation(rng: np.random.Generator, size: int) -> Any:
@@ -75,7 +75,7 @@ def message(rng: np.random.Generator, size: int) -> bytes | str:
 
 
 class Judge:
-    """What every answer of one controller has to be."""
+    """Rules for every answer of one controller."""
 
     def __init__(self, controller: Controller):
         self.controller, self.rules = controller, Rules(controller.guard.config)
@@ -192,13 +192,13 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     """`count` messages and observations; "violations" of the result has to be empty."""
     rng = np.random.default_rng(seed)
     made = [controller_soak.controller_of(path, mode) for mode in ("plan", "auto")]
-    told = messages(made[0], count - count // 2, rng)
+    counts = messages(made[0], count - count // 2, rng)
     shown = observations(made[1].warmup(), count // 2, rng)
-    violations = told["violations"] + shown["violations"]
+    violations = counts["violations"] + shown["violations"]
     return {
-        "answers": told["answers"],
+        "answers": counts["answers"],
         "sources": shown["sources"],
-        "violations": violations[:MOST_REPORTED],
+        "violations": violations[:MAX_REPORTED],
         "num_violations": len(violations),
         "seed": seed,
     }

@@ -1,4 +1,4 @@
-"""`make bench-cycle`: what running together saves (docs/scaling.md), measured again in one run."""
+"""`make bench-cycle`: time saved by running together (docs/scaling.md), measured in one run."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 
 def main() -> int:
     """Print a table, or JSON alone with --json."""
-    from tests.speed.cycle_speed import measure
+    from tests.speed.loop_speed import measure
 
     figures = measure()
     if "--json" in sys.argv[1:]:
