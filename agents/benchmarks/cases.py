@@ -1,7 +1,7 @@
-"""What bench and sweep hand to their workers: one training, or the episodes of one agent.
+"""Cases that bench and sweep hand to their workers: one training, or the episodes of one agent.
 
-A point is plain JSON and says everything that decides its result; the same point has the same
-result on every executor, but for what a clock measured.
+A case is plain JSON and says everything that decides its result; the same case has the same
+result on every executor, but for measured times.
 """
 
 from collections.abc import Mapping
@@ -10,16 +10,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agents.acting.agent import floor_agent, make_agent
+from agents.acting.oracle import make_oracle
+from agents.evaluation.evaluate import measure_latency
+from agents.evaluation.latency import evaluate_with_latency
+from agents.evaluation.latency_model import LatencyModel
+from agents.evaluation.stats import percentiles
+from agents.runs.compile import counted
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
-from agents.storage.files import own_directory, refuse_link
+from agents.runs.load import Trained, check_spec, find_checkpoint, load
+from agents.runs.settings import train_config_from
+from agents.storage.files import own_directory, refuse_link, sha256_bytes
+from envs.registry import make_spec, make_vec
 from planning.config import PlannerConfig
 
-Point = dict[str, Any]
-WORKER = "agents.benchmarks.points:execute"
+Case = dict[str, Any]
+WORKER = "agents.benchmarks.cases:execute"
 LATENCY_DECISIONS = 200
 
 
-def train_point(config: TrainConfig) -> Point:
+def training_case(config: TrainConfig) -> Case:
     """One training inside the directory of results; its result is {"run_dir"}.
 
     A run that is there already is only finished. Raises CheckpointError for one that is a link.
@@ -31,7 +41,7 @@ def train_point(config: TrainConfig) -> Point:
     return {"kind": "train", "name": name, "config": asdict(config)}
 
 
-def eval_point(
+def evaluation_case(
     task: str,
     agent: str,
     *,
@@ -42,12 +52,16 @@ def eval_point(
     seeds: range | list[int] = range(1000, 1010),
     action_repeat: int = 0,
     planner: Mapping[str, Any] | None = None,
-) -> Point:
+) -> Case:
     """Episodes of one agent; its result is {"rows", "compile_s", "planner"}.
 
     `checkpoint` (a run or checkpoint) is needed by plan and prior; the oracle takes its critic
-    from it if there is one. `planner` are settings that replace the checkpoint's.
+    from it if there is one. `planner` are settings that replace the checkpoint's. Raises
+    ConfigError, CheckpointError.
     """
+    digest = ""
+    if checkpoint:
+        digest = sha256_bytes((find_checkpoint(checkpoint) / "MANIFEST.json").read_bytes())
     return {
         "kind": "eval",
         "name": ".".join([task, agent, clock.replace(":", ""), str(train_seed)]),
@@ -56,7 +70,7 @@ def eval_point(
         "clock": clock,
         "meanwhile": meanwhile,
         "checkpoint": checkpoint,
-        "model": _model_digest(checkpoint) if checkpoint else "",
+        "model": digest,
         "train_seed": train_seed,
         "seeds": list(seeds),
         "action_repeat": action_repeat,
@@ -64,122 +78,87 @@ def eval_point(
     }
 
 
-def _model_digest(checkpoint: str) -> str:
-    """Hash of the checkpoint that a path means now. Raises ConfigError or CheckpointError."""
-    from agents.runs.load import find_checkpoint
-    from agents.storage.files import sha256_bytes
-
-    return sha256_bytes((find_checkpoint(checkpoint) / "MANIFEST.json").read_bytes())
+def execute(case: Case) -> dict[str, Any]:
+    """The result of a case. Raises whatever training and evaluation raise."""
+    return _train(case) if case["kind"] == "train" else _evaluate(case)
 
 
-def execute(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a point. Raises whatever training and evaluation raise."""
-    if point["kind"] == "train":
-        return _train(point)
-    return _eval(point)
+def _train(case: Case) -> dict[str, Any]:
+    from agents.training.train import train  # evaluations do without
 
-
-def _train(point: Mapping[str, Any]) -> dict[str, Any]:
-    from agents.runs.settings import train_config_from
-    from agents.training.train import train
-
-    config = train_config_from(point["config"], point["name"])
+    config = train_config_from(case["config"], case["name"])
     train(config, json_mode=True)
     return {"run_dir": config.resolved_run_dir}
 
 
-def _eval(point: Mapping[str, Any]) -> dict[str, Any]:
-    from agents.evaluation.clock import evaluate_clocked
-    from agents.evaluation.clock_config import Clock
-    from agents.runs.compile import counted
-    from envs.registry import make_vec
-
-    clock, seeds = Clock.parse(point["clock"]), point["seeds"]
+def _evaluate(case: Case) -> dict[str, Any]:
+    latency, seeds, rows = LatencyModel.parse(case["clock"]), case["seeds"], []
     with counted() as compiled:
-        agent, params, repeat, planner = _agent(point)
-        groups = [[seed] for seed in seeds] if clock.kind == "measured" else [seeds]
-        env = make_vec(point["task"], len(groups[0]), action_repeat=1)
-        rows = []
+        agent, params, repeat, planner = _agent(case)
+        measured = latency.kind == "measured"  # then each episode has the machine for itself
+        groups = [[seed] for seed in seeds] if measured else [seeds]
+        env = make_vec(case["task"], len(groups[0]), action_repeat=1)
         for group in groups:
-            done = evaluate_clocked(agent, params, env, repeat, group, clock, point["meanwhile"])
-            rows += _rows(point, group, done, len(rows))
+            done = evaluate_with_latency(
+                agent, params, env, repeat, group, latency, case["meanwhile"]
+            )
+            rows += _rows(case, group, done, len(rows))
         env.close()
-        _add_latency(rows, clock.kind, agent, params, point, repeat)
+        if not measured:
+            alone = make_vec(case["task"], 1, action_repeat=repeat)
+            times, _, _ = measure_latency(agent, params, alone, seeds[0], 0, most=LATENCY_DECISIONS)
+            alone.close()
+            rows = [row | {"plan_ms": percentiles(times)} for row in rows]
     settings = asdict(planner) if planner else None
     return {"rows": rows, "compile_s": compiled.seconds, "planner": settings}
 
 
-def _rows(point: Mapping[str, Any], seeds: list[int], done: Any, before: int) -> list[Point]:
-    """Rows of results.jsonl, one an episode."""
-    from agents.evaluation.stats import percentiles
-
-    task, agent, clock = point["task"], point["agent"], point["clock"]
-    alone = len(seeds) == 1
+def _rows(case: Case, seeds: list[int], done: Any, before: int) -> list[dict[str, Any]]:
+    """Rows of results.jsonl, one an episode; `before` episodes came first."""
+    task, agent, clock, train_seed = (case[k] for k in ("task", "agent", "clock", "train_seed"))
     return [
         {
-            "key": f"{task}/{agent}/{clock}/{point['train_seed']}/{before + i}",
+            "key": f"{task}/{agent}/{clock}/{train_seed}/{before + i}",
             "task": task,
             "agent": agent,
             "clock": clock,
-            "train_seed": point["train_seed"],
+            "train_seed": train_seed,
             "episode": before + i,
             "seed": seed,
             "return": float(done.returns[i]),
             "success": None,
             "length": int(done.lengths[i]),
             "valid": bool(done.valid[i]),
-            "plan_ms": percentiles(done.plan_ms) if alone else None,
+            "plan_ms": percentiles(done.plan_ms),
             "deadline_misses": None if clock == "free" else done.misses,
         }
         for i, seed in enumerate(seeds)
     ]
 
 
-def _add_latency(rows: list[Point], kind: str, agent, params, point, repeat: int) -> None:
-    """The latency of single decisions, where the episodes were decided side by side."""
-    from agents.evaluation.evaluate import measure_latency
-    from agents.evaluation.stats import percentiles
-    from envs.registry import make_vec
-
-    if kind == "measured":
-        return
-    env = make_vec(point["task"], 1, action_repeat=repeat)
-    seed = point["seeds"][0]
-    milliseconds, _, _ = measure_latency(agent, params, env, seed, 0, most=LATENCY_DECISIONS)
-    env.close()
-    for row in rows:
-        row["plan_ms"] = percentiles(milliseconds)
-
-
-def _agent(point: Mapping[str, Any]) -> tuple[Any, Any, int, PlannerConfig | None]:
-    """Agent, parameters, action repeat and planner settings of a point."""
-    from agents.acting.agent import floor_agent, make_agent
-    from agents.acting.oracle import make_oracle
-    from agents.runs.load import check_spec
-    from envs.registry import make_spec
-
-    task, mode, path = point["task"], point["agent"], point["checkpoint"]
-    trained = _trained(path, point["model"]) if path else None
-    repeat = trained.spec.action_repeat if trained else point["action_repeat"]
-    spec = make_spec(task, repeat)
+def _agent(case: Case) -> tuple[Any, Any, int, PlannerConfig | None]:
+    """Agent, parameters, action repeat and planner settings of a case."""
+    task, mode, path = case["task"], case["agent"], case["checkpoint"]
+    trained = _trained(path, case["model"]) if path else None
+    spec = make_spec(task, trained.spec.action_repeat if trained else case["action_repeat"])
     if trained:
         check_spec(trained, spec)
     if mode in ("random", "zero"):
         return floor_agent(spec.action_dim, mode), None, spec.action_repeat, None
     base = trained.config.planner if trained else PlannerConfig(num_prior_samples=0)
-    planner = PlannerOverrides(**point["planner"]).apply(base)
+    planner = PlannerOverrides(**case["planner"]).apply(base)
     params, net = (trained.params, trained.net) if trained else (None, None)
     if mode == "oracle":
-        return make_oracle(spec, planner, net), params, spec.action_repeat, planner
-    if net is None:
+        agent = make_oracle(spec, planner, net)
+    elif net is None:
         raise ConfigError(f"agent {mode} on {task} needs a checkpoint")
-    return make_agent(net, planner, mode=mode), params, spec.action_repeat, planner
+    else:
+        agent = make_agent(net, planner, mode=mode)
+    return agent, params, spec.action_repeat, planner
 
 
 @lru_cache(maxsize=4)
-def _trained(path: str, model: str) -> Any:
-    """A loaded checkpoint; `model` makes one that changed a different one."""
+def _trained(path: str, model: str) -> Trained:
+    """A loaded checkpoint; `model`, its digest, makes one that changed a different one."""
     del model
-    from agents.runs.load import load
-
     return load(path)

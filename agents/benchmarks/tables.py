@@ -55,7 +55,7 @@ def _scale_note(summary: Row) -> str:
 
 
 def _unit_note(summary: Row) -> str:
-    """What the intervals are taken over."""
+    """The units that intervals are taken over."""
     over_episodes = "over episodes (they hold the luck of the start and none of training)"
     trained = list(dict.fromkeys(o["agent"] for o in summary["overall"] if o["unit"] == "training"))
     if not trained:

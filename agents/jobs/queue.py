@@ -1,6 +1,6 @@
 """Run points: skip what is finished, spread the rest over workers, retry the killed, keep results.
 
-    with Session("agents.benchmarks.points:execute", "runs/sweep", jobs=2) as session:
+    with Session("agents.benchmarks.cases:execute", "runs/sweep", jobs=2) as session:
         first = session.submit(points)         # outcomes in the order of `points`
         rest = session.submit(next_round)      # the workers are still warm
 

@@ -11,7 +11,7 @@ from agents.acting.agent import Agent, floor_agent
 from agents.evaluation import stats
 from agents.evaluation.evaluate import evaluate, k_step_error, measure_latency
 from agents.evaluation.result import EvalResult
-from agents.evaluation.tasks import View, by_task, pooled, views
+from agents.evaluation.tasks import EvalTask, by_task, eval_tasks, pooled
 from agents.reports import video
 from agents.runs.config import TrainConfig, digest
 from agents.runs.directory import RunDir
@@ -41,8 +41,8 @@ def finish(
     bar.message("evaluating")
     net, params = trainer.net, trainer.deployed
     agents = trainer.eval_agents | {"random": floor_agent(trainer.spec.action_dim, "random")}
-    chosen = views(config.env_id, trainer.spec.action_repeat, net.spec.discount)
-    each = {view.task: _on_task(config, net, params, agents, view) for view in chosen}
+    chosen = eval_tasks(config.env_id, trainer.spec.action_repeat, net.spec.discount)
+    each = {task.name: _on_task(config, net, params, agents, task) for task in chosen}
     results = {name: pooled([own[name] for own in each.values()]) for name in agents}
     alone = chosen[0].env_id
     results["plan"].plan_ms, frames, note = _episode_alone(config, alone, agents["plan"], params)
@@ -53,20 +53,20 @@ def finish(
     _record(run, result, clock, note)
     run.video.unlink(missing_ok=True)  # of an earlier evaluation
     if frames:
-        spec = make_spec(chosen[0].task, config.action_repeat) if len(each) > 1 else trainer.spec
+        spec = make_spec(chosen[0].name, config.action_repeat) if len(each) > 1 else trainer.spec
         _record(run, result, clock, _write_video(run, spec, frames))
     _report(run, bar)
     return result
 
 
 def _on_task(
-    config: TrainConfig, net: Networks, params: Any, agents: dict[str, Agent], view: View
+    config: TrainConfig, net: Networks, params: Any, agents: dict[str, Agent], task: EvalTask
 ) -> dict[str, EvalResult]:
     """What each agent comes to on one task."""
-    env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
+    env = make_vec(task.env_id, config.eval_episodes, action_repeat=config.action_repeat)
     results: dict[str, EvalResult] = {}
     for name, candidate in agents.items():
-        results[name], log = evaluate(candidate, params, env, EVAL_SEED, view.discount)
+        results[name], log = evaluate(candidate, params, env, EVAL_SEED, task.discount)
         if name == "plan":
             results[name].k_step_error = k_step_error(net, params, log)
     env.close()
@@ -85,9 +85,9 @@ def _summary(config: TrainConfig, trainer: Trainer, results: dict[str, EvalResul
     counters, spec = trainer.counters, trainer.spec
     return {
         "env_id": config.env_id,
-        **stats.summarise(results["plan"]),
-        "prior_return_mean": stats.summarise(results["prior"])["return_mean"],
-        "random_return_mean": stats.summarise(results["random"])["return_mean"],
+        **stats.return_summary(results["plan"]),
+        "prior_return_mean": stats.return_summary(results["prior"])["return_mean"],
+        "random_return_mean": stats.return_summary(results["random"])["return_mean"],
         "env_steps": counters.env_steps,
         "frames": counters.env_steps * spec.action_repeat,
         "updates": counters.updates,

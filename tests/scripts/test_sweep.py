@@ -161,7 +161,8 @@ def recommendation(path):
     """A file as a sweep writes it for PLANNER."""
     found = {"planner": asdict(PLANNER), "plan_ms": {"p50": 1.0, "p99": 2.0}}
     found |= {"return_mean": 800.0, "return_ci95": [790.0, 810.0]}
-    written = {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0}
+    found["name"] = "num_samples=64"
+    written = {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0, "settings": [found]}
     path.write_text(recommended_toml({**written, "recommendation": found}))
     return str(path)
 

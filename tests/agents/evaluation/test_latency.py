@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from agents.acting.agent import Agent, Carry
-from agents.evaluation.clock import _frames, _Schedule, evaluate_clocked
-from agents.evaluation.clock_config import Clock
 from agents.evaluation.evaluate import evaluate
+from agents.evaluation.latency import _frames, _Schedule, evaluate_with_latency
+from agents.evaluation.latency_model import LatencyModel
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 from planning.types import Plan, PlanInfo
 
 
-def test_clocks_are_parsed_and_others_refused():
-    assert Clock.parse("free").charge(7.0) == 0
-    assert Clock.parse("measured").charge(7.0) == 7
-    assert Clock.parse("fixed:2.5").charge(7.0) == 2.5
+def test_latency_models_are_parsed_and_others_refused():
+    assert LatencyModel.parse("free").charge(7.0) == 0
+    assert LatencyModel.parse("measured").charge(7.0) == 7
+    assert LatencyModel.parse("fixed:2.5").charge(7.0) == 2.5
     for text in ("", "fixed", "fixed:", "fixed:x", "fixed:-1", "fixed:nan", "fixed:inf", "slow"):
         with pytest.raises(ConfigError, match="clock must be free, measured or fixed:MS"):
-            Clock.parse(text)
+            LatencyModel.parse(text)
 
 
 def test_thinking_is_rounded_up_to_whole_frames():
@@ -68,7 +68,9 @@ def proportional(gain=-2.0):
 
 def run(clock, repeat=4, seeds=(3, 4)):
     env = make_vec("cartpole-balance", len(seeds), action_repeat=1)
-    return evaluate_clocked(proportional(), None, env, repeat, list(seeds), Clock.parse(clock))
+    return evaluate_with_latency(
+        proportional(), None, env, repeat, list(seeds), LatencyModel.parse(clock)
+    )
 
 
 def test_no_thinking_time_is_the_plain_evaluation():
@@ -91,7 +93,7 @@ def test_the_longer_it_thinks_the_less_often_it_decides():
 
 def test_measured_time_is_what_is_charged(monkeypatch):
     seconds = iter(np.arange(10_000) * 0.05)  # every look at the watch is 50 ms after the last
-    monkeypatch.setattr("agents.evaluation.clock.time.perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr("agents.evaluation.latency.time.perf_counter", lambda: float(next(seconds)))
     measured, fixed = run("measured"), run("fixed:50")
     np.testing.assert_array_equal(measured.returns, fixed.returns)
     assert measured.plan_ms[0] == pytest.approx(50)

@@ -8,7 +8,7 @@ import pytest
 
 from agents.evaluation.evaluate import evaluate_path
 from agents.evaluation.result import EvalResult
-from agents.evaluation.tasks import pooled, views
+from agents.evaluation.tasks import eval_tasks, pooled
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint
@@ -107,12 +107,12 @@ def test_the_fused_loop_learns_the_same(tmp_path):
 
 
 def test_views_have_their_own_discounts():
-    short, long = views("multi:pendulum-swingup,point-maze", 2, 0.5)
+    short, long = eval_tasks("multi:pendulum-swingup,point-maze", 2, 0.5)
     assert short.env_id == "multi:pendulum-swingup,point-maze@pendulum-swingup"
     assert short.discount == discount_for(500)
     assert long.discount != short.discount
-    assert views("cartpole-swingup", 2, 0.5) == [("cartpole-swingup", "cartpole-swingup", 0.5)]
-    assert views("cartpole-swingup", 2, 0.5, "walker-walk")[0].env_id == "walker-walk"
+    assert eval_tasks("cartpole-swingup", 2, 0.5) == [("cartpole-swingup", "cartpole-swingup", 0.5)]
+    assert eval_tasks("cartpole-swingup", 2, 0.5, "walker-walk")[0].env_id == "walker-walk"
 
 
 def test_pooled_results_hold_every_episode():
