@@ -33,9 +33,10 @@ def call(config: CompareConfig, output: Output):
 
 def show(config: CompareConfig, comparison: dict[str, Any]) -> None:
     """A line for each."""
-    from agents.benchmarks.compare import lines
+    from agents.benchmarks.compare import table
+    from scripts.output import print_table, report_table
 
-    print("\n".join(lines(comparison)))
+    print_table(report_table(table(comparison)))
 
 
 VERB = Verb(

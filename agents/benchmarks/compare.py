@@ -11,9 +11,11 @@ import numpy as np
 
 from agents.benchmarks import results
 from agents.benchmarks.result_sets import CompareError, load_rows
-from agents.benchmarks.results import FREE, Key, Policy, Row, to_score, valid_return
+from agents.benchmarks.results import Key, Policy, Row, to_score, valid_return
+from agents.benchmarks.tables import policy
 from agents.evaluation import stats
 from agents.evaluation.paired import paired, pooled, unpaired
+from agents.reports.tables import Table, difference, number
 from agents.runs.directory import plain
 
 Groups = dict[Key, list[Row]]
@@ -101,58 +103,33 @@ def _inventory(groups: Groups) -> str:
     return f"{words[0]}; {words[1]}; seeds {words[2]}"
 
 
-def lines(comparison: Row) -> list[str]:
-    """The comparison in plain text."""
+def table(comparison: Row) -> Table:
+    """The comparison as a table."""
     sides = [
         f"{name.upper()}: {side['path']}, {side['valid']} of {side['asked']} episodes valid"
         for name, side in (("a", comparison["a"]), ("b", comparison["b"]))
     ]
-    return [
-        *sides,
-        *[_line(pair, pair["task"]) for pair in comparison["pairs"]],
-        *[_line(o, f"over {o['tasks']} tasks, scores") for o in comparison["overall"]],
-        "Differences are A - B with 95 % intervals over common seeds, for the models as trained.",
-    ]
-
-
-def verdict(pair: Row) -> str:
-    """Whether a difference is resolved, and what would resolve it."""
-    if pair["resolved"]:
-        return f"resolved, {'A' if pair['difference'] > 0 else 'B'} is higher"
-    if pair.get("pairs") == 1 and pair.get("seeds_only_a") and pair.get("seeds_only_b"):
-        return (
-            "not resolved: one common start of many, as a bench counts its starts otherwise than "
-            "an evaluation or a training: compare two benches, or two of the others"
-        )
-    if pair["ci95"][0] is None:
-        return "not resolved: an interval takes two common episodes on every task"
-    if pair["needed"] is None:
-        return "not resolved: there is no difference"
-    return f"not resolved: a difference of this size would take about {pair['needed']:,} episodes"
-
-
-def _line(pair: Row, what: str) -> str:
-    low, high = (_text(x) for x in pair["ci95"])
-    between = f"{pair['agent_a']}, {_clock(pair['clock_a'])}"
-    if (pair["agent_a"], pair["clock_a"]) != (pair["agent_b"], pair["clock_b"]):
-        between += f" against {pair['agent_b']}, {_clock(pair['clock_b'])}"
-    text = (
-        f"{what} ({between}): A {_text(pair['mean_a'])}, B {_text(pair['mean_b'])}, "
-        f"A - B {_text(pair['difference'])} [{low}, {high}] on {pair['pairs']} pairs; "
-        f"{verdict(pair)}"
+    columns = {
+        "task": lambda p: p.get("task") or f"{p['tasks']} tasks, scores",
+        "agent A": lambda p: policy(p["agent_a"], p["clock_a"]),
+        "agent B": lambda p: policy(p["agent_b"], p["clock_b"]),
+        "A": lambda p: number(p["mean_a"]),
+        "B": lambda p: number(p["mean_b"]),
+        "A - B": difference,
+        "pairs": lambda p: str(p["pairs"]),
+    }
+    if any(p["across_trainings"] for p in comparison["pairs"]):
+        columns["across trainings"] = lambda p: difference(p.get("across_trainings"))
+    note = (
+        "Differences with 95 % intervals over common seeds, for the models as trained; resolved "
+        "unless they say otherwise. An interval takes two common episodes on every task."
     )
-    if across := pair.get("across_trainings"):
-        low, high = (_text(x) for x in across["ci95"])
-        known = "" if across["resolved"] else "not "
-        text += f"; across trainings [{low}, {high}], {known}resolved"
-    return text
-
-
-def _clock(clock: str) -> str:
-    return "free compute" if clock == FREE else f"clock {clock}"
-
-
-def _text(value: float | None) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4g}"
+    if any(
+        p["pairs"] == 1 and p["seeds_only_a"] and p["seeds_only_b"] for p in comparison["pairs"]
+    ):
+        note += (
+            " One common start of many: a bench counts its starts otherwise than an evaluation or "
+            "a training, so compare two benches, or two of the others."
+        )
+    rows = [*comparison["pairs"], *comparison["overall"]]
+    return Table.of("; ".join(sides), note, rows, columns)
