@@ -33,7 +33,12 @@ def aggregate(rows: Iterable[Row], failures: Iterable[Row] = (), *, seed: int = 
     policies = results.policies(groups)
     scales = {task: results.scale(task, groups) for task in tasks}
     units = {policy: _unit(groups, policy) for policy in policies}
-    runs = {key: _runs(found, units[key[1:]]) for key, found in groups.items()}
+    runs = {
+        key: results.by_training(found)
+        if units[key[1:]] == "training"
+        else list(map(valid_return, found))
+        for key, found in groups.items()
+    }
     scores = {key: to_score(found, scales[key[0]]) for key, found in runs.items()}
     strata = {p: [scores.get((task, *p), np.array([])) for task in tasks] for p in policies}
     cells = [
@@ -196,8 +201,3 @@ def _unit(groups: dict[Key, list[Row]], policy: Policy) -> str:
         if key[1:] == policy and len(trainings - {None}) < 2:
             return "episode"
     return "training"
-
-
-def _runs(rows: list[Row], unit: str) -> list[float]:
-    """One return a run, NaN for a run without a valid episode."""
-    return list(map(valid_return, rows)) if unit == "episode" else results.by_training(rows)

@@ -50,7 +50,12 @@ def bench(config: BenchConfig, log: Callable[[str], object] = lambda line: None)
     ) as session:
         failures = _train_missing(config, models, session)
         outcomes = session.submit(_evaluations(config, models))
-    failures += [_failure(outcome) for outcome in outcomes if outcome.result is None]
+    names = ("task", "agent", "clock", "train_seed")
+    failures += [
+        {**{name: o.point[name] for name in names}, "reason": o.error}
+        for o in outcomes
+        if o.result is None
+    ]
     done = [outcome.result for outcome in outcomes if outcome.result is not None]
     rows = [row for result in done for row in result["rows"]]
     summary = aggregate(rows, failures)
@@ -141,11 +146,6 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
         for clock in config.clock_list
         if agent == "plan" or not clock.startswith("fixed")  # the prior does not plan
     ]
-
-
-def _failure(outcome: Outcome) -> Row:
-    names = {name: outcome.point[name] for name in ("task", "agent", "clock", "train_seed")}
-    return {**names, "reason": outcome.error}
 
 
 def _write(out: Path, rows: Sequence[Row], summary: Row, models: Models) -> None:

@@ -15,6 +15,7 @@ from agents.acting.oracle import make_oracle
 from agents.evaluation.evaluate import measure_latency
 from agents.evaluation.latency import evaluate_with_latency
 from agents.evaluation.latency_model import LatencyModel
+from agents.evaluation.result import EvalResult
 from agents.evaluation.stats import percentiles
 from agents.runs.compile import counted
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
@@ -99,10 +100,10 @@ def _evaluate(case: Case) -> dict[str, Any]:
         groups = [[seed] for seed in seeds] if measured else [seeds]
         env = make_vec(case["task"], len(groups[0]), action_repeat=1)
         for group in groups:
-            done = evaluate_with_latency(
+            result, misses = evaluate_with_latency(
                 agent, params, env, repeat, group, latency, case["meanwhile"]
             )
-            rows += _rows(case, group, done, len(rows))
+            rows += _rows(case, group, result, misses, len(rows))
         env.close()
         if not measured:
             alone = make_vec(case["task"], 1, action_repeat=repeat)
@@ -113,7 +114,9 @@ def _evaluate(case: Case) -> dict[str, Any]:
     return {"rows": rows, "compile_s": compiled.seconds, "planner": settings}
 
 
-def _rows(case: Case, seeds: list[int], done: Any, before: int) -> list[dict[str, Any]]:
+def _rows(
+    case: Case, seeds: list[int], result: EvalResult, misses: int, before: int
+) -> list[dict[str, Any]]:
     """Rows of results.jsonl, one an episode; `before` episodes came first."""
     task, agent, clock, train_seed = (case[k] for k in ("task", "agent", "clock", "train_seed"))
     return [
@@ -125,12 +128,12 @@ def _rows(case: Case, seeds: list[int], done: Any, before: int) -> list[dict[str
             "train_seed": train_seed,
             "episode": before + i,
             "seed": seed,
-            "return": float(done.returns[i]),
+            "return": result.episode_returns[i],
             "success": None,
-            "length": int(done.lengths[i]),
-            "valid": bool(done.valid[i]),
-            "plan_ms": percentiles(done.plan_ms),
-            "deadline_misses": None if clock == "free" else done.misses,
+            "length": result.episode_lengths[i],
+            "valid": result.valid[i],
+            "plan_ms": percentiles(result.plan_ms),
+            "deadline_misses": None if clock == "free" else misses,
         }
         for i, seed in enumerate(seeds)
     ]

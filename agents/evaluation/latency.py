@@ -8,7 +8,6 @@ the one before, or when that one is ready if this is later: a missed deadline.
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,20 +17,7 @@ import numpy as np
 from agents.acting.agent import Agent
 from agents.evaluation.evaluate import warm_up
 from agents.evaluation.latency_model import LatencyModel, LatencyPolicy
-
-
-@dataclass
-class TimedEpisodes:
-    """Results of episodes with latency, one entry an episode."""
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    """Decision periods."""
-    valid: np.ndarray
-    plan_ms: list[float]
-    """Of every decision; all episodes of one call are decided at once."""
-    misses: int
-    """Decisions that took longer than a decision period."""
+from agents.evaluation.result import EvalResult
 
 
 class _Schedule:
@@ -75,11 +61,12 @@ def evaluate_with_latency(
     seeds: list[int],
     latency: LatencyModel,
     policy: LatencyPolicy = "hold",
-) -> TimedEpisodes:
+) -> tuple[EvalResult, int]:
     """One episode on each simulator of `env`, which steps single frames (action_repeat 1).
 
-    All simulators share the latency: with `measured`, give one at a time. Until the first
-    decision is ready nothing is done.
+    Lengths are decision periods; the count is of decisions that took longer than one. All
+    simulators share the latency: with `measured`, give one at a time. Until the first decision is
+    ready nothing is done.
     """
     obs, _ = env.reset(seed=seeds)
     count, dt, key = env.num_envs, env.env_spec.control_dt, jax.random.key(seeds[0])
@@ -105,7 +92,9 @@ def evaluate_with_latency(
         running &= ~(terminated | truncated)
         t += 1
     lengths = -(-frames // action_repeat)
-    return TimedEpisodes(returns, lengths, ~invalid, plan_ms, schedule.misses)
+    valid = np.logical_not(invalid).tolist()
+    result = EvalResult(returns.tolist(), lengths.tolist(), valid, plan_ms=plan_ms)
+    return result, schedule.misses
 
 
 def _frames(milliseconds: float, control_dt: float) -> int:
