@@ -1,4 +1,4 @@
-"""`make bench-cycle`: time saved by running together (docs/scaling.md), measured in one run."""
+"""`make bench-cycle`: time saved by running together (docs/results/scaling.md)."""
 
 import json
 import sys
