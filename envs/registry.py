@@ -9,36 +9,28 @@ multi:a,b,c                    several of them behind one spec, for one model (w
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
 """
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import gymnasium
+
 from envs.imports import imported
-from envs.native.env import make_native, native_spec
+from envs.native.env import NativeVectorEnv, native_spec
 from envs.native.shift import Shift, as_shifts
-from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.spec import EnvError, EnvSpec, UnknownTaskError, nearest
 from envs.task_list import OGBENCH
 from envs.task_list import PREFIX as MULTI
-from envs.tasks import TASKS, TaskDef
+from envs.tasks import TASKS, GoalTask, Task
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
 NAMESPACE, VERSION, FORCE_DMC = "latentmpc/", "-v0", "dmc/"
 GYM_IDS = (
-    "Ant-v5",
-    "HalfCheetah-v5",
-    "Hopper-v5",
-    "Humanoid-v5",
-    "HumanoidStandup-v5",
-    "InvertedDoublePendulum-v5",
-    "InvertedPendulum-v5",
-    "Pusher-v5",
-    "Reacher-v5",
-    "Swimmer-v5",
-    "Walker2d-v5",
-    "MountainCarContinuous-v0",
-    "Pendulum-v1",
-)
+    "Ant-v5 HalfCheetah-v5 Hopper-v5 Humanoid-v5 HumanoidStandup-v5 InvertedDoublePendulum-v5 "
+    "InvertedPendulum-v5 Pusher-v5 Reacher-v5 Swimmer-v5 Walker2d-v5 MountainCarContinuous-v0 "
+    "Pendulum-v1"
+).split()
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,26 @@ class TaskInfo:
     note: str
 
 
+def _adapter(kind: str) -> tuple[int, Any, Any]:
+    """The adapter of dmc, gym or ogbench: imported here, as it loads what it adapts.
+
+    (Frames per decision where none are asked for, class of one simulator, class of many.)
+    """
+    from envs.adapters.loop import LoopVectorEnv
+
+    if kind == "dmc":
+        from envs.adapters.dmc import DmcSimulator
+
+        return DMC_REPEAT, DmcSimulator, LoopVectorEnv
+    if kind == "ogbench":
+        from envs.adapters.ogbench import OGBenchSimulator, OGBenchVectorEnv
+
+        return GYM_REPEAT, OGBenchSimulator, OGBenchVectorEnv
+    from envs.adapters.gym import GymSimulator
+
+    return GYM_REPEAT, GymSimulator, LoopVectorEnv
+
+
 def make_vec(
     env_id: str,
     num_envs: int,
@@ -61,7 +73,7 @@ def make_vec(
     seed: int | None = None,
     shift: Shift | str | Sequence[Shift | str] | None = None,
 ) -> Any:
-    """Vector environment of `num_envs` simulators, all under the contract of `envs.native.env`.
+    """Vector environment of `num_envs` simulators, all under the contract of `envs.vector`.
 
     `action_repeat=0` takes the default: 2 for native and dm_control tasks, 1 for other ids.
     `shift` changes the world, of all simulators alike or of each (a list): a `Shift`, or text
@@ -69,40 +81,26 @@ def make_vec(
     """
     kind, name = resolve(env_id)
     shifts = as_shifts(shift, num_envs)
-    if kind == "native":
-        repeat = action_repeat or DMC_REPEAT
-        env = make_native(name, num_envs, repeat, num_threads, seed, shifts)
-        return _disturbed(env, shifts, seed)
     if kind == "multi":
         from envs.wrappers.multi import make_multi
 
-        making = {"make_spec": make_spec, "make_vec": make_vec}
-        return make_multi(name, num_envs, action_repeat, num_threads, seed, shifts, **making)
+        making = {"action_repeat": action_repeat, "num_threads": num_threads, "seed": seed}
+        one = partial(make_vec, **making)
+        return make_multi(name, num_envs, action_repeat, shifts, make_spec, one)
     physical = [str(s) for s in shifts if s.physical]
-    if physical:
+    if kind == "native":
+        spec = make_spec(env_id, action_repeat)
+        env = NativeVectorEnv(spec, num_envs, num_threads, seed, shifts)
+    elif physical:
         raise EnvError(
             f"{env_id} is simulated by {kind}, where only noise and delays can be shifted, not "
             f"{physical[0]!r}; native tasks take every shift"
         )
-    if kind == "dmc":
-        from envs.adapters.dmc import make_dmc
-
-        env = make_dmc(name, num_envs, action_repeat or DMC_REPEAT, _plain(env_id))
-    elif kind == "ogbench":
-        from envs.adapters.ogbench import make_ogbench
-
-        env = make_ogbench(name, num_envs, action_repeat or GYM_REPEAT)
     else:
-        from envs.adapters.gym import make_gym
-
-        env = make_gym(name, num_envs, action_repeat or GYM_REPEAT)
-    if seed is not None:
-        env.reset(seed=seed)
-    return _disturbed(env, shifts, seed)
-
-
-def _disturbed(env: Any, shifts: list[Shift], seed: int | None) -> Any:
-    """`env`, behind noise and delays where a shift has them."""
+        _, simulator, many = _adapter(kind)
+        env = many(simulator, make_spec(env_id, action_repeat), name, num_envs)
+        if seed is not None:
+            env.reset(seed=seed)
     if not any(s.disturbing for s in shifts):
         return env
     from envs.wrappers.disturb import DisturbedVectorEnv
@@ -119,17 +117,8 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
         from envs.wrappers.multi import multi_spec
 
         return multi_spec(name, action_repeat, make_spec)
-    if kind == "dmc":
-        from envs.adapters.dmc import dmc_spec
-
-        return dmc_spec(name, action_repeat or DMC_REPEAT, _plain(env_id))
-    if kind == "ogbench":
-        from envs.adapters.ogbench import ogbench_spec
-
-        return ogbench_spec(name, action_repeat or GYM_REPEAT)
-    from envs.adapters.gym import gym_spec
-
-    return gym_spec(name, action_repeat or GYM_REPEAT)
+    usual_repeat, simulator, _ = _adapter(kind)
+    return replace(simulator.spec(name, action_repeat or usual_repeat), env_id=_plain(env_id))
 
 
 def _plain(env_id: str) -> str:
@@ -154,39 +143,29 @@ def resolve(env_id: str) -> tuple[str, str]:
 
         return "ogbench", checked_name(name.removeprefix(OGBENCH))
     if imported(name):
-        return "gym", _registered(name)
-    forced = name.startswith(FORCE_DMC)
+        module, _, bare = name.rpartition(":")
+        if bare not in _gymnasium_ids():
+            raise UnknownTaskError(f"{name}: {module} registers no {bare!r} with Gymnasium")
+        return "gym", name
     bare = name.removeprefix(FORCE_DMC)
-    if not forced and bare in _gymnasium_ids():
+    if bare == name and bare in _gymnasium_ids():
         return "gym", bare
     from envs.adapters.dmc import dmc_names
 
-    names = dmc_names()
-    if bare in names:
+    if bare in dmc_names():
         return "dmc", bare
-    known = [*names, *GYM_IDS, *_gymnasium_ids()]
-    near = difflib.get_close_matches(bare, known, n=1, cutoff=0.0)[0]
+    near = nearest(bare, [*dmc_names(), *GYM_IDS, *_gymnasium_ids()])
     raise UnknownTaskError(
         f"unknown task {env_id!r}: did you mean {near}? `latentmpc tasks` lists them"
     )
 
 
-def _registered(name: str) -> str:
-    """`module:Id` as it is, if the module has registered the id."""
-    module, _, env_id = name.rpartition(":")
-    if env_id not in _gymnasium_ids():
-        raise UnknownTaskError(f"{name}: {module} registers no {env_id!r} with Gymnasium")
-    return name
-
-
-def native_task(env_id: str) -> TaskDef | None:
+def native_task(env_id: str) -> type[Task] | None:
     """The task that native simulators have under an id; None for any other id."""
     return TASKS.get(_plain(env_id))
 
 
 def _gymnasium_ids() -> list[str]:
-    import gymnasium
-
     return [name for name in gymnasium.registry if not name.startswith(NAMESPACE)]
 
 
@@ -195,20 +174,19 @@ def list_tasks() -> list[TaskInfo]:
     from envs.adapters.dmc import dmc_names
     from envs.adapters.ogbench import IDS as OGBENCH_IDS
 
-    native = [
-        TaskInfo(name, "native", task.obs_dim, task.action_dim, _native_note(task))
-        for name, task in sorted(TASKS.items())
-    ]
-    rest = sorted(set(dmc_names()) - set(TASKS))
-    dmc = [TaskInfo(name, "dmc", None, None, "dm_control adapter") for name in rest]
-    gym = [TaskInfo(name, "gym", None, None, "Gymnasium adapter") for name in GYM_IDS]
-    note = "OGBench adapter, with goals"
-    ogbench = [TaskInfo(OGBENCH + name, "ogbench", None, None, note) for name in OGBENCH_IDS]
-    return [*native, *dmc, *gym, *ogbench]
-
-
-def _native_note(task: TaskDef) -> str:
-    return f"parallel MuJoCo batch{', with goals' if task.xml is not None else ''}"
+    found = []
+    for name, task in sorted(TASKS.items()):
+        spec, goals = native_spec(name, DMC_REPEAT), issubclass(task, GoalTask)
+        note = f"parallel MuJoCo batch{', with goals' if goals else ''}"
+        found.append(TaskInfo(name, "native", spec.obs_dim, spec.action_dim, note))
+    others = (
+        ("dmc", sorted({*dmc_names()} - {*TASKS}), "dm_control adapter"),
+        ("gym", GYM_IDS, "Gymnasium adapter"),
+        ("ogbench", [OGBENCH + name for name in OGBENCH_IDS], "OGBench adapter, with goals"),
+    )
+    for backend, names, note in others:
+        found += [TaskInfo(name, backend, None, None, note) for name in names]
+    return found
 
 
 def register() -> None:
@@ -216,8 +194,6 @@ def register() -> None:
 
     `gymnasium.make` then gives a single environment, `gymnasium.make_vec` the batch itself.
     """
-    import gymnasium
-
     from envs.adapters.dmc import dmc_names
 
     for name in sorted({*TASKS, *dmc_names()}):
@@ -234,17 +210,11 @@ def register() -> None:
 
 
 def make_registered_vec(
-    task: str,
-    num_envs: int = 1,
-    action_repeat: int = 0,
-    num_threads: int = 0,
-    render_mode: str | None = None,
-    shift: str = "",
+    task: str, num_envs: int = 1, render_mode: str | None = None, **making: Any
 ) -> Any:
-    """What `gymnasium.make_vec` calls."""
+    """What `gymnasium.make_vec` calls; takes what `make_vec` takes."""
     if render_mode not in (None, "rgb_array"):
         raise EnvError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-    repeat, threads = action_repeat, num_threads
-    env = make_vec(task, num_envs, action_repeat=repeat, num_threads=threads, shift=shift)
+    env = make_vec(task, num_envs, **making)
     env.render_mode = render_mode
     return env

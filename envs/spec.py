@@ -4,14 +4,22 @@
 be usable on an environment, and can say in words which of it is not. Imports nothing heavy.
 """
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 MOST_SIZE, MOST_FRAMES = 1 << 24, 1 << 40
+Size = Annotated[int, Meta(ge=1, le=MOST_SIZE)]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like `name`."""
+    return difflib.get_close_matches(name, [*known], n=1, cutoff=0.0)[0]
 
 
 class EnvError(RuntimeError):
@@ -44,40 +52,30 @@ class EnvSpec:
     """
 
     env_id: str
-    obs_dim: int
-    action_dim: int
-    obs_names: tuple[tuple[str, int], ...]
-    control_dt: float
-    action_repeat: int
-    episode_frames: int
+    obs_dim: Size
+    action_dim: Size
+    obs_names: tuple[tuple[str, Annotated[int, Meta(ge=0, le=MOST_SIZE)]], ...]
+    control_dt: Annotated[float, Meta(gt=0, lt=MOST_FRAMES)]
+    action_repeat: Size
+    episode_frames: Annotated[int, Meta(ge=0, le=MOST_FRAMES)]
     episodic: bool
     backend: str
     versions: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.action_repeat < 1:
+            raise EnvError(f"action_repeat must be at least 1, got {self.action_repeat}")
 
     @property
     def episode_steps(self) -> int:
         """Time limit in agent decisions (env steps); 0 means none."""
         return math.ceil(self.episode_frames / self.action_repeat)
 
-    def check(self) -> None:
-        """Raise ValueError for a size or time that no environment has."""
-        sizes = {"obs_dim": self.obs_dim, "action_dim": self.action_dim}
-        sizes |= {"action_repeat": self.action_repeat}
-        for name, size in sizes.items():
-            if not 1 <= size <= MOST_SIZE:
-                raise ValueError(f"{name} must lie in [1, {MOST_SIZE}], got {size}")
-        if not 0 <= self.episode_frames <= MOST_FRAMES:
-            raise ValueError(f"episode_frames must lie in [0, {MOST_FRAMES}]")
-        if not 0 < self.control_dt < MOST_FRAMES:
-            raise ValueError(f"control_dt must be positive and finite, got {self.control_dt}")
-        if any(not 0 <= size <= MOST_SIZE for _, size in self.obs_names):
-            raise ValueError(f"sizes in obs_names must lie in [0, {MOST_SIZE}]")
-
     def to_json(self) -> dict[str, Any]:
         """The spec as a dict that `json.dumps` accepts."""
         data = asdict(self)
-        data["obs_names"] = [list(part) for part in self.obs_names]
-        data["versions"] = [list(pair) for pair in self.versions]
+        for name in ("obs_names", "versions"):
+            data[name] = [list(pair) for pair in data[name]]
         return data
 
     @classmethod
@@ -89,7 +87,7 @@ class EnvSpec:
         """
         if not isinstance(data, Mapping):
             raise EnvError(f"environment spec must be a table, got {str(data)[:80]}")
-        known = [field.name for field in fields(cls)]
+        known = [part.name for part in fields(cls)]
         missing = [name for name in known if name not in data and name != "versions"]
         unknown = [name for name in data if name not in known]
         if missing or unknown:
@@ -98,9 +96,7 @@ class EnvSpec:
                 f"expected {known}"
             )
         try:
-            spec = msgspec.convert(data, cls)
-            spec.check()
-            return spec
+            return msgspec.convert(data, cls)
         except ValueError as error:
             raise EnvError(
                 f"environment spec has a field of the wrong kind ({error}); expected what "
@@ -112,9 +108,10 @@ class EnvSpec:
 
         The id, the backend and the versions behind it are names of an origin, not compared.
         """
-        lines = []
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name not in ("env_id", "backend", "versions") and mine != theirs:
-                lines.append(f"{field.name}: {mine!r} here, {theirs!r} there")
-        return lines
+        names = [part.name for part in fields(self)]
+        pairs = {n: (getattr(self, n), getattr(other, n)) for n in names}
+        return [
+            f"{name}: {mine!r} here, {theirs!r} there"
+            for name, (mine, theirs) in pairs.items()
+            if name not in ("env_id", "backend", "versions") and mine != theirs
+        ]

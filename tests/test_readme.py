@@ -195,8 +195,7 @@ def test_the_example_task_runs(monkeypatch):
 
     scope = {}
     exec(example("docs/how-to/own-task.md", "(Task)"), scope)
-    spin = tasks.TaskDef("pendulum", scope["Spin"], (("all", 3),), 1, 0.02, 1, 20)
-    monkeypatch.setitem(tasks.TASKS, "pendulum-spin", spin)
+    monkeypatch.setitem(tasks.TASKS, "pendulum-spin", scope["Spin"])
     env = make_native("pendulum-spin", 3, seed=0)
     obs, _ = env.reset(seed=0)
     assert obs.shape == (3, 3)

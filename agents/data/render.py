@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agents.storage.files import created, open_own, storage_error
-from envs.native.film import Film
+from envs.native.recorded import OffscreenRenderer
 from envs.spec import EnvError
 
 _HEADER = 128  # bytes of numpy's format 1.0 with a short header; checked by `pixel_file`
@@ -37,13 +37,13 @@ def execute(point: dict[str, Any]) -> dict[str, Any]:
     return {"rows": len(frames)}
 
 
-_FILMS: dict[tuple[str, int], Film] = {}
+_FILMS: dict[tuple[str, int], OffscreenRenderer] = {}
 
 
-def _film(env_id: str, size: int) -> Film:
+def _film(env_id: str, size: int) -> OffscreenRenderer:
     """The film of this process, made once."""
     if (env_id, size) not in _FILMS:
-        _FILMS[env_id, size] = Film(env_id, size)
+        _FILMS[env_id, size] = OffscreenRenderer(env_id, size)
     return _FILMS[env_id, size]
 
 

@@ -25,12 +25,12 @@ Turn = Callable[..., Any]
 def task_of(env_id: str) -> Any:
     """The task of native simulators; None for others."""
     found = native_task(env_id)
-    return found and found.make(found.load())
+    return found and found()
 
 
 def turn_of(spec: EnvSpec) -> Turn:
     """How moments of a task are turned. Raises ConfigError where it differs from side to side."""
-    turn: Turn | None = getattr(task_of(spec.env_id), "turned", None)
+    turn: Turn | None = getattr(task_of(spec.env_id), "rotated", None)
     if turn is None or turn(np, *_nothing(spec)) is None:
         raise ConfigError(
             f"{spec.env_id} does not look the same from all sides: its episodes cannot be turned"

@@ -7,7 +7,7 @@ that nothing is learned of it, goals are drawn again with what is open somewhere
 import numpy as np
 
 from agents.data.dataset import Dataset
-from envs.native.film import Film
+from envs.native.recorded import OffscreenRenderer
 
 OPEN = 0x60A1
 
@@ -21,7 +21,7 @@ class GoalPictures:
     def __init__(self, data: Dataset):
         self._physics = data.arrays["physics"]
         shape = data.arrays["pixels"].shape
-        self._film = Film(data.spec.env_id, shape[1])
+        self._film = OffscreenRenderer(data.spec.env_id, shape[1])
         self._pictures, self._drawn = np.empty(shape, np.uint8), np.zeros(shape[0], bool)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:

@@ -70,10 +70,10 @@ def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None
 
     `edit` changes how the world looks, and goals with it.
     """
-    from envs.native.film import Film
+    from envs.native.recorded import OffscreenRenderer
     from envs.registry import make_vec
 
-    film = Film(env_id, size, edit)
+    film = OffscreenRenderer(env_id, size, edit)
     places: dict[int, Any] = {}
 
     def goals(env: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from agents.data.dataset import Dataset
 from agents.inspection import scores
 from agents.inspection.config import InspectConfig
 from agents.inspection.model import InspectedModel, rows_of
-from envs.native.world import Views, World
+from envs.native.recorded import EditedSimulator, ObservationSource
 from wm.jepa import collapse
 
 STRAIGHT_ROWS = 6
@@ -78,7 +78,7 @@ def counterfactuals(model: InspectedModel, dataset: Dataset, config: InspectConf
     all outcomes from their start, to their own; its interval, over starts; and that of chance.
     """
     frames = dataset.arrays[model.field]
-    views = Views(dataset.spec, frames.shape[1] if model.field == "pixels" else 0)
+    views = ObservationSource(dataset.spec, frames.shape[1] if model.field == "pixels" else 0)
     steps = sorted({1, min(5, config.horizon)})
     found = [_counterfactual(model, dataset, config, views, k) for k in steps]
     views.close()
@@ -86,9 +86,13 @@ def counterfactuals(model: InspectedModel, dataset: Dataset, config: InspectConf
 
 
 def _counterfactual(
-    model: InspectedModel, dataset: Dataset, config: InspectConfig, views: Views, steps: int
+    model: InspectedModel,
+    dataset: Dataset,
+    config: InspectConfig,
+    views: ObservationSource,
+    steps: int,
 ) -> dict[str, Any]:
-    ahead, world = steps * model.block, World(dataset.spec)
+    ahead, world = steps * model.block, EditedSimulator(dataset.spec)
     row, owner = rows_of(dataset, "test", model, config.starts, config.seed, ahead)
     actions = _branches(dataset, row, ahead, config)  # [S, M, ahead, A]
     shape = (*actions.shape[:2], -1)

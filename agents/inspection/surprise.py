@@ -15,7 +15,15 @@ from agents.data.dataset import Dataset
 from agents.evaluation import stats
 from agents.inspection.config import InspectConfig
 from agents.inspection.model import InspectedModel, rows_of
-from envs.native.world import Edit, Views, World, heavier, hide, recolour, sideways
+from envs.native.recorded import (
+    Edit,
+    EditedSimulator,
+    ObservationSource,
+    heavier,
+    hide,
+    recolour,
+    sideways,
+)
 
 BEFORE = 2
 """Steps of the model that are watched before the event."""
@@ -43,7 +51,7 @@ class EventStage:
 
     def __init__(self, model: InspectedModel, dataset: Dataset, config: InspectConfig):
         self.model, self.dataset, self.config = model, dataset, config
-        self.world = World(dataset.spec)
+        self.world = EditedSimulator(dataset.spec)
         self.physics, self.frames = dataset.arrays["physics"], dataset.arrays[model.field]
         self.pixels = model.field == "pixels"
         self.size = self.frames.shape[1] if self.pixels else 0
@@ -77,7 +85,11 @@ class EventStage:
         return np.sort(rng.choice(rows, min(want, len(rows)), replace=False)) if len(rows) else rows
 
     def play(
-        self, clips: Clips, views: Views, edits: list | None = None, world: World | None = None
+        self,
+        clips: Clips,
+        views: ObservationSource,
+        edits: list | None = None,
+        world: EditedSimulator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Frames and physics of every clip, [N, W + 1, ...], with an edit each, in a world."""
         ran = [
@@ -151,8 +163,10 @@ def violations(model: InspectedModel, dataset: Dataset, config: InspectConfig) -
     if len(clips.row) < 2:
         need = stage.lead + stage.length + 1
         return {"note": {"note": f"no test episode has {need} rows for a clip"}}
-    views = Views(dataset.spec, stage.size)
-    heavy, tilted = (World(dataset.spec, edit) for edit in (heavier(config.mass_factor), sideways))
+    views = ObservationSource(dataset.spec, stage.size)
+    heavy, tilted = (
+        EditedSimulator(dataset.spec, edit) for edit in (heavier(config.mass_factor), sideways)
+    )
     found = {
         "teleport": _physical(stage, clips, views, edits=stage.teleport(clips)),
         "velocity reversal": _physical(stage, fast, views, edits=[_reverse] * len(fast.row)),
@@ -165,7 +179,7 @@ def violations(model: InspectedModel, dataset: Dataset, config: InspectConfig) -
     return found
 
 
-def _physical(stage: EventStage, clips: Clips, views: Views, **event_of: Any) -> Score:
+def _physical(stage: EventStage, clips: Clips, views: ObservationSource, **event_of: Any) -> Score:
     """An event that changes the physics, beside the same clips without it."""
     control, calm = stage.play(clips, views)
     event, moved = stage.play(clips, views, **event_of)
@@ -175,22 +189,22 @@ def _physical(stage: EventStage, clips: Clips, views: Views, **event_of: Any) ->
     return stage.score(clips, event, control) | {"change": float(np.median(change))}
 
 
-def _colour(stage: EventStage, clips: Clips, views: Views) -> Score:
+def _colour(stage: EventStage, clips: Clips, views: ObservationSource) -> Score:
     if not stage.pixels:
         return {"note": "the model does not see colours"}
     control, _ = stage.play(clips, views)
-    other = Views(stage.dataset.spec, stage.size, recolour(stage.config.colour_shift))
+    other = ObservationSource(stage.dataset.spec, stage.size, recolour(stage.config.colour_shift))
     event, _ = stage.play(clips, other)
     other.close()
     return stage.score(clips, event, control)
 
 
-def _vanishing(stage: EventStage, clips: Clips, views: Views) -> Score:
+def _vanishing(stage: EventStage, clips: Clips, views: ObservationSource) -> Score:
     """A grey screen hides the object for a while; when it goes, the object is there or is not."""
     if not stage.pixels:
         return {"note": "the model does not see objects"}
     control, physics = stage.play(clips, views)
-    empty = Views(stage.dataset.spec, stage.size, hide)
+    empty = ObservationSource(stage.dataset.spec, stage.size, hide)
     event = empty.of(physics, physics)
     hidden = stage.model.block * (1 + stage.model.span // stage.model.block)
     past = np.asarray(stage.physics[clips.row[:, None] + np.arange(-hidden, 0)])

@@ -5,16 +5,18 @@ For tasks that have no native batch, and (as `dmc/TASK`) to compare those that h
 
 import os
 import warnings
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from envs.adapters import mjstate
-from envs.adapters.loop import Frame, LoopVectorEnv, scaled
-from envs.spec import EnvError, EnvSpec
+from envs.adapters.loop import Frame, scaled
+from envs.native.render import Pictures
+from envs.spec import EnvSpec
 from envs.tasks.engine import quiet_mujoco
+from envs.vector import Arrays, part_of
 
 ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
 
@@ -29,10 +31,8 @@ def suite() -> Any:
             warnings.simplefilter("ignore")
             from dm_control import suite as module
     finally:
-        if before is None:
-            del os.environ["MUJOCO_GL"]
-        else:
-            os.environ["MUJOCO_GL"] = before
+        del os.environ["MUJOCO_GL"]
+        os.environ |= {"MUJOCO_GL": before} if before is not None else {}
     return module
 
 
@@ -41,36 +41,28 @@ def dmc_names() -> list[str]:
     return [f"{domain}-{task}" for domain, task in suite().ALL_TASKS]
 
 
-def make_dmc(name: str, num_envs: int, action_repeat: int = 2, env_id: str = "") -> LoopVectorEnv:
-    """`num_envs` simulators of `domain-task`."""
-    spec = dmc_spec(name, action_repeat, env_id)
-    return LoopVectorEnv(spec, partial(DmcSimulator, name), num_envs)
-
-
-@cache
-def dmc_spec(name: str, action_repeat: int = 2, env_id: str = "") -> EnvSpec:
-    """Its spec; builds one simulator. Raises EnvError for a bad `action_repeat`."""
-    if action_repeat < 1:
-        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
-    env = DmcSimulator(name).env
-    limit = env._step_limit
-    parts = [(k, int(np.prod(v.shape))) for k, v in env.observation_spec().items()]
-    return EnvSpec(
-        env_id=env_id or name,
-        obs_dim=sum(size for _, size in parts),
-        action_dim=int(np.prod(env.action_spec().shape)),
-        obs_names=tuple(parts),
-        control_dt=float(env.control_timestep()),
-        action_repeat=action_repeat,
-        episode_frames=ENDLESS_FRAMES if np.isinf(limit) else int(np.ceil(limit - 1e-9)),
-        episodic=name.startswith("lqr"),
-        backend="dmc",
-        versions=tuple((n, version(n)) for n in ("mujoco", "dm-control")),
-    )
-
-
 class DmcSimulator:
     """One dm_control environment."""
+
+    @classmethod
+    @cache
+    def spec(cls, name: str, action_repeat: int) -> EnvSpec:
+        """The spec of `domain-task`; builds one simulator. Raises EnvError for a bad repeat."""
+        env = cls(name).env
+        limit = env._step_limit
+        parts = [(k, int(np.prod(v.shape))) for k, v in env.observation_spec().items()]
+        return EnvSpec(
+            env_id=name,
+            obs_dim=sum(size for _, size in parts),
+            action_dim=int(np.prod(env.action_spec().shape)),
+            obs_names=tuple(parts),
+            control_dt=float(env.control_timestep()),
+            action_repeat=action_repeat,
+            episode_frames=ENDLESS_FRAMES if np.isinf(limit) else int(np.ceil(limit - 1e-9)),
+            episodic=name.startswith("lqr"),
+            backend="dmc",
+            versions=tuple((n, version(n)) for n in ("mujoco", "dm-control")),
+        )
 
     def __init__(self, name: str) -> None:
         domain, _, task = name.rpartition("-")
@@ -83,7 +75,7 @@ class DmcSimulator:
         self.env.physics._make_rendering_contexts = lambda: None
         self._action = self.env.action_spec()
         self._pristine = {k: v.copy() for k, v in _model_arrays(self._model).items()}
-        self._camera: Any = None
+        self._pictures = Pictures()
 
     @property
     def _model(self) -> Any:
@@ -116,7 +108,7 @@ class DmcSimulator:
         obs = _flat(step.observation)
         return Frame(obs, float(step.reward or 0.0), terminated, step.last(), False)
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> Arrays:
         """Physics, model arrays that an episode changed, task numbers, random stream."""
         keys, position, has_gauss, gauss = self.env.task.random.get_state(legacy=True)[1:]
         state = mjstate.get_state(self._model, self._data)
@@ -129,12 +121,11 @@ class DmcSimulator:
         task = mjstate.plain_attributes(self.env.task)
         return state | {f"task/{name}": value for name, value in task.items()}
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
         for name, value in _model_arrays(self._model).items():
             value[...] = state.get(f"model/{name}", self._pristine[name])
-        task = {k[5:]: v for k, v in state.items() if k.startswith("task/")}
-        mjstate.set_plain_attributes(self.env.task, task)
+        mjstate.set_plain_attributes(self.env.task, part_of(state, "task/"))
         words = state["random"]
         legacy = ("MT19937", words[:624], int(words[624]), int(words[625]), float(state["gauss"]))
         self.env.task.random.set_state(legacy)
@@ -143,32 +134,19 @@ class DmcSimulator:
 
     def render(self, height: int, width: int) -> np.ndarray:
         """Camera 0."""
-        from envs.native.render import Camera
-
-        if self._camera is None or self._camera.shape != (height, width):
-            self.close()
-            self._camera = Camera(self._model, height, width)
-        return self._camera.picture(self._model, self._data)
+        return self._pictures.take(self._model, self._data, height, width)
 
     def close(self) -> None:
         """Give OpenGL back, if a picture was taken."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self._pictures.close()
 
 
 def _flat(observation: Any) -> np.ndarray:
     return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
 
 
-def _model_arrays(model: Any) -> dict[str, np.ndarray]:
+def _model_arrays(model: Any) -> Arrays:
     """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
-    prefixes = ("body_", "geom_", "site_", "dof_", "jnt_", "actuator_", "qpos", "tendon_", "eq_")
-    prefixes = (*prefixes, "hfield_")
-    found = {}
-    for name in dir(model):
-        if name.startswith(prefixes):
-            value = getattr(model, name)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                found[name] = value
-    return found
+    prefixes = tuple("body_ geom_ site_ dof_ jnt_ actuator_ qpos tendon_ eq_ hfield_".split())
+    found = {n: getattr(model, n) for n in dir(model) if n.startswith(prefixes)}
+    return {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}

@@ -1,25 +1,26 @@
 """Any continuous Gymnasium environment behind the vector contract."""
 
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 
 from envs.adapters import mjstate
-from envs.adapters.loop import Frame, LoopVectorEnv, scaled
+from envs.adapters.loop import Frame, scaled
+from envs.native.render import Camera
 from envs.native.streams import pack_streams, unpack_streams
 from envs.spec import EnvError, EnvSpec
 from envs.tasks.engine import quiet_mujoco
+from envs.vector import Arrays, part_of
 
-NEVER_TERMINATE = {
-    "Pendulum-v1",
-    "HalfCheetah-v5",
-    "Reacher-v5",
-    "Swimmer-v5",
-    "Pusher-v5",
-    "HumanoidStandup-v5",
-}
+NEVER_TERMINATE = (
+    "Pendulum-v1 HalfCheetah-v5 Reacher-v5 Swimmer-v5 Pusher-v5 HumanoidStandup-v5".split()
+)
+_ELAPSED = "_elapsed_steps"  # of Gymnasium's wrapper TimeLimit
 _NOT_STATE = ("spec", "_np_random", "_np_random_seed", "render_mode", "screen", "clock")
 
 
@@ -29,52 +30,39 @@ class UnfitEnvError(EnvError):
     exit_code = 2
 
 
-def make_gym(env_id: str, num_envs: int, action_repeat: int = 1) -> LoopVectorEnv:
-    """`num_envs` simulators of a Gymnasium id. Raises EnvError if it does not fit."""
-    return LoopVectorEnv(gym_spec(env_id, action_repeat), partial(GymSimulator, env_id), num_envs)
-
-
-@cache
-def gym_spec(env_id: str, action_repeat: int = 1) -> EnvSpec:
-    """Its spec; builds one simulator. Raises EnvError if it does not fit."""
-    if action_repeat < 1:
-        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
-    simulator = GymSimulator(env_id)
-    env = simulator.env
-    limit = env.spec.max_episode_steps if env.spec else None
-    obs_dim = int(simulator.reset(0).size)
-    _check_saving(simulator)
-    simulator.close()
-    return EnvSpec(
-        env_id=env_id,
-        obs_dim=obs_dim,
-        action_dim=int(np.prod(env.action_space.shape or (1,))),
-        obs_names=(("obs", obs_dim),),
-        control_dt=_control_dt(env.unwrapped),
-        action_repeat=action_repeat,
-        episode_frames=limit or 0,
-        episodic=env_id not in NEVER_TERMINATE,
-        backend="gym",
-        versions=tuple((n, version(n)) for n in ("mujoco", "gymnasium")),
-    )
-
-
-def _control_dt(env: Any) -> float:
-    """Seconds of a frame, where the environment says; else a fiftieth."""
-    value = getattr(env, "dt", None)
-    return float(value) if isinstance(value, int | float) and value > 0 else 0.02
-
-
 class GymSimulator:
     """One Gymnasium environment."""
 
-    def __init__(self, env_id: str) -> None:
-        import gymnasium
+    backend = "gym"
 
+    @classmethod
+    @cache
+    def spec(cls, env_id: str, action_repeat: int) -> EnvSpec:
+        """The spec of an id; builds one simulator. Raises EnvError if it does not fit."""
+        simulator = cls(env_id)
+        env, obs_dim = simulator.env, int(simulator.reset(0).size)
+        limit = env.spec.max_episode_steps if env.spec else None
+        simulator.check_saving()
+        simulator.close()
+        packages = ("mujoco", "gymnasium" if cls.backend == "gym" else cls.backend)
+        return EnvSpec(
+            env_id=env_id,
+            obs_dim=obs_dim,
+            action_dim=int(np.prod(env.action_space.shape or (1,))),
+            obs_names=(("obs", obs_dim),),
+            control_dt=simulator.control_dt,
+            action_repeat=action_repeat,
+            episode_frames=limit or 0,
+            episodic=cls.backend == "gym" and env_id not in NEVER_TERMINATE,
+            backend=cls.backend,
+            versions=tuple((name, version(name)) for name in packages),
+        )
+
+    def __init__(self, env_id: str) -> None:
         try:
             with quiet_mujoco():
                 env = _make(env_id)
-        except (gymnasium.error.Error, ImportError, TypeError, ModuleNotFoundError) as error:
+        except (gymnasium.error.Error, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error
         self.env = env
@@ -82,6 +70,12 @@ class GymSimulator:
         space = env.action_space
         self._low, self._high = np.ravel(space.low), np.ravel(space.high)  # pyright: ignore
         self._warned = 0
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds of a frame, where the environment says; else a fiftieth."""
+        value = getattr(self.env.unwrapped, "dt", None)
+        return float(value) if isinstance(value, int | float) and value > 0 else 0.02
 
     def reset(self, seed: int | None) -> np.ndarray:
         """Start an episode."""
@@ -101,55 +95,46 @@ class GymSimulator:
         return Frame(flat, float(reward), bool(terminated), bool(truncated), False)
 
     def _flat(self, obs: Any) -> np.ndarray:
-        from gymnasium import spaces
-
         return np.asarray(spaces.flatten(self.env.observation_space, obs), np.float64)
 
-    def _warnings(self) -> int:
-        data = getattr(self.env.unwrapped, "data", None)
-        return 0 if data is None else mjstate.warnings(data)
+    @property
+    def _mujoco(self) -> bool:
+        env: Any = self.env.unwrapped
+        return getattr(env, "data", None) is not None and hasattr(env, "model")
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def _warnings(self) -> int:
+        env: Any = self.env.unwrapped
+        return mjstate.warnings(env.data) if self._mujoco else 0
+
+    def get_state(self) -> Arrays:
         """Physics or numeric attributes, the random stream, the steps taken."""
         env: Any = self.env.unwrapped
         numbers = mjstate.plain_attributes(env, skip=_NOT_STATE)
         state = {f"env/{name}": value for name, value in numbers.items()}
-        if getattr(env, "data", None) is not None and hasattr(env, "model"):
+        if self._mujoco:
             state |= mjstate.get_state(env.model, env.data)
         state["random"] = pack_streams([env.np_random])
-        state["elapsed"] = np.array(self._limit()._elapsed_steps or 0)
+        elapsed = self.env.has_wrapper_attr(_ELAPSED) and self.env.get_wrapper_attr(_ELAPSED)
+        state["elapsed"] = np.array(elapsed or 0)
         return state
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
         env: Any = self.env.unwrapped
         self.env.reset()
-        numbers = {k[4:]: v for k, v in state.items() if k.startswith("env/")}
-        mjstate.set_plain_attributes(env, numbers)
+        mjstate.set_plain_attributes(env, part_of(state, "env/"))
         if "physics" in state:
             mjstate.set_state(env.model, env.data, state)
         env.np_random = unpack_streams(state["random"])[0]
-        self._limit()._elapsed_steps = int(state["elapsed"])
+        if self.env.has_wrapper_attr(_ELAPSED):
+            self.env.set_wrapper_attr(_ELAPSED, int(state["elapsed"]))
         self._warned = self._warnings()
-
-    def _limit(self) -> Any:
-        """The wrapper that counts steps; where there is none, a stand-in."""
-        import gymnasium
-
-        env: Any = self.env
-        while isinstance(env, gymnasium.Wrapper):
-            if isinstance(env, gymnasium.wrappers.TimeLimit):
-                return env
-            env = env.env
-        return env if hasattr(env, "_elapsed_steps") else _NoLimit()
 
     def render(self, height: int, width: int) -> np.ndarray:
         """A picture of the environment's own size, cropped or padded to [height, width]."""
-        from envs.native.render import Camera
-
         env: Any = self.env.unwrapped
-        if getattr(env, "data", None) is not None and hasattr(env, "model"):
-            camera = Camera(env.model, height, width)
+        if self._mujoco:
+            camera = Camera(env.model, height, width)  # of this moment's model
             picture = camera.picture(env.model, env.data)
             camera.close()
             return picture
@@ -169,53 +154,41 @@ class GymSimulator:
         """Close it."""
         self.env.close()
 
+    def check_saving(self) -> None:
+        """Save, step, go back, step again: refuse what does not repeat itself. Raises EnvError."""
+        action = np.full(self._low.shape, 0.1)
+        self.frame(action)
+        saved = self.get_state()
+        first = self.frame(action)
+        self.set_state(saved)
+        if not np.array_equal(first.obs, self.frame(action).obs, equal_nan=True):
+            raise EnvError(
+                f"{self.env.spec and self.env.spec.id} keeps its state where it cannot be saved, "
+                "so a run could not be resumed: keep it in numeric attributes (self.x = ...)"
+            )
+
 
 def _make(env_id: str) -> Any:
     """The environment, able to render if its class says that it can."""
-    import gymnasium
-    from gymnasium.envs.registration import load_env_creator
-
     env_id = env_id.rpartition(":")[2]  # its module has been imported
     made_by = gymnasium.spec(env_id).entry_point
     creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
     modes = getattr(creator, "metadata", {}).get("render_modes") or ()
-    if "rgb_array" in modes:
-        return gymnasium.make(env_id, disable_env_checker=True, render_mode="rgb_array")
-    return gymnasium.make(env_id, disable_env_checker=True)
-
-
-def _check_saving(simulator: GymSimulator) -> None:
-    """Save, step, go back, step again: refuse what does not repeat itself. Raises EnvError."""
-    action = np.full(np.shape(simulator._low), 0.1)
-    simulator.frame(action)
-    saved = simulator.get_state()
-    first = simulator.frame(action)
-    simulator.set_state(saved)
-    if not np.array_equal(first.obs, simulator.frame(action).obs, equal_nan=True):
-        raise EnvError(
-            f"{simulator.env.spec and simulator.env.spec.id} keeps its state where it cannot be "
-            "saved, so a run could not be resumed: keep it in numeric attributes (self.x = ...)"
-        )
-
-
-class _NoLimit:
-    _elapsed_steps = 0
+    rendering: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
+    return gymnasium.make(env_id, disable_env_checker=True, **rendering)
 
 
 def _check_spaces(env_id: str, env: Any) -> None:
     """Refuse what a continuous state controller cannot drive. Raises UnfitEnvError."""
-    from gymnasium import spaces
-
     if not isinstance(env.action_space, spaces.Box):
         raise UnfitEnvError(
             f"{env_id} has actions of kind {type(env.action_space).__name__}; expected continuous "
             "ones (Box): `latentmpc tasks` lists tasks that fit"
         )
-    pixels = (
-        isinstance(env.observation_space, spaces.Box) and env.observation_space.dtype == np.uint8
-    )
-    if pixels or not env.observation_space.is_np_flattenable:
+    seen = env.observation_space
+    pixels = isinstance(seen, spaces.Box) and seen.dtype == np.uint8
+    if pixels or not seen.is_np_flattenable:
         raise UnfitEnvError(
-            f"{env_id} observes {env.observation_space}; expected a vector of numbers: "
+            f"{env_id} observes {seen}; expected a vector of numbers: "
             "`latentmpc tasks` lists tasks that fit"
         )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.tasks.engine import engine
+from envs.vector import Arrays
 
 _DERIVED = (
     "qacc qfrc_actuator qfrc_constraint qfrc_passive qfrc_bias actuator_force actuator_length "
@@ -17,7 +18,7 @@ _DERIVED = (
 ).split()
 
 
-def get_state(model: Any, data: Any) -> dict[str, np.ndarray]:
+def get_state(model: Any, data: Any) -> Arrays:
     """Copies of the integration state and of derived fields."""
     mujoco = engine()
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
@@ -26,7 +27,7 @@ def get_state(model: Any, data: Any) -> dict[str, np.ndarray]:
     return {"physics": physics} | {f"data/{n}": np.array(getattr(data, n)) for n in _DERIVED}
 
 
-def set_state(model: Any, data: Any, state: dict[str, np.ndarray]) -> None:
+def set_state(model: Any, data: Any, state: Arrays) -> None:
     """Go back to what `get_state` gave."""
     mujoco = engine()
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
@@ -42,7 +43,7 @@ def warnings(data: Any) -> int:
     return sum(int(w.number) for w in data.warning)
 
 
-def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> Arrays:
     """Numeric attributes of an object as arrays; None becomes an empty array."""
     found = {}
     for name, value in vars(obj).items():
@@ -57,7 +58,7 @@ def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> dict[str, np.ndarr
     return found
 
 
-def set_plain_attributes(obj: Any, state: dict[str, np.ndarray]) -> None:
+def set_plain_attributes(obj: Any, state: Arrays) -> None:
     """Set the attributes `plain_attributes` gave, scalars as scalars."""
     for name, array in state.items():
         value = None if not array.size else (array.item() if array.ndim == 0 else array.copy())

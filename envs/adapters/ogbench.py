@@ -5,13 +5,10 @@ PyPI (extra `[ogbench]`). Only simulators are used: nothing is ever downloaded. 
 end at its goal, and no picture shows it.
 """
 
-import difflib
 import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,11 @@ from envs.adapters.gym import GymSimulator
 from envs.adapters.loop import LoopVectorEnv
 from envs.native.goals import GoalView
 from envs.native.streams import make_streams, pack_streams, unpack_streams
-from envs.spec import EnvError, EnvSpec, UnknownTaskError
+from envs.spec import EnvError, UnknownTaskError, nearest
+from envs.task_list import OGBENCH
 from envs.tasks.engine import engine
+from envs.vector import Arrays, Begun, Stepped
 
-PREFIX = "ogbench:"
 IDS = (
     *(f"pointmaze-{size}-v0" for size in ("medium", "large", "giant")),
     *(f"antmaze-{size}-v0" for size in ("medium", "large", "giant")),
@@ -35,44 +33,15 @@ IDS = (
 def checked_name(name: str) -> str:
     """`name`, an id without its prefix. Raises UnknownTaskError with the nearest one."""
     if name not in IDS:
-        near = difflib.get_close_matches(name, IDS, n=1, cutoff=0.0)[0]
-        raise UnknownTaskError(f"unknown task {PREFIX + name!r}: did you mean {PREFIX}{near}?")
+        near = OGBENCH + nearest(name, IDS)
+        raise UnknownTaskError(f"unknown task {OGBENCH + name!r}: did you mean {near}?")
     return name
-
-
-def make_ogbench(name: str, num_envs: int, action_repeat: int = 1) -> "OGBenchVectorEnv":
-    """`num_envs` simulators of an id without its prefix. Raises UnknownTaskError or EnvError."""
-    return OGBenchVectorEnv(ogbench_spec(checked_name(name), action_repeat), num_envs)
-
-
-@cache
-def ogbench_spec(name: str, action_repeat: int = 1) -> EnvSpec:
-    """Its spec; builds one simulator. Raises UnknownTaskError or EnvError."""
-    if action_repeat < 1:
-        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
-    simulator = OGBenchSimulator(name)
-    obs_dim = int(simulator.reset(0).size)
-    env: Any = simulator.env
-    core = env.unwrapped
-    maze = hasattr(core, "get_xy")
-    spec = EnvSpec(
-        env_id=PREFIX + name,
-        obs_dim=obs_dim,
-        action_dim=int(np.prod(env.action_space.shape)),
-        obs_names=(("obs", obs_dim),),
-        control_dt=float(core.dt if maze else core.control_timestep()),
-        action_repeat=action_repeat,
-        episode_frames=env.spec.max_episode_steps,
-        episodic=False,
-        backend="ogbench",
-        versions=tuple((package, version(package)) for package in ("mujoco", "ogbench")),
-    )
-    simulator.close()
-    return spec
 
 
 class OGBenchSimulator(GymSimulator):
     """One OGBench environment whose every random draw comes from one stream."""
+
+    backend = "ogbench"
 
     def __init__(self, name: str) -> None:
         _import_ogbench()
@@ -107,6 +76,11 @@ class OGBenchSimulator(GymSimulator):
             _look_down_on_maze(self._core)
 
     @property
+    def control_dt(self) -> float:
+        """Seconds of a frame."""
+        return float(self._core.dt if self._maze else self._core.control_timestep())
+
+    @property
     def _maze(self) -> bool:
         return hasattr(self._core, "get_xy")
 
@@ -135,13 +109,13 @@ class OGBenchSimulator(GymSimulator):
         with _global_seed(int(self._stream.integers(2**31))):
             return super().frame(action)
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> Arrays:
         """Everything that decides the future, and the goal."""
         _, goal, _ = self.goal_info()
         own = {"stream": pack_streams([self._stream]), "goal": goal, "goal_obs": self.goal_obs}
         return super().get_state() | own | {"goal_qpos": self._goal_qpos}
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
         with _global_seed(0):
             super().set_state(state)
@@ -155,18 +129,12 @@ class OGBenchSimulator(GymSimulator):
 class OGBenchVectorEnv(LoopVectorEnv):
     """Simulators with goals: info has `achieved` and `goal` [E, G] and `success` [E] bool."""
 
-    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
-        name = spec.env_id.removeprefix(PREFIX)
-        super().__init__(spec, partial(OGBenchSimulator, name), num_envs)
-
-    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> Begun:
         """As `LoopVectorEnv.reset`."""
         obs, info = super().reset(**kwargs)
         return obs, info | self._goals()
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> Stepped:
         """As `LoopVectorEnv.step`."""
         obs, reward, terminated, truncated, info = super().step(actions)
         return obs, reward, terminated, truncated, info | self._goals()
@@ -181,7 +149,7 @@ class OGBenchVectorEnv(LoopVectorEnv):
         obs = np.stack([one.goal_obs for one in simulators])
         return GoalView(obs, self._goals()["goal"], pictures)
 
-    def _goals(self) -> dict[str, np.ndarray]:
+    def _goals(self) -> Arrays:
         simulators: Any = self.simulators
         rows = zip(*(one.goal_info() for one in simulators), strict=True)
         return dict(zip(("achieved", "goal", "success"), map(np.array, rows), strict=True))
@@ -193,7 +161,7 @@ def _import_ogbench() -> None:
         importlib.import_module("ogbench")
     except ImportError as error:
         raise EnvError(
-            f"{PREFIX} tasks need the package ogbench ({error}): pip install 'latentmpc[ogbench]'"
+            f"{OGBENCH} tasks need the package ogbench ({error}): pip install 'latentmpc[ogbench]'"
         ) from error
 
 

@@ -3,14 +3,14 @@
 A program that steps simulators inside jit takes `pure` and `state`, and puts `state` back.
 """
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from envs.mjx.pure import BANK, Impl, Pure, State, Step, make_pure
 from envs.spec import EnvError
-from envs.vector import SimulatorVectorEnv, step_info
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, checked_state
 
 _TOLERANCE = 1e-3
 
@@ -23,7 +23,7 @@ def make_mjx(
 
 
 class MjxVectorEnv(SimulatorVectorEnv):
-    """`num_envs` simulators on MJX, under the contract of `envs.native.env`.
+    """`num_envs` simulators on MJX, under the contract of `envs.vector`.
 
     Attributes:
         pure: reset and step of one simulator.
@@ -39,18 +39,11 @@ class MjxVectorEnv(SimulatorVectorEnv):
         self.advance = jax.jit(jax.vmap(pure.step))
         self.state: Any = None
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
         """Start a new episode everywhere; a part cannot be reset alone.
 
-        Without a seed the random streams go on. Returns obs [E, O] float64 and info.
-
-        Raises:
-            EnvError: a mask of a part, or MJX observes starts otherwise than native simulators.
+        Without a seed the random streams go on. Raises EnvError for a mask of a part, or where MJX
+        observes starts otherwise than native simulators.
         """
         import jax
         import jax.numpy as jnp
@@ -64,9 +57,9 @@ class MjxVectorEnv(SimulatorVectorEnv):
         self.state, out = self.advance(self.state, actions)
         self._obs = obs = self._host(out).obs
         self._check_starts(obs)
-        return obs.copy(), step_info(np.zeros(self.num_envs, bool), np.ones(self.num_envs, bool))
+        return obs.copy(), self._info(np.zeros(self.num_envs, bool), np.ones(self.num_envs, bool))
 
-    def _keys(self, seed: int | Sequence[int | None] | None) -> Any:
+    def _keys(self, seed: Seed) -> Any:
         """One key a simulator; a list gives each what a single one has with that seed."""
         import jax
 
@@ -91,15 +84,13 @@ class MjxVectorEnv(SimulatorVectorEnv):
                 "--backend native"
             )
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One decision, as `NativeVectorEnv.step`. Raises EnvError."""
+    def step(self, actions: Any) -> Stepped:
+        """One decision with actions [E, A] in [-1, 1]; clipped to it."""
         self._last_obs("step")
-        self.state, out = self.advance(self.state, self._checked(actions).astype(np.float32))
+        self.state, out = self.advance(self.state, self.check_actions(actions).astype(np.float32))
         out = self._host(out)
         self._obs = out.obs
-        info = step_info(out.invalid, out.is_reset)
+        info = self._info(out.invalid, out.is_reset)
         return out.obs.copy(), out.reward, out.terminated, out.truncated, info
 
     def _host(self, out: Step) -> Step:
@@ -107,33 +98,21 @@ class MjxVectorEnv(SimulatorVectorEnv):
         parts = [np.array(x) for x in out]
         return Step(*[x.astype(np.float64) if x.dtype.kind == "f" else x for x in parts])
 
-    def get_state(self) -> dict[str, np.ndarray]:
-        """Everything that decides the future, as arrays. Raises EnvError before the first reset."""
+    def get_state(self) -> Arrays:
+        """Everything that decides the future."""
         self._last_obs("get_state")
-        leaves = self._leaves()
-        return {name: np.array(_plain(value)) for name, value in leaves.items()}
+        return {name: np.array(_plain(leaf)) for name, leaf in self._leaves().items()}
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Go back to what `get_state` gave, on as many simulators of the same task.
-
-        Raises:
-            EnvError: an array is missing or has another shape or type.
-        """
+    def set_state(self, state: Arrays) -> None:
+        """Go back to what `get_state` gave."""
         import jax
 
         if self._obs is None:
             self.reset(seed=0)
-        restored = []
+        state, restored = checked_state(state, self.get_state()), []
         for name, mine in self._leaves().items():
-            given, wanted = state.get(name), _plain(mine)
-            if given is None or given.shape != wanted.shape or given.dtype != wanted.dtype:
-                found = "nothing" if given is None else f"{given.dtype}{list(given.shape)}"
-                raise EnvError(
-                    f"simulator state {name!r} is {found}; expected "
-                    f"{wanted.dtype}{list(wanted.shape)}"
-                )
-            value = jax.numpy.asarray(given)
-            restored.append(jax.random.wrap_key_data(value) if wanted is not mine else value)
+            value = jax.numpy.asarray(state[name])
+            restored.append(value if _plain(mine) is mine else jax.random.wrap_key_data(value))
         self.adopt(jax.tree.unflatten(jax.tree.structure(self.state), restored))
 
     def adopt(self, state: State) -> None:
@@ -145,13 +124,10 @@ class MjxVectorEnv(SimulatorVectorEnv):
         """The state's arrays by a name that is a file name too."""
         import jax
 
-        found = jax.tree.leaves_with_path(self.state)
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found
-        }
+        name = partial(jax.tree_util.keystr, simple=True, separator=".")
+        return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(self.state)}
 
-    def render(self, *_: Any, **__: Any) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """MJX draws no pictures. Raises EnvError."""
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         raise EnvError("simulators on MJX cannot be rendered; evaluate with --backend native")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from envs.native.env import native_spec
 from envs.native.simulators import Simulators
 from envs.spec import EnvError, EnvSpec
-from envs.tasks import TASKS, TaskDef
+from envs.tasks import Task, task_class
 from envs.tasks.engine import engine, quiet_mujoco
 
 Impl = Literal["jax", "warp"]
@@ -69,13 +69,6 @@ class Pure(NamedTuple):
     spec: EnvSpec
 
 
-class _Physics(NamedTuple):
-    """`finish` goes from current derived fields to the next state, `refresh` makes them current."""
-
-    finish: Callable[[Any, Any], Any]
-    refresh: Callable[[Any, Any], Any]
-
-
 def load_mjx() -> Any:
     """`mujoco.mjx`, imported in silence. Raises EnvError with the command that installs it."""
     try:
@@ -89,13 +82,6 @@ def load_mjx() -> Any:
     return mjx
 
 
-def mjx_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
-    """The spec of a task on MJX. Raises UnknownTaskError or EnvError."""
-    spec = native_spec(env_id, action_repeat)
-    versions = (*spec.versions, ("mujoco-mjx", version("mujoco-mjx")))
-    return replace(spec, backend="mjx", versions=versions)
-
-
 def put_model(env_id: str, impl: Impl = "jax", model: Any = None) -> Any:
     """The task's model on the device. Raises EnvError naming what MJX lacks of it.
 
@@ -107,8 +93,7 @@ def put_model(env_id: str, impl: Impl = "jax", model: Any = None) -> Any:
             "backend mjx-warp needs NVIDIA's warp and a CUDA device, which are not here: pip "
             "install warp-lang on a GPU machine, or use --backend mjx"
         )
-    if model is None:
-        model = Simulators(TASKS[env_id], 1).task.model
+    model = model or task_class(env_id)().model
     flags = model.opt.enableflags
     model.opt.enableflags = flags & ~int(mujoco.mjtEnableBit.mjENBL_ENERGY)  # only reports
     try:
@@ -130,18 +115,21 @@ def _has_warp() -> bool:
     return bool(warp.WARP_INSTALLED) and jax.default_backend() == "gpu"
 
 
-def _physics(mjx: Any, model: Any, impl: Impl) -> _Physics:
-    """Physics in two halves, so that each stage runs once a step; warp has whole steps alone."""
+def _physics(mjx: Any, model: Any, impl: Impl) -> tuple[Callable, Callable]:
+    """Two halves of a step, (model, data) -> data each, so that each stage runs once.
+
+    The first goes from current derived fields to the next state, the second makes them current;
+    warp has whole steps alone.
+    """
     if impl == "warp":
-        return _Physics(_lenient(mjx.step), _lenient(mjx.forward))
+        return _lenient(mjx.step), _lenient(mjx.forward)
     mujoco = engine()
     kinds = mujoco.mjtIntegrator
-    integrators = {
+    integrate = {
         int(kinds.mjINT_EULER): mjx.euler,
         int(kinds.mjINT_RK4): mjx.rungekutta4,
         int(kinds.mjINT_IMPLICITFAST): mjx.implicit,
-    }
-    integrate = integrators[int(model.opt.integrator)]
+    }[int(model.opt.integrator)]
 
     def finish(m: Any, d: Any) -> Any:
         d = mjx.fwd_acceleration(m, mjx.fwd_actuation(m, d))
@@ -153,7 +141,7 @@ def _physics(mjx: Any, model: Any, impl: Impl) -> _Physics:
         d = mjx.sensor_pos(m, mjx.fwd_position(m, d))
         return mjx.sensor_vel(m, mjx.fwd_velocity(m, d))
 
-    return _Physics(_lenient(finish), _lenient(refresh))
+    return _lenient(finish), _lenient(refresh)
 
 
 def _lenient(physics: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -172,16 +160,15 @@ def _lenient(physics: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return run
 
 
-def start_bank(task: TaskDef, count: int, seed: int) -> dict[str, np.ndarray]:
+def start_bank(task: type[Task], count: int, seed: int) -> dict[str, np.ndarray]:
     """First states of `count` episodes, drawn and settled natively: name -> [count, ...]."""
     sims = Simulators(task, count)
     sims.reseed(seed)
     sims.start(np.arange(count))
-    bank = {n: np.array(sims.batch.bind(n)) for n in ("qpos", "qvel", "qacc_warmstart")}
-    if sims.task.model.nsensordata:
-        bank["sensordata"] = np.array(sims.batch.bind("sensordata"))
-    bank |= {f"model/{n}": value.copy() for n, value in sims._model_fields.items()}
-    return bank | {"obs": sims.task.observe(np, sims.data)}
+    names = ("qpos", "qvel", "qacc_warmstart", *["sensordata"] * (sims.task.model.nsensordata > 0))
+    bank = {name: np.array(getattr(sims.data, name)) for name in names}
+    bank |= {f"model/{n}": value.copy() for n, value in sims.model_fields.items()}
+    return bank | {"obs": sims.task.flat_obs(np, sims.data)}
 
 
 def make_pure(
@@ -191,17 +178,15 @@ def make_pure(
 
     `seed` decides the bank of first states.
     """
-    spec = mjx_spec(env_id, action_repeat)
-    definition = TASKS[env_id]
-    sims = Simulators(definition, 1)  # its task knows the model that it may have changed
-    model = put_model(env_id, impl, sims.task.model)
-    bank = start_bank(definition, bank_size, seed)
-    return _functions(spec, definition, sims.task, model, impl, bank)
+    spec = native_spec(env_id, action_repeat)
+    versions = (*spec.versions, ("mujoco-mjx", version("mujoco-mjx")))
+    spec = replace(spec, backend="mjx", versions=versions)
+    task = task_class(env_id)()
+    model = put_model(env_id, impl, task.model)
+    return _functions(spec, task, model, impl, start_bank(type(task), bank_size, seed))
 
 
-def _functions(
-    spec: EnvSpec, definition: TaskDef, task: Any, model: Any, impl: Impl, bank: dict
-) -> Pure:
+def _functions(spec: EnvSpec, task: Task, model: Any, impl: Impl, bank: dict) -> Pure:
     import jax
     import jax.numpy as jnp
 
@@ -209,8 +194,7 @@ def _functions(
     finish, refresh = _physics(mjx, task.model, impl)
     blank = mjx.make_data(task.model, impl=impl)
     starts = {name: jnp.asarray(v, blank.qpos.dtype) for name, v in bank.items() if name != "obs"}
-    low, high = np.asarray(task.model.actuator_ctrlrange, np.float32).T
-    center, scale = (low + high) / 2, (high - low) / 2
+    center, scale = np.float32(task.control_center), np.float32(task.control_scale)
 
     def select(chosen: Any, new: Any, old: Any) -> Any:
         return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), new, old)
@@ -219,9 +203,6 @@ def _functions(
         """`old` with what decides the future from `new` where `chosen`; derived fields stale."""
         both = {n: (getattr(new, n), getattr(old, n)) for n in _CARRIED}
         return old.replace(**{n: jnp.where(chosen, *pair) for n, pair in both.items()})
-
-    def changed(changes: dict) -> Any:
-        return model.replace(**changes) if changes else model
 
     def draw(key: Any) -> tuple[Any, dict]:
         index = jax.random.randint(key, (), 0, starts["qpos"].shape[0])
@@ -238,9 +219,9 @@ def _functions(
         def substep(data: Any, _: Any) -> tuple[Any, None]:
             return refresh(m, merge(active, finish(m, data), data)), None
 
-        if definition.substeps == 1:
+        if task.substeps == 1:
             return substep(data, None)[0]
-        return jax.lax.scan(substep, data, None, length=definition.substeps)[0]
+        return jax.lax.scan(substep, data, None, length=task.substeps)[0]
 
     def broken(data: Any) -> Any:
         """MuJoCo's own test of an unstable state; NaN fails every comparison."""
@@ -256,7 +237,7 @@ def _functions(
         control = center + scale * jnp.clip(action, -1.0, 1.0)
         data = merge(resetting, start, state.data)
         data = data.replace(ctrl=jnp.where(resetting, 0.0, control))
-        m = changed(changes)
+        m = model.replace(**changes) if changes else model
         false = jnp.zeros((), bool)
 
         def once(carry: tuple, _: Any) -> tuple[tuple, None]:
@@ -276,7 +257,7 @@ def _functions(
         carry, _ = jax.lax.scan(once, carry, None, length=spec.action_repeat)
         data, _, frames, reward, terminated, truncated, invalid = carry
         truncated &= ~terminated
-        obs = jnp.where(invalid, state.obs, task.observe(jnp, data))
+        obs = jnp.where(invalid, state.obs, task.flat_obs(jnp, data))
         reward = jnp.where(invalid, 0.0, reward)
         after = State(data, changes, key, frames, terminated | truncated, obs)
         return after, Step(obs, reward, terminated, truncated, invalid, resetting)

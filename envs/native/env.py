@@ -4,8 +4,8 @@ All physics is in one `mujoco.batch.Batch`; observations and rewards are array f
 bound fields, so no Python runs per simulator except to draw the first state of an episode.
 """
 
-import difflib
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -14,28 +14,24 @@ import numpy as np
 from envs.native.goals import GoalView, GoalViewer, checked_poses, goal_info
 from envs.native.shift import Shift
 from envs.native.simulators import Simulators
-from envs.spec import EnvError, EnvSpec, UnknownTaskError
-from envs.tasks import TASKS
-from envs.vector import SimulatorVectorEnv, checked_state, step_info
+from envs.spec import EnvSpec
+from envs.tasks import task_class
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, checked_state
 
 
+@cache
 def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
-    """The spec of a native task; loads no simulator.
+    """The spec of a native task; compiles its model.
 
     Raises:
         UnknownTaskError: no native task has this id.
         EnvError: `action_repeat` is not positive.
     """
-    if env_id not in TASKS:
-        near = difflib.get_close_matches(env_id, TASKS, n=1, cutoff=0.0)
-        raise UnknownTaskError(f"no native task {env_id!r}; the nearest is {near[0]!r}")
-    if action_repeat < 1:
-        raise EnvError(f"action_repeat must be at least 1, got {action_repeat}")
-    task = TASKS[env_id]
+    task = task_class(env_id)()
     return EnvSpec(
         env_id=env_id,
-        obs_dim=task.obs_dim,
-        action_dim=task.action_dim,
+        obs_dim=sum(size for _, size in task.obs_names),
+        action_dim=task.model.nu,
         obs_names=task.obs_names,
         control_dt=task.control_dt,
         action_repeat=action_repeat,
@@ -59,12 +55,7 @@ def make_native(
 
 
 class NativeVectorEnv(SimulatorVectorEnv):
-    """`num_envs` simulators of a native task.
-
-    An episode that ends is reset by the next `step` (NEXT_STEP), which ignores that simulator's
-    action. `info["invalid"]` marks episodes that MuJoCo's warnings or errors ended: they are
-    truncated, with reward 0 and the last valid observation. `info["is_reset"]` marks simulators
-    that the step reset. `simulators` is the physics behind it, `env_spec` its plain facts.
+    """`num_envs` simulators of a native task; `simulators` is the physics behind it.
 
     Tasks with goals also give `info["achieved"]` and `info["goal"]` [E, G] and `info["success"]`
     [E]; `goal_view` shows the goals, `begin` starts episodes at chosen places.
@@ -79,55 +70,35 @@ class NativeVectorEnv(SimulatorVectorEnv):
         shifts: Sequence[Shift] = (),
     ) -> None:
         super().__init__(spec, num_envs)
-        shifts = shifts or [Shift()] * num_envs
-        self.simulators = Simulators(TASKS[spec.env_id], num_envs, num_threads)
+        shifts, kind = shifts or [Shift()] * num_envs, task_class(spec.env_id)
+        self.simulators = Simulators(kind, num_envs, num_threads)
         self.simulators.shift(shifts)
         self.simulators.reseed(seed)
         self._task, self._data = self.simulators.task, self.simulators.data
-        low, high = self._task.model.actuator_ctrlrange.T
-        self._control_center, self._control_scale = (low + high) / 2, (high - low) / 2
-        self._viewer = GoalViewer(TASKS[spec.env_id], shifts)
+        self._viewer = GoalViewer(kind, shifts)
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode everywhere, or where `options["reset_mask"]` [E] says so.
-
-        Without a seed the random streams go on. Returns obs [E, O] float64 and info.
-        """
+    def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
+        """Start new episodes; without a seed the random streams go on."""
         chosen = self._chosen(options)
         if seed is not None:
             self.simulators.reseed(seed, chosen)
         self._start(np.flatnonzero(chosen))
-        self._obs = obs = self._task.observe(np, self._data)
+        return self._begun(chosen)
+
+    def _begun(self, chosen: np.ndarray) -> Begun:
+        self._obs = obs = self._task.flat_obs(np, self._data)
         return obs.copy(), self._info(np.zeros(self.num_envs, bool), chosen)
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One decision: `action_repeat` frames, or fewer where the episode ends.
-
-        Args:
-            actions: [E, A] in [-1, 1]; clipped to it.
-
-        Returns:
-            obs [E, O] float64, reward [E] float64 (summed over the frames), terminated [E],
-            truncated [E], info.
-
-        Raises:
-            EnvError: actions of a wrong shape or not finite, or no `reset` before.
-        """
+    def step(self, actions: Any) -> Stepped:
+        """One decision with actions [E, A] in [-1, 1]; clipped to it."""
         last = self._last_obs("step")
-        control = self._control_center + self._control_scale * self._checked(actions)
+        control = self._task.control(self.check_actions(actions))
         resetting, self._pending = self._pending, np.zeros(self.num_envs, bool)
         if resetting.any():
             self._start(np.flatnonzero(resetting))
         with np.errstate(invalid="ignore", over="ignore"):
             reward, terminated, truncated, invalid = self._run(control, ~resetting)
-            obs = self._task.observe(np, self._data)
+            obs = self._task.flat_obs(np, self._data)
         if invalid.any():
             obs[invalid] = last[invalid]
             reward[invalid] = 0.0
@@ -136,24 +107,19 @@ class NativeVectorEnv(SimulatorVectorEnv):
         return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
 
     def _info(self, invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
-        return step_info(invalid, is_reset) | goal_info(self._task, self._data)
+        return super()._info(invalid, is_reset) | goal_info(self._task, self._data)
 
-    def begin(
-        self, qpos: np.ndarray, goal: np.ndarray, qvel: np.ndarray | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def begin(self, qpos: np.ndarray, goal: np.ndarray, qvel: np.ndarray | None = None) -> Begun:
         """Start an episode everywhere at configurations [E, nq] with goals [E, nq].
 
-        At rest without velocities [E, nv]. Returns obs [E, O] and info, as `reset` does. Raises
-        EnvError for a wrong shape or a task without goals.
+        At rest without velocities [E, nv]. Raises EnvError for a wrong shape or a task without
+        goals.
         """
-        qpos, goal = (
-            checked_poses(self._task, name, poses, self.num_envs)
-            for name, poses in (("qpos", qpos), ("goal", goal))
-        )
+        qpos = checked_poses(self._task, "qpos", qpos, self.num_envs)
+        goal = checked_poses(self._task, "goal", goal, self.num_envs)
         self.simulators.place(qpos, 0.0 if qvel is None else qvel, goal)
         self._frames[:], self._pending[:] = 0, False
-        self._obs = obs = self._task.observe(np, self._data)
-        return obs.copy(), self._info(self._pending.copy(), ~self._pending)
+        return self._begun(np.ones(self.num_envs, bool))
 
     def goal_view(
         self, goal: np.ndarray | None = None, picture: tuple[int, int] | None = None
@@ -165,7 +131,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
         """
         if goal is None:
             self._last_obs("goal_view")
-            goal = getattr(self._data, "userdata", np.zeros((self.num_envs, 0)))
+            goal = self._data.userdata
         return self._viewer.view(checked_poses(self._task, "goal", goal), picture)
 
     def _start(self, ids: np.ndarray) -> None:
@@ -197,20 +163,12 @@ class NativeVectorEnv(SimulatorVectorEnv):
             everywhere = everywhere and active.all()
         return reward, terminated, truncated & ~terminated, invalid
 
-    def get_state(self) -> dict[str, np.ndarray]:
-        """Everything that decides the future, as arrays: `set_state` goes on bit for bit.
-
-        Raises:
-            EnvError: no `reset` before.
-        """
+    def get_state(self) -> Arrays:
+        """Everything that decides the future."""
         return self.simulators.get_state() | self._bookkeeping()
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Go back to what `get_state` gave, on as many simulators of the same task.
-
-        Raises:
-            EnvError: an array is missing or has another shape or type.
-        """
+    def set_state(self, state: Arrays) -> None:
+        """Go back to what `get_state` gave."""
         if self._obs is None:
             self.reset()
         state = checked_state(state, self.get_state())
@@ -223,26 +181,19 @@ class NativeVectorEnv(SimulatorVectorEnv):
         What this environment was doing before is lost. Returns the moments after [E, K],
         obs [E, O], reward [E] (NaN where the simulation failed) and terminated [E].
         """
-        control = self._control_center + self._control_scale * self._checked(actions)
-        everyone = np.ones(self.num_envs, bool)
+        control = self._task.control(self.check_actions(actions))
         self.simulators.set_moments(moments)
         self._frames[:] = -self.env_spec.action_repeat  # no time limit falls into this decision
         with np.errstate(invalid="ignore", over="ignore"):
-            reward, terminated, _, invalid = self._run(control, everyone)
-            obs = self._task.observe(np, self._data)
+            reward, terminated, _, invalid = self._run(control, np.ones(self.num_envs, bool))
+            obs = self._task.flat_obs(np, self._data)
         reward[invalid] = np.nan
         return self.simulators.get_moments(), obs, reward, terminated
 
-    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Picture of one simulator from camera 0, uint8 [H, W, 3].
-
-        Raises:
-            EnvError: no such simulator, too large a picture, or OpenGL does not work here.
-        """
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         return self.simulators.picture(index, height, width)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give OpenGL back, if a picture was taken."""
-        del kwargs
         self._viewer.close()
         self.simulators.close()

@@ -8,7 +8,7 @@ import numpy as np
 from envs.native.shift import Shift
 from envs.native.simulators import Simulators
 from envs.spec import EnvError
-from envs.tasks import GoalTask, Task, TaskDef
+from envs.tasks import GoalTask, Task
 
 
 class GoalView(NamedTuple):
@@ -51,36 +51,32 @@ class GoalViewer:
     They have the physics, camera and colours of the episodes' simulators.
     """
 
-    def __init__(self, task: TaskDef, shifts: Sequence[Shift]) -> None:
+    def __init__(self, task: type[Task], shifts: Sequence[Shift]) -> None:
         self._task, self._shifts = task, shifts
         self._simulators: Simulators | None = None
 
     def view(self, poses: np.ndarray, picture: tuple[int, int] | None) -> GoalView:
         """The view of goal configurations [K, nq]; `picture` is (height, width) or None."""
-        count = len(poses)
+        simulators, pictures = self._for(len(poses)), None
+        simulators.place(poses, 0.0, poses)
+        if picture is not None:
+            pictures = np.stack([simulators.picture(i, *picture) for i in range(len(poses))])
+        task, data = simulators.task, simulators.data
+        return GoalView(task.flat_obs(np, data), goal_info(task, data)["achieved"], pictures)
+
+    def _for(self, count: int) -> Simulators:
+        """Simulators for so many goals, shifted as those of the episodes or as they all are."""
         if self._simulators is None or self._simulators.count != count:
+            shifts = self._shifts
+            if count != len(shifts) and len(set(shifts)) > 1:
+                raise EnvError(
+                    f"{count} goals for {len(shifts)} simulators with different shifts; "
+                    "expected one each"
+                )
             self.close()
             self._simulators = Simulators(self._task, count)
-            self._simulators.shift(self._shifts_of(count))
-        simulators = self._simulators
-        simulators.place(poses, 0.0, poses)
-        pictures = None
-        if picture is not None:
-            pictures = np.stack([simulators.picture(i, *picture) for i in range(count)])
-        task, data = simulators.task, simulators.data
-        achieved = goal_info(task, data)["achieved"]
-        return GoalView(np.array(task.observe(np, data)), achieved, pictures)
-
-    def _shifts_of(self, count: int) -> Sequence[Shift]:
-        """The worlds of so many goals: those of the episodes, or the one they all share."""
-        if count == len(self._shifts):
-            return self._shifts
-        if len(set(self._shifts)) > 1:
-            raise EnvError(
-                f"{count} goals for {len(self._shifts)} simulators with different shifts; "
-                "expected one each"
-            )
-        return [self._shifts[0]] * count
+            self._simulators.shift(shifts if count == len(shifts) else [shifts[0]] * count)
+        return self._simulators
 
     def close(self) -> None:
         """Give OpenGL back, if a picture was taken."""

@@ -1,5 +1,6 @@
-"""Pictures of one simulator, off screen. OpenGL is loaded by the first picture, not before."""
+"""Pictures of simulators, off screen. OpenGL is loaded by the first picture, not before."""
 
+import importlib
 import os
 from typing import Any
 
@@ -12,7 +13,7 @@ _BACKENDS = ("egl", "osmesa", "glfw")
 
 
 class Camera:
-    """An off-screen picture of fixed size of a model.
+    """An off-screen picture of fixed size of a model; `plain`: without shadows, mirrors and sky.
 
     The OpenGL back-end is the one named in MUJOCO_GL, or EGL when that is not set.
 
@@ -20,7 +21,7 @@ class Camera:
         EnvError: the picture is larger than the model's buffer, or OpenGL does not work here.
     """
 
-    def __init__(self, model: Any, height: int, width: int) -> None:
+    def __init__(self, model: Any, height: int, width: int, plain: bool = False) -> None:
         mujoco = engine()
         limits = model.vis.global_
         if not (0 < height <= limits.offheight and 0 < width <= limits.offwidth):
@@ -37,6 +38,10 @@ class Camera:
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._rect = mujoco.MjrRect(0, 0, width, height)
+        flags = mujoco.mjtRndFlag
+        for flag in (flags.mjRND_SHADOW, flags.mjRND_REFLECTION, flags.mjRND_SKYBOX):
+            if plain:
+                self._scene.flags[flag.value] = 0
 
     def picture(self, model: Any, data: Any) -> np.ndarray:
         """Camera 0 (the free camera where there is none) on `data`, uint8 [H, W, 3]."""
@@ -61,10 +66,29 @@ class Camera:
         self._gl.free()
 
 
+class Pictures:
+    """Pictures of one model in any size; a camera is opened when the first of a size is taken."""
+
+    def __init__(self) -> None:
+        self._camera: Camera | None = None
+
+    def take(self, model: Any, data: Any, height: int, width: int) -> np.ndarray:
+        """As `Camera.picture`. Raises EnvError as `Camera` does."""
+        if self._camera is not None and self._camera.shape != (height, width):
+            self.close()
+        if self._camera is None:
+            self._camera = Camera(model, height, width)
+        return self._camera.picture(model, data)
+
+    def close(self) -> None:
+        """Give OpenGL back, if a picture was taken."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+
 def _gl_context(width: int, height: int) -> Any:
     """An OpenGL context of the chosen back-end."""
-    import importlib
-
     name = os.environ.get("MUJOCO_GL", "").lower().strip() or "egl"
     if name not in _BACKENDS:
         raise EnvError(f"MUJOCO_GL={name!r} cannot render; set MUJOCO_GL to one of {_BACKENDS}")

@@ -6,10 +6,9 @@ work with every one (`envs.wrappers.disturb`).
 """
 
 import colorsys
-import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -17,12 +16,15 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from envs.spec import EnvError
+from envs.spec import EnvError, nearest
+from envs.tasks.engine import engine
 
 Factor = Annotated[float, Meta(ge=0, le=1000)]
 Noise = Annotated[float, Meta(ge=0, le=1000)]
 Late = Annotated[int, Meta(ge=0, le=1000)]
 Turn = Annotated[float, Meta(ge=-360, le=360)]
+_DISTURBING = {"obs_noise", "action_noise", "obs_delay", "action_delay"}
+_DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # of a geom: the colour of its material is shown
 
 
 class ShiftError(EnvError):
@@ -79,9 +81,9 @@ class Shift:
         for part in text.replace(",", " ").split():
             key, equals, value = part.partition("=")
             if key not in keys:
-                near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
                 raise ShiftError(
-                    f"shift {key!r} is unknown: did you mean {near}? keys: {', '.join(keys)}"
+                    f"shift {key!r} is unknown: did you mean {nearest(key, keys)}? "
+                    f"keys: {', '.join(keys)}"
                 )
             if not equals or key in values:
                 raise ShiftError(f"shift {key}: expected {key}=NUMBER once, as in mass=1.5")
@@ -90,26 +92,27 @@ class Shift:
 
     def __str__(self) -> str:
         """What `parse` reads: only what differs."""
-        given = {s.name: getattr(self, s.name) for s in fields(self)}
-        return " ".join(f"{k}={v!r}" for k, v in given.items() if v != getattr(_NONE, k))
+        return " ".join(f"{key}={value!r}" for key, value in self.changed.items())
+
+    @property
+    def changed(self) -> dict[str, float | int]:
+        """What differs from the usual world."""
+        mine = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return {key: value for key, value in mine.items() if value != getattr(Shift, key)}
 
     @property
     def physical(self) -> bool:
         """Whether physics, camera or colours differ."""
-        return any(getattr(self, name) != getattr(_NONE, name) for name in _PHYSICAL)
+        return not self.changed.keys() <= _DISTURBING
 
     @property
     def disturbing(self) -> bool:
         """Whether observations or actions are noisy or late."""
-        return any(getattr(self, name) != getattr(_NONE, name) for name in _DISTURBING)
+        return bool(self.changed.keys() & _DISTURBING)
 
     def without_disturbance(self) -> "Shift":
         """The same world, seen and driven without noise or delays."""
-        return replace(self, **{name: getattr(_NONE, name) for name in _DISTURBING})
-
-
-_DISTURBING = ("obs_noise", "action_noise", "obs_delay", "action_delay")
-_PHYSICAL = tuple(spec.name for spec in fields(Shift) if spec.name not in _DISTURBING)
+        return Shift(**{k: v for k, v in self.changed.items() if k not in _DISTURBING})  # pyright: ignore[reportArgumentType]
 
 
 @cache
@@ -131,71 +134,64 @@ def _checked(name: str, value: Any, kind: Any) -> float | int:
         raise ShiftError(f"shift {name} must {wanted}, got {number!r:.80}") from None
 
 
-_NONE = Shift()
-_DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # of a geom: the colour of its material is shown
-
-
 def as_shifts(shift: "Shift | str | Sequence[Shift | str] | None", count: int) -> list[Shift]:
     """One shift for each of `count` simulators. Raises ShiftError."""
     if shift is None or isinstance(shift, str | Shift):
-        shift = [shift or _NONE] * count
+        shift = [shift or ""] * count
     if len(shift) != count:
         raise ShiftError(f"{len(shift)} shifts for {count} simulators; expected one each")
     return [s if isinstance(s, Shift) else Shift.parse(s) for s in shift]
 
 
+_SCALED = {
+    "mass": ("body_mass", "body_inertia"),
+    "friction": ("geom_friction", "dof_frictionloss"),
+    "damping": ("dof_damping", "dof_dampingpoly"),
+    "gain": ("actuator_gainprm",),
+}
+"""Model fields that are multiplied by a factor."""
+
+
 def shift_physics(batch: Any, shifts: Sequence[Shift]) -> None:
     """Give each simulator of a MuJoCo batch the physics, camera and colours of its shift."""
-    _scale(batch, ("body_mass", "body_inertia"), [s.mass for s in shifts])
-    _scale(batch, ("geom_friction", "dof_frictionloss"), [s.friction for s in shifts])
-    _scale(batch, ("dof_damping", "dof_dampingpoly"), [s.damping for s in shifts])
-    _scale(batch, ("actuator_gainprm",), [s.gain for s in shifts])
+    for name, scaled in _SCALED.items():
+        factors = np.array([getattr(shift, name) for shift in shifts])
+        for field in scaled if (factors != 1.0).any() else ():
+            values = batch.expand(field)
+            values *= factors.reshape(-1, *[1] * (values.ndim - 1))
     for index, shift in enumerate(shifts):
         if (shift.gravity, shift.tilt) != (1.0, 0.0):
-            set_gravity(batch, index, shift.gravity, shift.tilt)
-        if shift.color:
-            turn_hue(batch, index, shift.color)
-        if (shift.camera, shift.roll) != (0.0, 0.0) and batch.model.ncam:
-            place, turn = batch.expand("cam_pos"), batch.expand("cam_quat")
-            _move(batch.model, place[index, 0], turn[index, 0], shift)
+            batch.expand("opt.gravity")[index] = _gravity(batch.model, shift)
+        _change_looks(batch.model, shift, lambda name, i=index: batch.expand(name)[i])
     if any((s.mass, s.camera, s.roll) != (1.0, 0.0, 0.0) for s in shifts):
         batch.set_const()
 
 
-def _scale(batch: Any, names: Sequence[str], factors: Sequence[float]) -> None:
-    if all(factor == 1.0 for factor in factors):
-        return
-    for name in names:
-        values = batch.expand(name)
-        values *= np.reshape(factors, (-1,) + (1,) * (values.ndim - 1))
-
-
-def set_gravity(batch: Any, index: int, factor: float, tilt: float) -> None:
-    """Gravity of one simulator: `factor` times the model's, leaning `tilt` degrees towards +x."""
-    x, y, z = batch.model.opt.gravity * factor
-    cos, sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
-    batch.expand("opt.gravity")[index] = x * cos - z * sin, y, x * sin + z * cos
-
-
 def shift_looks(model: Any, shift: Shift) -> None:
     """Give a compiled model the camera and colours of a shift, in place."""
-    from envs.tasks.engine import engine
-
-    if shift.color:
-        _turn_colors(model, model.geom_rgba, shift.color)
+    _change_looks(model, shift, lambda name: getattr(model, name))
     if (shift.camera, shift.roll) != (0.0, 0.0) and model.ncam:
-        _move(model, model.cam_pos[0], model.cam_quat[0], shift)
         engine().mj_setConst(model, engine().MjData(model))
 
 
-def turn_hue(batch: Any, index: int, turn: float) -> None:
-    """Turn the hue of the moving parts of one simulator by a share of the colour circle."""
-    _turn_colors(batch.model, batch.expand("geom_rgba")[index], turn)
+def _gravity(model: Any, shift: Shift) -> tuple[float, float, float]:
+    """A multiple of the model's gravity, leaning towards +x."""
+    x, y, z = model.opt.gravity * shift.gravity
+    cos, sin = math.cos(math.radians(shift.tilt)), math.sin(math.radians(shift.tilt))
+    return x * cos - z * sin, y, x * sin + z * cos
+
+
+def _change_looks(model: Any, shift: Shift, field: Callable[[str], np.ndarray]) -> None:
+    """Turn hues and move camera 0 in `field(name)`, arrays of one simulator to write in."""
+    if shift.color:
+        _turn_colors(model, field("geom_rgba"), shift.color)
+    if (shift.camera, shift.roll) != (0.0, 0.0) and model.ncam:
+        _move(model, field("cam_pos")[0], field("cam_quat")[0], shift)
 
 
 def _turn_colors(model: Any, colors: np.ndarray, turn: float) -> None:
-    """The same in an array of colours [ngeom, 4]."""
-    for geom in moving_geoms(model):
+    """Turn the hue of what moves in colours [ngeom, 4] by a share of the colour circle."""
+    for geom in np.flatnonzero(model.body_weldid[model.geom_bodyid]):
         color, material = colors[geom], model.geom_matid[geom]
         if material >= 0 and tuple(color) == _DEFAULT_RGBA:
             color = model.mat_rgba[material]
@@ -204,22 +200,14 @@ def _turn_colors(model: Any, colors: np.ndarray, turn: float) -> None:
         colors[geom] = *turned, color[3]
 
 
-def moving_geoms(model: Any) -> np.ndarray:
-    """Ids of the geoms of bodies that can move."""
-    return np.flatnonzero(model.body_weldid[model.geom_bodyid] != 0)
-
-
 def _move(model: Any, place: np.ndarray, turn: np.ndarray, shift: Shift) -> None:
     """Move a camera at `place` [3], turned by `turn` [4], to its right and about its sight."""
-    from envs.tasks.engine import engine
-
     mujoco, half = engine(), math.radians(shift.roll) / 2
     right = np.zeros(3)
     mujoco.mju_rotVecQuat(right, np.array([1.0, 0.0, 0.0]), turn)
     place += shift.camera * _view_width(model) * right
-    turned, rolling = np.zeros(4), np.array([math.cos(half), 0.0, 0.0, math.sin(half)])
-    mujoco.mju_mulQuat(turned, turn.copy(), rolling)
-    turn[:] = turned
+    rolling = np.array([math.cos(half), 0.0, 0.0, math.sin(half)])
+    mujoco.mju_mulQuat(turn, turn.copy(), rolling)
 
 
 def _view_width(model: Any) -> float:

@@ -4,16 +4,16 @@ Knows tasks and MuJoCo, but not Gymnasium, time limits or rewards summed over fr
 """
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from envs.cores import usable_cores
+from envs.native.render import Pictures
 from envs.native.shift import Shift, shift_physics
-from envs.native.streams import make_streams, pack_streams, unpack_streams
+from envs.native.streams import make_streams, pack_streams, renewed, unpack_streams
 from envs.spec import EnvError
-from envs.tasks import TaskDef
+from envs.tasks import Task
 from envs.tasks.engine import engine, quiet_mujoco
 
 _MAX_REDRAWS = 1000
@@ -21,33 +21,43 @@ _STEPS_PER_THREAD = 32  # fewer cost less than handing them to another thread
 _NO_STAGE, _POSITION_STAGE, _VELOCITY_STAGE = 0, 1, 2  # values of mujoco.mjtStage
 
 
+class BoundFields:
+    """MuJoCo's data fields of all simulators of a batch, [E, ...], bound when first asked for."""
+
+    def __init__(self, batch: Any) -> None:
+        self._bind = batch.bind
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        array = self._bind(name)
+        setattr(self, name, array)  # found without `__getattr__` from now on
+        return array
+
+
 class Simulators:
     """`count` simulators of a task.
 
     Attributes:
         task: the task, on the model they share.
-        data: its bound arrays, [E, ...] each, current after every call.
+        data: the batch's fields, current after every call.
         batch: the MuJoCo batch that holds them.
+        model_fields: the model fields that episodes change, [E, ...] each.
         streams: one random generator each, from which its episodes start.
     """
 
-    def __init__(self, task: TaskDef, count: int, num_threads: int = 0) -> None:
-        """Compile the model; `num_threads=0` takes as many as pay, within this process's cores."""
+    def __init__(self, task: type[Task], count: int, num_threads: int = 0) -> None:
+        """Make the task; `num_threads=0` takes as many as pay, within this process's cores."""
         from mujoco.batch import Batch
 
-        model = task.load()
-        self.task = task.make(model)
-        self.count = count
-        self._substeps = task.substeps
-        threads = num_threads or _useful_threads(count * task.substeps)
+        self.task, self.count = task(), count
+        threads = num_threads or _useful_threads(count * self.task.substeps)
         # persistent: a frame goes on from the derived fields that the one before computed
-        self.batch = Batch(model, count, threads, persistent=True)
-        names = ("qpos", "qvel", "ctrl", *self.task.fields)
-        self.data = SimpleNamespace(**{name: self.batch.bind(name) for name in names})
-        self._ncon = self.batch.bind("ncon") if self.task.collision_free else None
-        self._model_fields = {n: self.batch.expand(n) for n in self.task.model_fields}
+        self.batch = Batch(self.task.model, count, threads, persistent=True)
+        self.data = BoundFields(self.batch)
+        self.model_fields = {n: self.batch.expand(n) for n in self.task.model_fields}
         self.streams = make_streams(None, count)
-        self._camera: Any = None
+        self._pictures = Pictures()
 
     def shift(self, shifts: Sequence[Shift]) -> None:
         """Change physics, camera and colours of each simulator; before its first episode."""
@@ -58,23 +68,19 @@ class Simulators:
 
         Those whose seed in a list is None keep theirs.
         """
-        new = make_streams(seed, self.count)
-        keep = np.zeros(self.count, bool) if chosen is None else ~chosen
-        if seed is not None and not isinstance(seed, int | np.integer):
-            keep = keep | np.array([s is None for s in seed], bool)
-        self.streams = [self.streams[i] if keep[i] else new[i] for i in range(self.count)]
+        chosen = np.ones(self.count, bool) if chosen is None else chosen
+        self.streams = renewed(self.streams, make_streams(seed, self.count), seed, chosen)
 
     def frame(self, ids: np.ndarray | None) -> np.ndarray:
         """Advance some simulators (None: all) by one frame of `data.ctrl`.
 
-        Returns:
-            [E] bool: which have warned since their episode began, or failed just now.
+        Returns [E] bool: which have warned since their episode began, or failed just now.
         """
         from mujoco.batch import SimulationError
 
         try:
             with quiet_mujoco():
-                self.batch.step(ids, self._substeps, _VELOCITY_STAGE)
+                self.batch.step(ids, self.task.substeps, _VELOCITY_STAGE)
         except SimulationError as error:
             failed = self._warned()
             failed[error.ids] = True
@@ -88,8 +94,7 @@ class Simulators:
     def start(self, ids: np.ndarray) -> None:
         """Draw the first states of new episodes for some simulators; no other is touched.
 
-        Raises:
-            EnvError: MuJoCo failed, or no start without contacts was found.
+        Raises EnvError: MuJoCo failed, or no start without contacts was found.
         """
         from mujoco.batch import SimulationError
 
@@ -109,10 +114,10 @@ class Simulators:
         for _ in range(_MAX_REDRAWS):
             for index in redraw:
                 self._draw_start(index)
-            if self._ncon is None:
+            if not self.task.collision_free:
                 return
             self.batch.forward(redraw, stage=_POSITION_STAGE)
-            redraw = redraw[self._ncon[redraw] > 0]
+            redraw = redraw[self.data.ncon[redraw] > 0]
             if not redraw.size:
                 return
         raise EnvError(f"no start free of contacts in {_MAX_REDRAWS} draws")
@@ -125,7 +130,7 @@ class Simulators:
         if start.goal is not None:
             self.data.userdata[index] = start.goal
         for name, value in start.changes.items():
-            self._model_fields[name][index] = value
+            self.model_fields[name][index] = value
 
     def place(self, qpos: np.ndarray, qvel: np.ndarray | float, goal: np.ndarray) -> None:
         """Begin everywhere at given configurations [E, nq], velocities [E, nv], goals [E, nq]."""
@@ -136,56 +141,40 @@ class Simulators:
     def get_state(self) -> dict[str, np.ndarray]:
         """Copies of everything that decides the future: physics, streams, model changes."""
         state = {"physics": self.batch.state.copy(), "streams": pack_streams(self.streams)}
-        return state | {f"model/{n}": value.copy() for n, value in self._model_fields.items()}
+        return state | {f"model/{n}": value.copy() for n, value in self.model_fields.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Go back to what `get_state` gave; the arrays must have its shapes and types."""
         self.streams = unpack_streams(state["streams"])
-        self._set_physics(state["physics"], {n: state[f"model/{n}"] for n in self._model_fields})
-
-    def _set_physics(self, physics: np.ndarray, changes: dict[str, np.ndarray]) -> None:
-        self.batch.reset(stage=_NO_STAGE)  # also clears the warning counters
-        self.batch.state[:] = physics
-        for name, values in self._model_fields.items():
-            values[:] = changes[name]
+        changes = [state[f"model/{name}"].reshape(self.count, -1) for name in self.model_fields]
+        self.set_moments(np.concatenate([state["physics"], *changes], axis=1))
 
     def get_moments(self) -> np.ndarray:
         """Where each simulator is, as one row: physics and model changes, [E, K] float64."""
-        changes = [value.reshape(self.count, -1) for value in self._model_fields.values()]
+        changes = [value.reshape(self.count, -1) for value in self.model_fields.values()]
         return np.concatenate([self.batch.state, *changes], axis=1)
 
     def set_moments(self, moments: np.ndarray) -> None:
         """Put each simulator where a row of `get_moments` was; the random streams go on."""
-        size, changes = self.batch.state.shape[1], {}
-        physics, rest = moments[:, :size], moments[:, size:]
-        for name, values in self._model_fields.items():
+        self.batch.reset(stage=_NO_STAGE)  # also clears the warning counters
+        size = self.batch.state.shape[1]
+        self.batch.state[:], rest = moments[:, :size], moments[:, size:]
+        for values in self.model_fields.values():
             width = values[0].size
-            changes[name], rest = rest[:, :width].reshape(values.shape), rest[:, width:]
-        self._set_physics(physics, changes)
+            values[:], rest = rest[:, :width].reshape(values.shape), rest[:, width:]
 
     def picture(self, index: int, height: int, width: int) -> np.ndarray:
         """One simulator from camera 0, uint8 [H, W, 3].
 
-        Raises:
-            EnvError: no such simulator, too large a picture, or OpenGL does not work here.
+        Raises EnvError for too large a picture, or where OpenGL does not work.
         """
-        from envs.native.render import Camera
-
-        if not 0 <= index < self.count:
-            raise EnvError(f"no simulator {index}; expected 0 to {self.count - 1}")
-        if self._camera is not None and self._camera.shape != (height, width):
-            self.close()
-        if self._camera is None:
-            self._camera = Camera(self.task.model, height, width)
         model, data = self.batch.get_model(index), self.batch.get_data(index)
         engine().mj_forward(model, data)
-        return self._camera.picture(model, data)
+        return self._pictures.take(model, data, height, width)
 
     def close(self) -> None:
         """Give OpenGL back, if a picture was taken."""
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        self._pictures.close()
 
 
 def _useful_threads(steps: int) -> int:

@@ -1,22 +1,20 @@
-"""What a task is: array functions over simulator data, plus how its episodes start.
+"""A task: a class that names its model and says what is observed, rewarded and how episodes start.
 
-`observe`, `reward` and `terminated` run on numpy and jax.numpy alike. Their `data` is anything
-with MuJoCo's field names as attributes (`qpos`, `qvel`, `ctrl` and those the task lists in
-`fields`), each with the same leading batch axes, as a batch's bound arrays or MJX data have.
+`observe`, `reward` and `terminated` run on numpy and jax.numpy alike. Their `data` has MuJoCo's
+fields as attributes (`qpos`, `qvel`, `ctrl`, `sensordata`, `site_xpos`, ...), all with the same
+leading batch axes, as a batch's bound arrays or MJX data have.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.tasks.engine import engine, quiet_mujoco
-
-XX, XZ, ZZ = 0, 2, 8
-"""Positions of the entries of a rotation matrix in its nine row-major numbers."""
+from envs.spec import EnvError
+from envs.tasks.engine import engine, quiet_mujoco, suite_model
 
 
 @dataclass(frozen=True)
@@ -37,27 +35,40 @@ class Start:
 
 
 class Task(ABC):
-    """One task on one compiled model.
+    """One task on a compiled model of its own; sizes and names are worked out from both.
 
     Subclasses look up in `__init__` the ids they need, and may set constants of the model there
     (the size of a target); whatever differs between episodes goes through `start`.
     """
 
-    fields: tuple[str, ...] = ()
-    """Derived data fields that the functions read."""
-    model_fields: tuple[str, ...] = ()
+    domain: ClassVar[str] = ""
+    """The dm_control domain whose model is used; other tasks override `load`."""
+    control_dt: ClassVar[float]
+    """Seconds of one frame, a whole number of physics steps."""
+    time_limit: ClassVar[float]
+    """Seconds of an episode."""
+    episodic: ClassVar[bool] = False
+    """Whether an episode can terminate before its time limit."""
+    model_fields: ClassVar[tuple[str, ...]] = ()
     """Model fields that `start` changes."""
-    settle_steps: int = 0
+    settle_steps: ClassVar[int] = 0
     """Physics steps to run, without control, before the first observation."""
-    collision_free: bool = False
+    collision_free: ClassVar[bool] = False
     """Whether starts with contacts are drawn again."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self) -> None:
+        """Compile the model. Raises EnvError if its files cannot be read."""
+        self.model = self.load()
+        low, high = self.model.actuator_ctrlrange.T
+        self.control_center, self.control_scale = (low + high) / 2, (high - low) / 2
+
+    def load(self) -> Any:
+        """A compiled model that is the caller's to change."""
+        return suite_model(self.domain)
 
     @abstractmethod
-    def observe(self, xp: Any, data: Any) -> Any:
-        """The flat observation [..., O]."""
+    def observe(self, xp: Any, data: Any) -> dict[str, Any]:
+        """The parts of the observation by name, [..., n] each, in order."""
 
     @abstractmethod
     def reward(self, xp: Any, data: Any) -> Any:
@@ -67,50 +78,57 @@ class Task(ABC):
         """Whether the episode is over [...], apart from its time limit."""
         return xp.zeros(data.qpos.shape[:-1], bool)
 
-    @abstractmethod
     def start(self, rng: np.random.Generator) -> Start:
-        """Draw the first state of an episode."""
+        """Draw the first state of an episode: here any pose, at rest."""
+        return self.at_rest(self.random_pose(rng))
 
+    def flat_obs(self, xp: Any, data: Any) -> Any:
+        """The observation [..., O]: all its parts."""
+        return xp.concatenate([*self.observe(xp, data).values()], axis=-1)
 
-@dataclass(frozen=True)
-class TaskDef:
-    """Static facts of a task, and how to make it.
+    def control(self, action: Any) -> Any:
+        """Controls in the units of the actuators for actions [..., A] in [-1, 1]."""
+        return self.control_center + self.control_scale * action
 
-    Attributes:
-        domain: name of the dm_control domain, which is also its model file.
-        make: compiled model -> `Task`.
-        obs_names: (name, size) of the parts of the observation, in order.
-        action_dim: number of controls.
-        timestep: seconds of one physics step.
-        substeps: physics steps in a frame.
-        time_limit: seconds of an episode.
-        episodic: whether an episode can terminate before it.
-        xml: gives the model's MJCF, where it is not dm_control's file of the domain.
-    """
+    def at_rest(self, qpos: np.ndarray) -> Start:
+        """The start in a configuration [nq] without velocities."""
+        return Start(qpos, np.zeros(self.model.nv))
 
-    domain: str
-    make: Callable[[Any], Task]
-    obs_names: tuple[tuple[str, int], ...]
-    action_dim: int
-    timestep: float
-    substeps: int
-    time_limit: float
-    episodic: bool = False
-    xml: Callable[[], str] | None = None
+    def random_pose(self, rng: np.random.Generator) -> np.ndarray:
+        """A configuration [nq] of a model of hinges and slides, uniform in `pose_bounds`."""
+        return rng.uniform(*self.pose_bounds)
 
-    def load(self) -> Any:
-        """Compile the model. Raises EnvError if dm_control's model files are not installed."""
-        return load_model(self.domain, self.xml() if self.xml is not None else None)
+    @cached_property
+    def pose_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest [nq]: the range of limited joints, a turn of free hinges.
 
-    @property
-    def obs_dim(self) -> int:
-        """Size of the flat observation."""
-        return sum(size for _, size in self.obs_names)
+        Free slides stay at their default.
+        """
+        model, hinge = self.model, engine().mjtJoint.mjJNT_HINGE.value
+        limited = model.jnt_limited.astype(bool)
+        turns = ~limited & (model.jnt_type == hinge)
+        low = np.where(limited, model.jnt_range[:, 0], np.where(turns, -np.pi, model.qpos0))
+        high = np.where(limited, model.jnt_range[:, 1], np.where(turns, np.pi, model.qpos0))
+        return low, high
 
-    @property
-    def control_dt(self) -> float:
-        """Seconds of one frame."""
-        return self.timestep * self.substeps
+    @cached_property
+    def obs_names(self) -> tuple[tuple[str, int], ...]:
+        """(name, size) of the parts of the observation, in order."""
+        data = engine().MjData(self.model)
+        with quiet_mujoco():
+            engine().mj_forward(self.model, data)
+        return tuple((name, int(x.shape[-1])) for name, x in self.observe(np, data).items())
+
+    @cached_property
+    def substeps(self) -> int:
+        """Physics steps in a frame. Raises EnvError where that is no whole number."""
+        exact, timestep = self.control_dt / self.model.opt.timestep, self.model.opt.timestep
+        if round(exact) < 1 or abs(exact - round(exact)) > 1e-6:
+            raise EnvError(
+                f"{type(self).__name__}.control_dt is {self.control_dt} s, no multiple of its "
+                f"model's timestep of {timestep} s"
+            )
+        return round(exact)
 
     @property
     def episode_frames(self) -> int:
@@ -118,68 +136,6 @@ class TaskDef:
         return math.ceil(self.time_limit / self.control_dt)
 
 
-def rotation(xp: Any, data: Any, bodies: list[int] | slice, entry: int) -> Any:
-    """Entry `entry` of the rotation matrices of some bodies, [..., number of bodies].
-
-    Takes matrices stored as nine numbers (MuJoCo) and as 3 x 3 (MJX).
-    """
-    lead = data.qpos.shape[:-1]
-    flat = xp.reshape(data.xmat, (*lead, -1, 9))
-    return flat[..., bodies, entry]
-
-
-def norm(xp: Any, x: Any) -> Any:
-    """Euclidean length over the last axis."""
-    return xp.sqrt(xp.sum(x * x, axis=-1))
-
-
-def sensor_slice(model: Any, name: str) -> slice:
-    """Where the numbers of a sensor lie in `sensordata`."""
-    sensor = model.sensor(name)
-    start = int(sensor.adr[0])
-    return slice(start, start + int(sensor.dim[0]))
-
-
-def joint_bounds(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Ranges [nq] of the suite's usual random pose, for models of hinges and slides.
-
-    Limited joints span their range, free hinges a full turn; free slides stay at their default.
-    """
-    mujoco = engine()
-    limited = model.jnt_limited.astype(bool)
-    turns = ~limited & (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE.value)
-    low = np.where(limited, model.jnt_range[:, 0], np.where(turns, -np.pi, model.qpos0))
-    high = np.where(limited, model.jnt_range[:, 1], np.where(turns, np.pi, model.qpos0))
-    return low, high
-
-
-def load_model(domain: str, xml: str | None = None) -> Any:
-    """Compile dm_control's model of a domain, without importing its Python (or any GL).
-
-    Or compile `xml`, which may include that model.
-
-    Raises:
-        EnvError: dm_control's model files are not installed.
-    """
-    mujoco = engine()
-    assets = _suite_files(domain) if xml is None or "<include" in xml else {}
-    with quiet_mujoco():
-        return mujoco.MjModel.from_xml_string(xml or assets[f"{domain}.xml"].decode(), assets)
-
-
-def _suite_files(domain: str) -> dict[str, bytes]:
-    """The file of a domain and those that it includes."""
-    from importlib.resources import files
-
-    from envs.spec import EnvError
-
-    parts = [f"common/{part}.xml" for part in ("materials", "skybox", "visual")]
-    try:
-        suite = files("dm_control") / "suite"
-        assets = {f"./{name}": (suite / name).read_bytes() for name in parts}
-        return assets | {f"{domain}.xml": (suite / f"{domain}.xml").read_bytes()}
-    except OSError as error:
-        raise EnvError(
-            f"the model of domain {domain!r} is not readable ({error}); "
-            "reinstall dm-control with `pip install dm-control`"
-        ) from error
+def variant(task: type[Task], **settings: Any) -> Any:
+    """The same task with other values of its class attributes."""
+    return type(task.__name__, (task,), {"__doc__": task.__doc__, **settings})

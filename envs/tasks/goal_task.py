@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from envs.tasks.base import Start, Task
+from envs.tasks.helpers import indicator
 
 _MAX_PAIRS = 1000
-_ELSEWHERE = 8  # places drawn, of which the farthest is taken
 
 
 class GoalTask(Task):
@@ -26,13 +26,14 @@ class GoalTask(Task):
     and where starts and goals lie; `scripted` is a behaviour to collect data with.
     """
 
-    fields = ("userdata",)
     achieved_names: ClassVar[tuple[str, ...]] = ()
     """Names of the G entries of `achieved`."""
-    success_text: ClassVar[str] = ""
-    """When a goal counts as achieved, in one sentence."""
     open_parts: ClassVar[tuple[str, ...]] = ()
     """Parts of an observation that a goal shows but leaves open: they do not count."""
+    script_gains: ClassVar[tuple[float, float]] = (1.0, 0.0)
+    """Spring and damping with which `scripted` pulls towards a place."""
+    script_noise: ClassVar[tuple[float, float]] = (0.2, 0.6)
+    """Its noise on the way to a goal, and to places of its own choice."""
 
     @abstractmethod
     def achieved(self, xp: Any, data: Any) -> Any:
@@ -42,20 +43,18 @@ class GoalTask(Task):
     def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
         """Whether `achieved` [..., G] satisfies `goal` [..., G]: bool [...]."""
 
-    @abstractmethod
     def free_start(self, rng: np.random.Generator) -> Start:
         """Draw a first state, without a goal."""
+        return super().start(rng)
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
-        """The same moment in a world turned by `angle` [...], where that is nearly as good a world.
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any] | None:
+        """Observations [..., O] and actions [..., A] of a world rotated by `angle` [...].
 
-        Observations [..., O] and actions [..., A], before and after; None: it would differ. The
-        camera looks from straight above, so that its picture is turned about its middle.
+        None where such a world would not be nearly as good. The camera must look from straight
+        above, so that its picture is rotated about its middle.
         """
-        del xp, obs, action, angle
         return None
 
-    @abstractmethod
     def scripted(
         self,
         rng: np.random.Generator,
@@ -64,38 +63,39 @@ class GoalTask(Task):
         goal: np.ndarray | None,
         memory: Any,
     ) -> tuple[np.ndarray, Any]:
-        """One decision of a behaviour for data, of one simulator.
+        """One decision of a behaviour for data, of one simulator: here, steering to a place.
 
-        Args:
-            rng: what it draws from.
-            qpos: configuration [nq].
-            qvel: velocities [nv].
-            goal: configuration [nq] to go to, or None: it chooses its own targets, one after
-                another, and so covers the world.
-            memory: what the call before gave; None at the first of an episode.
+        From a configuration [nq] and velocities [nv] it goes to a `goal` [nq]; or, with None, to
+        places of its own choice, one after another, and so covers the world. `memory` is what the
+        call before gave (here: the place), None at the first of an episode.
 
-        Returns:
-            An action [A] in [-1, 1], and the memory for the next call.
+        Returns an action [A] in [-1, 1], and the memory for the next call.
         """
+        place = goal if goal is not None else memory
+        if place is None or (goal is None and self.arrived(qpos, place)):
+            place = self.free_start(rng).qpos
+        noise = self.script_noise[goal is None]
+        return steer(rng, self.to_go(qpos, place), qvel, *self.script_gains, noise), place
+
+    def to_go(self, qpos: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Where the script steers next on its way to a place [nq], as an offset [A]."""
+        return place - qpos
+
+    def arrived(self, qpos: np.ndarray, place: np.ndarray) -> bool:
+        """Whether the script may choose another place [nq]."""
+        return bool(self.success(np, self.achieved_at(qpos), self.achieved_at(place)))
 
     def redraw_open(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
         """The same goal [nq] with the parts that it leaves open as another might show them."""
-        del rng
         return qpos
-
-    def goal_start(self, rng: np.random.Generator) -> Start:
-        """Draw a state, at rest, that satisfies a goal, its own `achieved`; as starts are drawn."""
-        return self.free_start(rng)
 
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """Whether a start and a goal, both [G], make a task; overrides ask for more."""
-        del rng
         return not bool(self.success(np, start, goal))
 
-    def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
-        """A configuration [nq] far from `qpos`, to teleport to."""
-        places = np.array([self.free_start(rng).qpos for _ in range(_ELSEWHERE)])
-        return places[np.argmax(((places - qpos) ** 2).sum(axis=1))]
+    def achieved_at(self, qpos: np.ndarray) -> np.ndarray:
+        """What configurations [..., nq] achieve, [..., G]."""
+        return self.achieved(np, SimpleNamespace(qpos=qpos))
 
     def goal(self, xp: Any, data: Any) -> Any:
         """The goal of the episode, [..., G]."""
@@ -103,21 +103,25 @@ class GoalTask(Task):
 
     def reward(self, xp: Any, data: Any) -> Any:
         """1 where the episode's goal is achieved, else 0."""
-        done = self.success(xp, self.achieved(xp, data), self.goal(xp, data))
-        return xp.where(done, 1.0, 0.0)
+        return indicator(xp, self.success(xp, self.achieved(xp, data), self.goal(xp, data)))
 
     def start(self, rng: np.random.Generator) -> Start:
         """A first state and a goal that it does not satisfy."""
         for _ in range(_MAX_PAIRS):
-            start, goal = self.free_start(rng), self.goal_start(rng)
-            here, there = (
-                self.achieved(np, SimpleNamespace(qpos=end.qpos)) for end in (start, goal)
-            )
-            if self.far_enough(here, there, rng):
+            start, goal = self.free_start(rng), self.free_start(rng)
+            if self.far_enough(self.achieved_at(start.qpos), self.achieved_at(goal.qpos), rng):
                 return replace(start, goal=goal.qpos)
         raise RuntimeError(f"no start away from its goal in {_MAX_PAIRS} draws")  # a task's mistake
 
 
-def angle_difference(xp: Any, left: Any, right: Any) -> Any:
-    """`left - right` of angles in radians, wrapped to [-pi, pi)."""
-    return (left - right + np.pi) % (2 * np.pi) - np.pi
+def steer(
+    rng: np.random.Generator,
+    offset: np.ndarray,
+    qvel: np.ndarray,
+    gain: float,
+    damping: float,
+    noise: float,
+) -> np.ndarray:
+    """Action [A] towards a target at `offset`: a noisy, damped spring, in [-1, 1]."""
+    pull = gain * offset - damping * qvel
+    return np.clip(pull + noise * rng.standard_normal(pull.shape), -1.0, 1.0)

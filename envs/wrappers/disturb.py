@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from envs.native.shift import Shift
-from envs.native.streams import make_streams, pack_streams, unpack_streams
+from envs.native.streams import make_streams, pack_streams, renewed, unpack_streams
+from envs.vector import Arrays, part_of
 
 _OWN = "disturbed/"
 
@@ -52,7 +53,7 @@ class DisturbedVectorEnv:
     def step(self, actions: Any) -> Any:
         """As the environment's `step`."""
         self._asked = np.roll(self._asked, 1, axis=0)
-        self._asked[0] = self.env._checked(actions)
+        self._asked[0] = self.env.check_actions(actions)
         late = self._asked[self._action_delay, self._rows]
         obs, reward, terminated, truncated, info = self.env.step(
             late + self._noise(self._action_noise, late.shape[1])
@@ -63,27 +64,22 @@ class DisturbedVectorEnv:
         given = self._begun(obs, info["is_reset"])
         return given, reward, terminated, truncated, info
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> Arrays:
         """The environment's state, and that of its channels."""
         own = {"seen": self._seen, "asked": self._asked, "given": self._given}
-        state = {_OWN + name: value.copy() for name, value in own.items()}
-        state[_OWN + "streams"] = pack_streams(self._streams)
-        return self.env.get_state() | state
+        own["streams"] = pack_streams(self._streams)
+        return self.env.get_state() | {_OWN + name: value.copy() for name, value in own.items()}
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
         self.env.set_state({k: v for k, v in state.items() if not k.startswith(_OWN)})
-        self._seen, self._asked = state[_OWN + "seen"].copy(), state[_OWN + "asked"].copy()
-        self._given = state[_OWN + "given"].copy()
-        self._streams = unpack_streams(state[_OWN + "streams"])
+        own = {name: value.copy() for name, value in part_of(state, _OWN).items()}
+        self._seen, self._asked, self._given = own["seen"], own["asked"], own["given"]
+        self._streams = unpack_streams(own["streams"])
 
     def _reseed(self, seed: Any, chosen: np.ndarray) -> None:
         new = [stream.spawn(1)[0] for stream in make_streams(seed, self.env.num_envs)]
-        old = getattr(self, "_streams", new)
-        keep = ~chosen
-        if isinstance(seed, Sequence):
-            keep = keep | np.array([s is None for s in seed])
-        self._streams = [old[i] if keep[i] else new[i] for i in self._rows]
+        self._streams = renewed(getattr(self, "_streams", new), new, seed, chosen)
 
     def _begun(self, obs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Start the channels of episodes that have just begun."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from envs.native.shift import Shift
-from envs.spec import EnvError, EnvSpec
+from envs.spec import EnvSpec
 from envs.task_list import TaskListError, shown_tasks, task_names
-from envs.vector import SimulatorVectorEnv, step_info
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, part_of
 
 BACKEND, TASK_PART = "multi", "task"
 MakeSpec = Callable[[str, int], EnvSpec]
@@ -64,19 +64,15 @@ def _joined_spec(env_id: str, specs: list[EnvSpec]) -> EnvSpec:
 def make_multi(
     env_id: str,
     num_envs: int,
-    action_repeat: int = 0,
-    num_threads: int = 0,
-    seed: int | None = None,
-    shifts: Sequence[Shift] = (),
-    *,
+    action_repeat: int,
+    shifts: Sequence[Shift],
     make_spec: MakeSpec,
     make_vec: Callable[..., Any],
 ) -> "MultiTaskVectorEnv":
     """As many simulators of each task; the first `num_envs / tasks` are the first task's.
 
-    `make_spec` and `make_vec` make those of one task, as in `envs.registry`.
-
-    Raises TaskListError when they cannot be shared evenly, and what the tasks raise.
+    `make_spec(name, action_repeat)` and `make_vec(name, num_envs, shift=...)` make those of one
+    task. Raises TaskListError when they cannot be shared evenly, and what the tasks raise.
     """
     names, shown = task_names(env_id), shown_tasks(env_id)
     specs = _task_specs(env_id, action_repeat, make_spec)
@@ -87,17 +83,8 @@ def make_multi(
             f"{num_envs} simulators cannot be shared evenly by {len(shown)} tasks: give "
             f"--num-envs {fitting}"
         )
-    envs = [
-        make_vec(
-            name,
-            each,
-            action_repeat=action_repeat,
-            num_threads=num_threads,
-            seed=seed,
-            shift=list(shifts[k * each : (k + 1) * each]) or None,
-        )
-        for k, name in enumerate(shown)
-    ]
+    shares = [shifts[k * each : (k + 1) * each] for k in range(len(shown))]
+    envs = [make_vec(name, each, shift=own) for name, own in zip(shown, shares, strict=True)]
     tails = [_tail(specs, names.index(name)) for name in shown]
     return MultiTaskVectorEnv(_joined_spec(env_id, specs), envs, tails)
 
@@ -120,69 +107,48 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
 
     def __init__(self, spec: EnvSpec, envs: Sequence[Any], tails: Sequence[np.ndarray]) -> None:
         super().__init__(spec, sum(env.num_envs for env in envs))
-        self.envs = list(envs)
-        ends = np.cumsum([env.num_envs for env in envs])
-        starts = ends - [env.num_envs for env in envs]
-        self._rows = [slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-        self._tails = list(tails)
+        self.envs, self._tails = list(envs), list(tails)
+        ends = np.cumsum([env.num_envs for env in envs]).tolist()
+        self._rows = [slice(end - env.num_envs, end) for env, end in zip(envs, ends, strict=True)]
+        self._parts = list(zip(self.envs, self._rows, strict=True))
 
-    def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode everywhere, or where `options["reset_mask"]` [E] says so."""
+    def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
+        """Start new episodes; without a seed the random streams go on."""
         chosen, outcomes = self._chosen(options), []
-        for env, rows in self._parts():
+        for env, rows in self._parts:
             own = seed[rows] if isinstance(seed, Sequence) else seed
             outcomes.append(env.reset(seed=own, options={"reset_mask": chosen[rows]}))
-        return self._padded([obs for obs, _ in outcomes]), self._info([i for _, i in outcomes])
+        return self._padded([obs for obs, _ in outcomes]), self._joined([i for _, i in outcomes])
 
-    def step(
-        self, actions: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One decision with actions [E, A]. Raises EnvError as the tasks do."""
+    def step(self, actions: Any) -> Stepped:
+        """One decision with actions [E, A]; each task ignores those beyond its own."""
         self._last_obs("step")
-        actions = self._checked(actions)
-        outcomes = [
-            env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts()
-        ]
+        actions = self.check_actions(actions)
+        outcomes = [env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts]
         obs, reward, terminated, truncated, info = zip(*outcomes, strict=True)
         ended = np.concatenate(terminated), np.concatenate(truncated)
-        return self._padded(obs), np.concatenate(reward), *ended, self._info(info)
+        return self._padded(obs), np.concatenate(reward), *ended, self._joined(info)
 
-    def get_state(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> Arrays:
         """The states of all simulators, those of `envs[k]` under `k/NAME`."""
-        return {
-            f"{k}/{name}": value
-            for k, env in enumerate(self.envs)
-            for name, value in env.get_state().items()
-        }
+        states = [env.get_state() for env in self.envs]
+        return {f"{k}/{name}": x for k, own in enumerate(states) for name, x in own.items()}
 
-    def set_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave. Raises EnvError naming an array that does not fit."""
         if self._obs is None:
             self.reset()
         for k, env in enumerate(self.envs):
-            own = f"{k}/"
-            env.set_state({n.removeprefix(own): v for n, v in state.items() if n.startswith(own)})
+            env.set_state(part_of(state, f"{k}/"))
 
-    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Picture of one simulator, uint8 [H, W, 3]. Raises EnvError as its task does."""
-        for env, rows in self._parts():
-            if rows.start <= index < rows.stop:
-                return env.render(index - rows.start, height, width)
-        raise EnvError(f"no simulator {index}; there are {self.num_envs}")
+    def _picture(self, index: int, height: int, width: int) -> np.ndarray:
+        env, rows = next(pair for pair in self._parts if index < pair[1].stop)
+        return env.render(index - rows.start, height, width)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments of all tasks."""
-        del kwargs
         for env in self.envs:
             env.close()
-
-    def _parts(self) -> list[tuple[Any, slice]]:
-        return list(zip(self.envs, self._rows, strict=True))
 
     def _padded(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Observations [E, O + N + A + 1] of the tasks' own, in order."""
@@ -193,7 +159,6 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         self._obs = full
         return full.copy()
 
-    @staticmethod
-    def _info(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _joined(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         names = ("invalid", "is_reset")
-        return step_info(*[np.concatenate([part[name] for part in parts]) for name in names])
+        return self._info(*[np.concatenate([part[name] for part in parts]) for name in names])

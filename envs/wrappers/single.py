@@ -5,8 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.registry import make_vec
-from envs.spec import EnvError
+from envs.registry import make_registered_vec
 
 
 class SingleEnv(gymnasium.Env):
@@ -18,16 +17,9 @@ class SingleEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 
-    def __init__(
-        self,
-        task: str,
-        action_repeat: int = 0,
-        render_mode: str | None = None,
-        shift: str = "",
-    ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise EnvError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self._vec = make_vec(task, 1, action_repeat=action_repeat, num_threads=1, shift=shift)
+    def __init__(self, task: str, render_mode: str | None = None, **making: Any) -> None:
+        """`making`: `action_repeat` and `shift`, as `envs.registry.make_vec` takes them."""
+        self._vec = make_registered_vec(task, 1, render_mode, num_threads=1, **making)
         self.env_spec = self._vec.env_spec
         self.render_mode = render_mode
         period = self.env_spec.control_dt * self.env_spec.action_repeat

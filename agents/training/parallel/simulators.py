@@ -84,7 +84,7 @@ class SharedSimulators:
         return obs, info
 
     def step(self, actions: Any) -> tuple[Any, ...]:
-        """One decision of all simulators with actions [E, A], as the contract of `envs.native.env`.
+        """One decision of all simulators with actions [E, A], as the contract of `envs.vector`.
 
         In every process: obs [E, O], reward, terminated, truncated [E], info. Raises EnvError for
         the own simulators, PeerError for those of another process.
@@ -107,7 +107,7 @@ class SharedSimulators:
         """Close the own simulators."""
         self.own.close()
 
-    def _checked(self, actions: Any) -> np.ndarray:
+    def check_actions(self, actions: Any) -> np.ndarray:
         """Actions [E, A] float64, clipped to [-1, 1]; each process checks its own."""
         return np.clip(np.asarray(actions, np.float64), -1, 1)
 

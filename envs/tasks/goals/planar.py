@@ -1,13 +1,12 @@
 """Flat worlds seen from above: their MJCF, and a point that is pushed through them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
+from envs.tasks.goal_task import GoalTask
+from envs.tasks.helpers import norm
 
 POINT_RGBA, WALL_RGBA, FLOOR_RGBA = "0.9 0.15 0.1 1", "0.15 0.2 0.35 1", "0.85 0.85 0.8 1"
-OCCLUDER = "occluder"
-"""Name of a plate above the world that is invisible until somebody shows it."""
 
 
 class Wall(NamedTuple):
@@ -39,18 +38,9 @@ def world_xml(name: str, view: float, timestep: float, nq: int, content: str) ->
     <camera name="top" pos="0 0 5" projection="orthographic" fovy="{view}"/>
     <geom name="floor" type="plane" size="{view} {view} 1" pos="0 0 0" rgba="{FLOOR_RGBA}"
           contype="0" conaffinity="0"/>
-    {occluder_xml(view / 2)}
   </worldbody>
   {content}
 </mujoco>"""
-
-
-def occluder_xml(height: float) -> str:
-    """A plate that nothing touches, at a height below the camera's."""
-    return (
-        f'<geom name="{OCCLUDER}" type="box" pos="0 0 {height}" size="0.1 0.1 0.001" '
-        'rgba="0.35 0.3 0.4 0" contype="0" conaffinity="0"/>'
-    )
 
 
 def point_xml(radius: float) -> str:
@@ -92,14 +82,20 @@ def border(view: float, thickness: float) -> list[Wall]:
     return sides + [Wall(0.0, sign * middle, view / 2, half) for sign in (-1, 1)]
 
 
-def steer(
-    rng: np.random.Generator,
-    offset: np.ndarray,
-    qvel: np.ndarray,
-    gain: float,
-    damping: float,
-    noise: float,
-) -> np.ndarray:
-    """Action [A] towards a target at `offset`: a noisy, damped spring, in [-1, 1]."""
-    pull = gain * offset - damping * qvel
-    return np.clip(pull + noise * rng.standard_normal(pull.shape), -1.0, 1.0)
+class PointTask(GoalTask):
+    """Bring the point of `point_xml` within `radius` metres of a place."""
+
+    achieved_names = ("x", "y")
+    radius: ClassVar[float]
+
+    def observe(self, xp: Any, data: Any) -> dict[str, Any]:
+        """Position and velocity."""
+        return {"position": data.qpos, "velocity": data.qvel}
+
+    def achieved(self, xp: Any, data: Any) -> Any:
+        """Position, metres."""
+        return data.qpos
+
+    def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
+        """Whether the point is close enough."""
+        return norm(xp, achieved - goal) <= self.radius

@@ -5,14 +5,13 @@ is to be within about half a cell.
 """
 
 import re
-from collections import deque
 from typing import Any
 
 import numpy as np
 
-from envs.tasks.base import Start, norm
-from envs.tasks.goal_task import GoalTask
-from envs.tasks.goals.planar import Wall, point_xml, steer, walls_xml, world_xml
+from envs.tasks.base import Start
+from envs.tasks.engine import compile_model
+from envs.tasks.goals.planar import PointTask, Wall, point_xml, walls_xml, world_xml
 
 LAYOUT = (
     "########",
@@ -55,34 +54,25 @@ def _cell(place: np.ndarray) -> tuple[int, int]:
     return int(row), int(column)
 
 
-class PointMaze(GoalTask):
+class PointMaze(PointTask):
     """Be within 0.45 of a cell of a place, at least four cells of path away at the start."""
 
-    achieved_names = ("x", "y")
-    success_text = f"the point is within {TOLERANCE:.3f} m of the goal (0.45 of a cell)"
+    control_dt, time_limit = 0.05, 20
+    radius = TOLERANCE
+    script_gains = (8.0, 0.5)
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
+    def __init__(self) -> None:
+        super().__init__()
         marks = enumerate(LAYOUT)
         self._free = [(r, c) for r, row in marks for c, mark in enumerate(row) if mark == "."]
         self._steps = {cell: self._distances(cell) for cell in self._free}
 
-    def observe(self, xp: Any, data: Any) -> Any:
-        """Position and velocity."""
-        return xp.concatenate([data.qpos, data.qvel], axis=-1)
-
-    def achieved(self, xp: Any, data: Any) -> Any:
-        """Position, metres."""
-        del xp
-        return data.qpos
-
-    def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
-        """Whether the point is close enough."""
-        return norm(xp, achieved - goal) <= TOLERANCE
+    def load(self) -> Any:
+        """The maze."""
+        return compile_model(model_xml())
 
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """The path is at least four cells long."""
-        del rng
         return self.path_cells(start, goal) >= _MIN_CELLS
 
     def path_cells(self, start: np.ndarray, goal: np.ndarray) -> int:
@@ -93,35 +83,20 @@ class PointMaze(GoalTask):
         """Anywhere in a free cell, at rest, clear of its walls."""
         middle = _middle(self._free[rng.integers(len(self._free))])
         clear = CELL / 2 - _RADIUS
-        return Start(middle + rng.uniform(-clear, clear, 2), np.zeros(2))
+        return self.at_rest(middle + rng.uniform(-clear, clear, 2))
 
-    def scripted(
-        self,
-        rng: np.random.Generator,
-        qpos: np.ndarray,
-        qvel: np.ndarray,
-        goal: np.ndarray | None,
-        memory: Any,
-    ) -> tuple[np.ndarray, Any]:
-        """To a place by the shortest path, cell by cell; memory is that place."""
-        place = goal if goal is not None else memory
-        if place is None or (goal is None and norm(np, place - qpos) < TOLERANCE):
-            place = self.free_start(rng).qpos
-        noise = 0.2 if goal is not None else 0.6
-        return steer(rng, self._waypoint(qpos, place) - qpos, qvel, 8.0, 0.5, noise), place
-
-    def _waypoint(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Where to head for: the place, or the middle of the next cell on the way to it."""
-        steps, cell = self._steps[_cell(there)], _cell(here)
+    def to_go(self, qpos: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """By the shortest path: to the place, or to the middle of the next cell on the way."""
+        steps, cell = self._steps[_cell(place)], _cell(qpos)
         if steps.get(cell, 0) == 0:
-            return there
-        return np.array(_middle(min(_neighbours(cell), key=lambda n: steps.get(n, np.inf))))
+            return place - qpos
+        nearest = min(_neighbours(cell), key=lambda n: steps.get(n, np.inf))
+        return np.array(_middle(nearest)) - qpos
 
     def _distances(self, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
         """Length of the shortest path from every free cell to `goal`, in cells."""
-        found, front = {goal: 0}, deque([goal])
-        while front:
-            cell = front.popleft()
+        found, front = {goal: 0}, [goal]
+        for cell in front:
             for neighbour in _neighbours(cell):
                 if neighbour in self._free and neighbour not in found:
                     found[neighbour] = found[cell] + 1

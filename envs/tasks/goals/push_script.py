@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.tasks.base import norm
-from envs.tasks.goal_task import angle_difference
+from envs.tasks.helpers import angle_difference, norm
 
 _LEVER, _MAX_LEVER = 0.1, 0.08  # metres aside of the middle for each radian to turn
 _MAX_APPROACH, _MAX_PUSH = 25, 12  # decisions

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from envs.tasks.base import Start, norm
-from envs.tasks.goal_task import GoalTask, angle_difference
-from envs.tasks.goals.planar import POINT_RGBA, border, steer, walls_xml, world_xml
+from envs.tasks.base import Start
+from envs.tasks.engine import compile_model
+from envs.tasks.goal_task import GoalTask, steer
+from envs.tasks.goals.planar import POINT_RGBA, border, walls_xml, world_xml
 from envs.tasks.goals.push_script import advance, heading, plan
+from envs.tasks.helpers import angle_difference, cos_sin, norm
 
 VIEW = 1.0
 """Side of the table, which is also what the camera sees, metres."""
@@ -78,19 +80,22 @@ def model_xml() -> str:
 class PushT(GoalTask):
     """Bring the block within 20/512 of the view and 20 degrees of a pose."""
 
+    control_dt, time_limit = 0.05, 20
     achieved_names = ("x", "y", "angle")
-    success_text = f"the block is within {TOLERANCE:.3f} m (20/512 of the view) and 20 degrees"
     open_parts = ("pusher",)
 
-    def observe(self, xp: Any, data: Any) -> Any:
+    def load(self) -> Any:
+        """The table, the block and the pusher."""
+        return compile_model(model_xml())
+
+    def observe(self, xp: Any, data: Any) -> dict[str, Any]:
         """Pusher (x, y), block (x, y, cosine, sine), and the five velocities."""
-        angle = data.qpos[..., 4:5]
-        parts = [data.qpos[..., :4], xp.cos(angle), xp.sin(angle), data.qvel]
-        return xp.concatenate(parts, axis=-1)
+        turn = cos_sin(xp, data.qpos[..., 4:5])
+        block = xp.concatenate([data.qpos[..., 2:4], turn], axis=-1)
+        return {"pusher": data.qpos[..., :2], "block": block, "velocity": data.qvel}
 
     def achieved(self, xp: Any, data: Any) -> Any:
         """Pose of the block: metres, metres, radians (any number of turns)."""
-        del xp
         return data.qpos[..., 2:5]
 
     def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
@@ -99,7 +104,7 @@ class PushT(GoalTask):
         turn = xp.abs(angle_difference(xp, achieved[..., 2], goal[..., 2]))
         return near & (turn <= ANGLE_TOLERANCE)
 
-    def turned(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
+    def rotated(self, xp: Any, obs: Any, action: Any, angle: Any) -> tuple[Any, Any]:
         """Everything turned about the middle of the table.
 
         The border stays, and the axes along which dry friction and the servos' limits work.
@@ -116,7 +121,6 @@ class PushT(GoalTask):
 
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """Out of tolerance by half as much again, and not further than a few pushes."""
-        del rng
         shift = norm(np, start[:2] - goal[:2])
         turn = abs(angle_difference(np, start[2], goal[2]))
         away = shift > 1.5 * TOLERANCE or turn > 1.5 * ANGLE_TOLERANCE
@@ -128,7 +132,7 @@ class PushT(GoalTask):
         pusher = self._beside(rng, block)
         if pusher is None:
             return self.free_start(rng)
-        return Start(np.array([*pusher, *block, rng.uniform(-np.pi, np.pi)]), np.zeros(5))
+        return self.at_rest(np.array([*pusher, *block, rng.uniform(-np.pi, np.pi)]))
 
     def redraw_open(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
         """The pusher somewhere else beside the block."""
@@ -144,13 +148,6 @@ class PushT(GoalTask):
         pusher = block + distance * np.array([np.cos(direction), np.sin(direction)])
         pusher = np.clip(pusher, -_PUSHER_REACH, _PUSHER_REACH)
         return None if norm(np, pusher - block) < _AROUND else pusher
-
-    def elsewhere(self, rng: np.random.Generator, qpos: np.ndarray) -> np.ndarray:
-        """The block far from where it is, clear of the pusher, which stays."""
-        while True:
-            block = super().elsewhere(rng, qpos)[2:]
-            if norm(np, block[:2] - qpos[:2]) > _AROUND:
-                return np.array([*qpos[:2], *block])
 
     def scripted(
         self,

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.tasks.base import Start, norm
-from envs.tasks.goal_task import GoalTask
-from envs.tasks.goals.planar import Wall, border, point_xml, steer, walls_xml, world_xml
+from envs.tasks.base import Start
+from envs.tasks.engine import compile_model
+from envs.tasks.goals.planar import PointTask, Wall, border, point_xml, walls_xml, world_xml
+from envs.tasks.helpers import norm
 
 VIEW = 2.0
 """Side of the arena, which is also what the camera sees, metres."""
@@ -30,23 +31,16 @@ def model_xml() -> str:
     return world_xml("two-room", VIEW, 0.01, 2, boxes + point_xml(_RADIUS))
 
 
-class TwoRoom(GoalTask):
+class TwoRoom(PointTask):
     """Be within 16/224 of the view of a place, often in the other room."""
 
-    achieved_names = ("x", "y")
-    success_text = f"the point is within {TOLERANCE:.3f} m of the goal (16/224 of the view)"
+    control_dt, time_limit = 0.05, 10
+    radius = TOLERANCE
+    script_gains = (6.0, 0.5)
 
-    def observe(self, xp: Any, data: Any) -> Any:
-        """Position and velocity."""
-        return xp.concatenate([data.qpos, data.qvel], axis=-1)
-
-    def achieved(self, xp: Any, data: Any) -> Any:
-        """Position, metres."""
-        return data.qpos[..., :2]
-
-    def success(self, xp: Any, achieved: Any, goal: Any) -> Any:
-        """Whether the point is close enough."""
-        return norm(xp, achieved - goal) <= TOLERANCE
+    def load(self) -> Any:
+        """The two rooms."""
+        return compile_model(model_xml())
 
     def far_enough(self, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> bool:
         """A quarter of the episodes stay in their room; no goal is near the start."""
@@ -57,26 +51,15 @@ class TwoRoom(GoalTask):
         """Anywhere in either room, at rest."""
         clear = _WALL_HALF + _RADIUS
         x = rng.uniform(clear, _REACH) * rng.choice((-1.0, 1.0))
-        return Start(np.array([x, rng.uniform(-_REACH, _REACH)]), np.zeros(2))
+        return self.at_rest(np.array([x, rng.uniform(-_REACH, _REACH)]))
 
-    def scripted(
-        self,
-        rng: np.random.Generator,
-        qpos: np.ndarray,
-        qvel: np.ndarray,
-        goal: np.ndarray | None,
-        memory: Any,
-    ) -> tuple[np.ndarray, Any]:
-        """To a place, through the door when it is in the other room; memory is that place."""
-        place = goal if goal is not None else memory
-        if place is None or (goal is None and norm(np, place - qpos) < TOLERANCE):
-            place = self.free_start(rng).qpos
-        noise = 0.2 if goal is not None else 0.6
-        return steer(rng, _waypoint(qpos, place) - qpos, qvel, 6.0, 0.5, noise), place
+    def to_go(self, qpos: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """To the place itself, or the near side of the door, then its far side."""
+        return _waypoint(qpos, place) - qpos
 
 
 def _waypoint(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Where to head for: the place itself, or the near side of the door, then its far side."""
+    """Where to head for on the way from one place to another, all [2]."""
     clear = _WALL_HALF + _RADIUS + 0.04
     inside = abs(here[1] - DOOR_Y) < _DOOR_HALF - _RADIUS
     if here[0] * there[0] > 0 and (abs(here[0]) > clear or not inside):

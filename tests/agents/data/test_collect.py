@@ -122,10 +122,10 @@ def test_killed_at_any_moment_and_started_again(tmp_path):
 
 
 def test_pictures_are_those_of_the_film(tmp_path):
-    from envs.native.film import Film
+    from envs.native.recorded import OffscreenRenderer
 
     try:
-        film = Film("reacher-easy", 32)
+        film = OffscreenRenderer("reacher-easy", 32)
     except EnvError as error:
         pytest.skip(f"no OpenGL here: {error}")
     data = dataset(tmp_path, episodes=2, steps=3, pixels=True, size=32, jobs=1)

@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize(("angles", "tolerance"), [("quarters", 1e-3), ("any", 0.03)])
 def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
-    """The same pushes from another side: poses follow as `turned` says.
+    """The same pushes from another side: poses follow as `rotated` says.
 
     To rounding for quarters; nearly so for other angles, as dry friction works along the axes.
     """
@@ -43,7 +43,7 @@ def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
     seen[:, :2], seen[:, 4] = turned_pair(qpos[:, :2], angle), qpos[:, 4] + angle
     for env, place in ((plain, qpos), (other, seen)):
         env.simulators.place(place, 0.0, place)
-    obs = plain.simulators.task.observe(np, plain.simulators.data)
+    obs = plain.simulators.task.flat_obs(np, plain.simulators.data)
     for _ in range(8):
         towards = obs[:, 2:4] - obs[:, :2]
         action = 0.6 * towards / np.linalg.norm(towards, axis=1, keepdims=True)

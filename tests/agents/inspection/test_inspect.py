@@ -20,7 +20,7 @@ from agents.inspection.model import InspectedModel, rows_of
 from agents.inspection.report import page
 from agents.runs.config import ConfigError
 from agents.runs.directory import plain
-from envs.native.world import Views, World, heavier, hide, recolour
+from envs.native.recorded import EditedSimulator, ObservationSource, heavier, hide, recolour
 from envs.spec import EnvError
 from scripts.cli import main
 
@@ -134,7 +134,7 @@ def test_a_blind_model_knows_nothing(data):
 
 def test_controls_are_what_was_recorded(data):
     """The simulator of the experiments goes where the recorded one went."""
-    world = World(data.spec)
+    world = EditedSimulator(data.spec)
     rows = data.episode(0)
     moments, obs = world.run(rows["physics"][3], rows["action"][3:13])
     assert moments.shape[1] == rows["physics"].shape[1]
@@ -145,11 +145,14 @@ def test_controls_are_what_was_recorded(data):
 def test_a_changed_world_differs_and_an_unchanged_one_does_not(data):
     rows = data.episode(0)
     start, actions = rows["physics"][3], rows["action"][3:13]
-    plain_run = World(data.spec).run(start, actions)[1]
+    plain_run = EditedSimulator(data.spec).run(start, actions)[1]
     np.testing.assert_allclose(
-        World(data.spec, heavier(1.0)).run(start, actions)[1], plain_run, atol=1e-9
+        EditedSimulator(data.spec, heavier(1.0)).run(start, actions)[1], plain_run, atol=1e-9
     )
-    assert abs(World(data.spec, heavier(4.0)).run(start, actions)[1] - plain_run).max() > 1e-3
+    assert (
+        abs(EditedSimulator(data.spec, heavier(4.0)).run(start, actions)[1] - plain_run).max()
+        > 1e-3
+    )
 
 
 def test_rows_are_of_the_split_and_have_their_history(data):
@@ -208,7 +211,7 @@ def test_hiding_and_recolouring_touch_the_object_only(pictured):
     moment = np.asarray(data.arrays["physics"][:1])
     shots = []
     for edit in (None, hide, recolour(1.0)):
-        views = Views(data.spec, 32, edit)
+        views = ObservationSource(data.spec, 32, edit)
         shots.append(views.of(moment, moment)[0].astype(int))
         views.close()
     np.testing.assert_array_equal(shots[0], data.arrays["pixels"][0])

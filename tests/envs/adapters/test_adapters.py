@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from envs import imports
-from envs.adapters.gym import make_gym
 from envs.registry import list_tasks, make_spec, make_vec
 from envs.spec import EnvError, UnknownTaskError
 
@@ -90,7 +89,7 @@ def test_dm_control_adapter_equals_the_native_batch():
 
 
 def test_termination_is_not_truncation():
-    env = make_gym("InvertedPendulum-v5", 2)
+    env = make_vec("InvertedPendulum-v5", 2)
     env.reset(seed=0)
     ended = False
     for _ in range(200):
@@ -118,7 +117,7 @@ def test_time_limit_is_truncation():
 def test_actions_are_rescaled_to_the_simulators_own_range():
     import gymnasium
 
-    ours, theirs = make_gym("Pendulum-v1", 1), gymnasium.make("Pendulum-v1")
+    ours, theirs = make_vec("Pendulum-v1", 1), gymnasium.make("Pendulum-v1")
     first, _ = ours.reset(seed=[3])
     other, _ = theirs.reset(seed=3)
     np.testing.assert_array_equal(first[0], np.float64(other))
@@ -128,7 +127,7 @@ def test_actions_are_rescaled_to_the_simulators_own_range():
 
 
 def test_broken_physics_ends_the_episode_as_invalid():
-    env = make_gym("HalfCheetah-v5", 2)
+    env = make_vec("HalfCheetah-v5", 2)
     env.reset(seed=0)
     obs, *_ = env.step(np.zeros((2, 6)))
     env.simulators[1].env.unwrapped.data.qvel[:] = np.nan

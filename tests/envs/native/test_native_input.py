@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from envs.native.env import make_native, native_spec
-from envs.native.world import World
+from envs.native.recorded import EditedSimulator
 from envs.registry import make_spec
 from envs.spec import EnvError, EnvSpec, UnknownTaskError
 
@@ -74,10 +74,10 @@ def test_one_task_on_two_backends_is_one_spec():
 def test_a_recorded_moment_is_of_the_task_it_is_put_into():
     """Task, actions and rows of physics come from the file of a dataset."""
     spec = native_spec("cartpole-swingup")
-    world = World(spec)
+    world = EditedSimulator(spec)
     world.put(world.moment())
     with pytest.raises(EnvError, match="of another task"):
         world.put(world.moment()[:-1])
     for changes, words in (({"env_id": "a:B-v0"}, "no native"), ({"action_dim": 2}, "1 actions")):
         with pytest.raises(EnvError, match=words):
-            World(replace(spec, **changes))
+            EditedSimulator(replace(spec, **changes))
