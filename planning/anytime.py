@@ -19,7 +19,7 @@ from planning.config import PlannerConfig
 from planning.types import Array, Model, Params, Plan, PlanInfo
 
 
-class Session(NamedTuple):
+class Refinement(NamedTuple):
     """A search under way, one simulator."""
 
     latent: Any
@@ -40,18 +40,18 @@ def counts(config: PlannerConfig) -> tuple[int, ...]:
 
 def begin(
     config: PlannerConfig, model: Model, params: Params, latent: Any, plan: Plan, key: Array
-) -> Session:
+) -> Refinement:
     """A search before its first iteration."""
     if registry.PLANNERS[config.method].searching is None:
         zero = jnp.zeros((), plan.mean.dtype)
-        return Session(latent, plan, key, (), (plan, PlanInfo(*[zero] * len(PlanInfo._fields))))
-    found = _search(config, model, params, Session(latent, plan, key, None, None))
-    return Session(latent, plan, key, found.led, search.begin(config, plan))
+        return Refinement(latent, plan, key, (), (plan, PlanInfo(*[zero] * len(PlanInfo._fields))))
+    found = _search(config, model, params, Refinement(latent, plan, key, None, None))
+    return Refinement(latent, plan, key, found.led, search.begin(config, plan))
 
 
 def refine(
-    config: PlannerConfig, model: Model, params: Params, session: Session, count: int
-) -> Session:
+    config: PlannerConfig, model: Model, params: Params, session: Refinement, count: int
+) -> Refinement:
     """One iteration more, of `count` sequences; none once the search has settled."""
     if registry.PLANNERS[config.method].searching is None:
         made = registry.improve(config, model, params, session.latent, session.plan, session.key)
@@ -67,7 +67,7 @@ def refine(
 
 
 def conclude(
-    config: PlannerConfig, model: Model, params: Params, session: Session
+    config: PlannerConfig, model: Model, params: Params, session: Refinement
 ) -> tuple[Plan, PlanInfo]:
     """The best plan so far; at least one iteration has to be done."""
     if registry.PLANNERS[config.method].searching is None:
@@ -75,7 +75,9 @@ def conclude(
     return _search(config, model, params, session).conclude(session.state)
 
 
-def _search(config: PlannerConfig, model: Model, params: Params, session: Session) -> search.Search:
+def _search(
+    config: PlannerConfig, model: Model, params: Params, session: Refinement
+) -> search.Search:
     searching = registry.PLANNERS[config.method].searching
     if searching is None:
         raise ValueError(f"{config.method} is no search: it cannot be taken one step at a time")

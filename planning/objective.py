@@ -47,7 +47,7 @@ class Weights(NamedTuple):
     """Predicted reward, which is maximised."""
 
 
-class Problem(NamedTuple):
+class PlanParams(NamedTuple):
     """What a planner gets as `params`: everything that is the same for all of its samples."""
 
     params: Params
@@ -56,7 +56,7 @@ class Problem(NamedTuple):
     weights: Weights
 
 
-class Situation(NamedTuple):
+class PlanState(NamedTuple):
     """What a planner gets as `latent`."""
 
     latent: Any
@@ -117,22 +117,22 @@ class Objective:
 
 
 def planner_model(objective: Objective, world: World) -> Model:
-    """The functions every planner takes; `params` is a Problem, `latent` a Situation.
+    """The functions every planner takes; `params` is a PlanParams, `latent` a PlanState.
 
     Without a prior the proposed action is zero. Raises ValueError when the world lacks a
     function that a term needs.
     """
     check(objective, world)
 
-    def step(problem: Problem, at: Situation, action: Array) -> tuple[Situation, Array, Array]:
+    def step(problem: PlanParams, at: PlanState, action: Array) -> tuple[PlanState, Array, Array]:
         after = world.step(problem.params, at.latent, action)
         costs = _stage_costs(objective, world, problem, at, action, after)
-        return Situation(after, action), -_weighted(problem, costs), jnp.ones(())
+        return PlanState(after, action), -_weighted(problem, costs), jnp.ones(())
 
-    def value(problem: Problem, at: Situation, key: Array) -> Array:
+    def value(problem: PlanParams, at: PlanState, key: Array) -> Array:
         return -_weighted(problem, _terminal_costs(objective, world, problem, at.latent))
 
-    def prior(problem: Problem, at: Situation, key: Array | None) -> Array:
+    def prior(problem: PlanParams, at: PlanState, key: Array | None) -> Array:
         if world.prior is None:
             return jnp.zeros_like(at.action)
         return world.prior(problem.params, at.latent, problem.goal, key)
@@ -141,15 +141,15 @@ def planner_model(objective: Objective, world: World) -> Model:
 
 
 def explain(
-    objective: Objective, world: World, problem: Problem, at: Situation, actions: Array
+    objective: Objective, world: World, problem: PlanParams, at: PlanState, actions: Array
 ) -> dict[str, Array]:
     """Weighted cost [] of every term for one action sequence [H, A]; their sum is -score."""
     check(objective, world)
 
-    def step(at: Situation, action: Array):
+    def step(at: PlanState, action: Array):
         after = world.step(problem.params, at.latent, action)
         costs = _stage_costs(objective, world, problem, at, action, after)
-        return Situation(after, action), costs
+        return PlanState(after, action), costs
 
     at, stage = jax.lax.scan(step, at, actions)
     costs = {name: cost.sum() for name, cost in stage.items()}
@@ -168,8 +168,8 @@ def check(objective: Objective, world: World) -> None:
 def _stage_costs(
     objective: Objective,
     world: World,
-    problem: Problem,
-    before: Situation,
+    problem: PlanParams,
+    before: PlanState,
     action: Array,
     after: Any,
 ) -> dict[str, Array]:
@@ -195,7 +195,7 @@ def _changes(block: int, before: Array, action: Array) -> Array:
 
 
 def _terminal_costs(
-    objective: Objective, world: World, problem: Problem, latent: Any
+    objective: Objective, world: World, problem: PlanParams, latent: Any
 ) -> dict[str, Array]:
     known = {"goal": world.distance, "critic": world.critic}
     return {
@@ -205,7 +205,7 @@ def _terminal_costs(
     }
 
 
-def _weighted(problem: Problem, costs: dict[str, Array]) -> Array:
+def _weighted(problem: PlanParams, costs: dict[str, Array]) -> Array:
     total = jnp.zeros(())
     for name, cost in costs.items():
         total += getattr(problem.weights, name) * cost

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from agents.runs.compile import cpu_options
 from planning import registry as planners
 from planning.config import PlannerConfig
-from planning.objective import Objective, Problem, Situation, Weights, World, planner_model
+from planning.objective import Objective, PlanParams, PlanState, Weights, World, planner_model
 from planning.types import Plan, PlanInfo
 
 Array = jax.Array
@@ -58,7 +58,7 @@ class GoalModel(NamedTuple):
         return (self.history - 1) * self.spacing + 1
 
 
-class Guidance(NamedTuple):
+class GoalParams(NamedTuple):
     """Everything that plans depend on and that is data: nothing here compiles anything anew."""
 
     model: Any
@@ -89,7 +89,7 @@ class GoalAgent(NamedTuple):
     """Functions over E simulators (static).
 
     init_carry(E) -> GoalCarry with leading axis E
-    act(guidance, carry, frames [E, ...], goals [E, ...], is_first [E], keys [E])
+    act(goal_params, carry, frames [E, ...], goals [E, ...], is_first [E], keys [E])
         -> (action [E, A], GoalCarry, PlanInfo [E])
     """
 
@@ -104,35 +104,35 @@ def within(reach: Array, far: Array) -> Array:
 
 
 def latent_world(model: GoalModel) -> World:
-    """What the model offers to an objective; `params` is a Guidance, goals are embeddings [D]."""
+    """What the model offers to an objective; `params` is a GoalParams, goals are embeddings [D]."""
 
-    def distance(guide: Guidance, latent: Any, goal: Array) -> Array:
-        far = jnp.mean((model.embed(guide.model, latent) - goal) ** 2) / guide.scale
-        return within(guide.reach, far)
+    def distance(params: GoalParams, latent: Any, goal: Array) -> Array:
+        far = jnp.mean((model.embed(params.model, latent) - goal) ** 2) / params.scale
+        return within(params.reach, far)
 
-    def limits(guide: Guidance, latent: Any, action: Array) -> Array:
-        place = model.embed(guide.model, latent)
-        outside = jnp.maximum(guide.low - place, 0.0) + jnp.maximum(place - guide.high, 0.0)
-        return jnp.mean(outside**2) / guide.scale
+    def limits(params: GoalParams, latent: Any, action: Array) -> Array:
+        place = model.embed(params.model, latent)
+        outside = jnp.maximum(params.low - place, 0.0) + jnp.maximum(place - params.high, 0.0)
+        return jnp.mean(outside**2) / params.scale
 
-    def critic(guide: Guidance, latent: Any, goal: Array) -> Array:
+    def critic(params: GoalParams, latent: Any, goal: Array) -> Array:
         assert model.critic is not None
-        return model.critic(guide.critic, model.embed(guide.model, latent), goal)
+        return model.critic(params.critic, model.embed(params.model, latent), goal)
 
-    def leap(guide: Guidance, latent: Any, after: Any) -> Array:
+    def leap(params: GoalParams, latent: Any, after: Any) -> Array:
         assert model.leap is not None
-        places = model.embed(guide.model, latent), model.embed(guide.model, after)
-        return model.leap(guide.critic, *places)
+        places = model.embed(params.model, latent), model.embed(params.model, after)
+        return model.leap(params.critic, *places)
 
-    def prior(guide: Guidance, latent: Any, goal: Array, key: Array | None) -> Array:
+    def prior(params: GoalParams, latent: Any, goal: Array, key: Array | None) -> Array:
         assert model.policy is not None
-        action = model.policy(guide.policy, model.embed(guide.model, latent), goal)
+        action = model.policy(params.policy, model.embed(params.model, latent), goal)
         if key is None:
             return action
         return action + PRIOR_NOISE * jax.random.normal(key, action.shape, action.dtype)
 
     return World(
-        step=lambda guide, latent, action: model.step(guide.model, latent, action),
+        step=lambda params, latent, action: model.step(params.model, latent, action),
         distance=distance,
         critic=critic if model.critic else None,
         leap=leap if model.leap else None,
@@ -145,10 +145,10 @@ PRIOR_NOISE = 0.3
 """Standard deviation around the policy's mode of the sequences it proposes."""
 
 
-def embed_goal(model: GoalModel, guide: Guidance, frame: Array) -> Array:
+def embed_goal(model: GoalModel, params: GoalParams, frame: Array) -> Array:
     """Embedding [D] of a goal frame: standing still there."""
     frames = jnp.broadcast_to(frame, (model.history, *frame.shape))
-    return model.embed(guide.model, model.encode(guide.model, frames))
+    return model.embed(params.model, model.encode(params.model, frames))
 
 
 def remember(model: GoalModel, frames: Array, frame: Array, is_first: Array) -> Array:
@@ -167,11 +167,11 @@ def moved_on(plan: Plan, block: int, init_std: float) -> Plan:
     return Plan(moved(plan.mean), jnp.full_like(plan.std, init_std), moved(plan.sample))
 
 
-def _seen(model: GoalModel, guide: Guidance, carry: GoalCarry, frame, goal, is_first):
+def _seen(model: GoalModel, params: GoalParams, carry: GoalCarry, frame, goal, is_first):
     """Memory, latent and embedded goal of one simulator."""
     frames = remember(model, carry.frames, frame, is_first)
-    latent = model.encode(guide.model, frames[:: model.spacing])
-    return frames, latent, embed_goal(model, guide, goal)
+    latent = model.encode(params.model, frames[:: model.spacing])
+    return frames, latent, embed_goal(model, params, goal)
 
 
 def _executed(model: GoalModel, block: Array) -> tuple[Array, Array]:
@@ -184,7 +184,7 @@ def plan_once(
     model: GoalModel,
     objective: Objective,
     config: PlannerConfig,
-    guide: Guidance,
+    params: GoalParams,
     carry: GoalCarry,
     frame: Array,
     goal: Array,
@@ -192,26 +192,26 @@ def plan_once(
     key: Array,
 ) -> tuple[Array, GoalCarry, PlanInfo]:
     """One decision of one simulator by planning (mode 2); a function of its arguments alone."""
-    frames, latent, goal = _seen(model, guide, carry, frame, goal, is_first)
+    frames, latent, goal = _seen(model, params, carry, frame, goal, is_first)
     fresh = planners.init(config, model.block * model.action_dim)
     moved = moved_on(carry.plan, model.block, config.init_std)
     plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
     before = jnp.where(is_first, 0.0, carry.action)
     search = planner_model(objective, latent_world(model))
-    problem = Problem(guide, goal, guide.weights)
-    plan, info = planners.improve(config, search, problem, Situation(latent, before), plan, key)
+    problem = PlanParams(params, goal, params.weights)
+    plan, info = planners.improve(config, search, problem, PlanState(latent, before), plan, key)
     action, kept = _executed(model, plan.mean[0])
     return action, GoalCarry(plan, frames, kept), info
 
 
 def react_once(
-    model: GoalModel, guide: Guidance, carry: GoalCarry, frame, goal, is_first, key
+    model: GoalModel, params: GoalParams, carry: GoalCarry, frame, goal, is_first, key
 ) -> tuple[Array, GoalCarry, PlanInfo]:
     """One decision of one simulator by the goal-conditioned policy alone (mode 1)."""
     if model.policy is None:
         raise ValueError("there is no goal-conditioned policy")
-    frames, latent, goal = _seen(model, guide, carry, frame, goal, is_first)
-    action = model.policy(guide.policy, model.embed(guide.model, latent), goal)
+    frames, latent, goal = _seen(model, params, carry, frame, goal, is_first)
+    action = model.policy(params.policy, model.embed(params.model, latent), goal)
     action, kept = _executed(model, action)
     nothing = PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
     return action, GoalCarry(carry.plan, frames, kept), nothing
@@ -227,8 +227,8 @@ def make_goal_agent(
     planning = partial(plan_once, model, replace(objective, block=model.block), config)
     one = partial(react_once, model) if reactive else planning
 
-    def act(guide, carry, frames, goals, is_first, keys):
-        return jax.vmap(one, (None, 0, 0, 0, 0, 0))(guide, carry, frames, goals, is_first, keys)
+    def act(params, carry, frames, goals, is_first, keys):
+        return jax.vmap(one, (None, 0, 0, 0, 0, 0))(params, carry, frames, goals, is_first, keys)
 
     def init_carry(num_envs: int) -> GoalCarry:
         size = model.block * model.action_dim

@@ -94,7 +94,7 @@ PLANNER = PlannerConfig(
 """Planning to goals on a laptop. Distances have no natural unit, so the temperature is found."""
 
 PLAIN = ObjectiveConfig()
-"""Without learned guides: straight latent distance."""
+"""Without goal heads: straight latent distance."""
 GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, leap=10.0, reach=0.02)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
 LEARNED = ("critic", "progress", "leap")
@@ -147,7 +147,7 @@ class GoalEvalConfig(Settings):
 
 
 @dataclass(frozen=True)
-class GuideConfig(Settings, block="guide"):
+class GoalHeadsConfig(Settings, block="guide"):
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
     updates: bounds.Total = 3_000
@@ -185,7 +185,7 @@ class GuideConfig(Settings, block="guide"):
 
     @property
     def objective(self) -> ObjectiveConfig:
-        """What is planned for with these guides."""
+        """What is planned for with these heads."""
         return replace(GUIDED, path=self.path, reach=self.reach)
 
 
@@ -197,10 +197,10 @@ class DistillConfig:
     """Pretrain run or checkpoint."""
     data: str = ""
     """Dataset to learn from instead of the run's own."""
-    guide: GuideConfig = field(default_factory=GuideConfig)
+    guide: GoalHeadsConfig = field(default_factory=GoalHeadsConfig)
 
 
-def memory_needed(guide: GuideConfig) -> needs.Parts:
+def memory_needed(guide: GoalHeadsConfig) -> needs.Parts:
     """Bytes of critic and policy, of two hidden layers, and of an update."""
     rows = guide.batch_size * (1 + guide.imagined)
     lower = "--guide.batch-size or --guide.imagined"

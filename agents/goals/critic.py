@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents.goals.config import GuideConfig
+from agents.goals.config import GoalHeadsConfig
 from agents.goals.hindsight import Hindsight, Table, relabel
 from agents.goals.networks import distances, start
 from agents.runs.compile import cpu_options
@@ -36,17 +36,17 @@ class _State(NamedTuple):
     opt: optax.OptState
 
 
-def away(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
+def away(params: Any, config: GoalHeadsConfig, place: Array, goal: Array) -> Array:
     """Decisions [heads, ...] from places [..., D] to goals [..., D]."""
     return cast(Array, distances(config.width).apply({"params": params}, place, goal))
 
 
-def cost(config: GuideConfig, away: Array) -> Array:
+def cost(config: GoalHeadsConfig, away: Array) -> Array:
     """Cost to go in [0, 1) of so many decisions."""
     return -jnp.expm1(away * math.log(config.discount))
 
 
-def cost_to_go(params: Any, config: GuideConfig, place: Array, goal: Array) -> Array:
+def cost_to_go(params: Any, config: GoalHeadsConfig, place: Array, goal: Array) -> Array:
     """The worse head's [...], which plans are judged by: a planner finds what holes there are."""
     return cost(config, away(params, config, place, goal).max(0))
 
@@ -56,7 +56,7 @@ def decisions(cost: Array, discount: float) -> Array:
     return jnp.log1p(-jnp.minimum(cost, 1 - 1e-6)) / jnp.log(discount)
 
 
-def leap(params: Any, config: GuideConfig, block: int, place: Array, after: Array) -> Array:
+def leap(params: Any, config: GoalHeadsConfig, block: int, place: Array, after: Array) -> Array:
     """How much farther than a step of `block` decisions can lead it is: square of the share [...].
 
     A model that was never told of a wall steps through it. The critic knows the way around, and
@@ -65,7 +65,7 @@ def leap(params: Any, config: GuideConfig, block: int, place: Array, after: Arra
     return jax.nn.relu(away(params, config, place, after).max(0) / block - 1) ** 2
 
 
-def loss(config: GuideConfig, params: Any, batch: Hindsight) -> Array:
+def loss(config: GoalHeadsConfig, params: Any, batch: Hindsight) -> Array:
     """Places are pushed apart, nearest pairs most; none beyond the decisions that were taken."""
 
     def excess(away: Array, taken: Array) -> Array:
@@ -80,14 +80,14 @@ def loss(config: GuideConfig, params: Any, batch: Hindsight) -> Array:
     return jnp.mean(1 - cost(config, far)) + config.bound * beyond
 
 
-def train(config: GuideConfig, table: Table, report: Report | None = None) -> tuple[Any, float]:
+def train(config: GoalHeadsConfig, table: Table, report: Report | None = None) -> tuple[Any, float]:
     """Parameters of the critic and its last loss."""
     params = start(distances(config.width), jax.random.key(config.seed), table.place)
     return learn(config, partial(loss, config), params, table, report)
 
 
 def learn(
-    config: GuideConfig,
+    config: GoalHeadsConfig,
     loss: Callable[[Any, Hindsight], Array],
     params: Any,
     table: Table,
@@ -119,5 +119,5 @@ def learn(
     return state.average, float(losses.mean())
 
 
-def _rate(config: GuideConfig) -> optax.Schedule:
+def _rate(config: GoalHeadsConfig) -> optax.Schedule:
     return optax.cosine_decay_schedule(config.learning_rate, config.updates, 0.05)

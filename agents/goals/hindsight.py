@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.goals.agent import GoalModel
-from agents.goals.config import GuideConfig
+from agents.goals.config import GoalHeadsConfig
 
 Array = jax.Array
 CHUNK = 512
@@ -139,7 +139,7 @@ def joined(tables: Sequence[Table]) -> Table:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *moved)
 
 
-def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
+def relabel(table: Table, config: GoalHeadsConfig, key: Array) -> Hindsight:
     """A batch of rows with goals, some from later in the same episode and some from anywhere."""
     keys = jax.random.split(key, 5)
     count, rows = config.batch_size, table.last.shape[0]

@@ -1,6 +1,6 @@
-"""From a pretrain run to what plans to goals are made with: the model, its guides, its scales.
+"""From a pretrain run to what plans to goals are made with: the model, its heads, its scales.
 
-Guides, a critic and a policy for goals, live in the `guide` folder of the run and belong to one
+The goal heads, a critic and a policy, live in the `guide` folder of the run and belong to one
 checkpoint of it.
 """
 
@@ -19,8 +19,8 @@ from agents.data.rotation import task_of, turn_of, turned_rows
 from agents.data.rotation_pictures import TurnedPictures
 from agents.goals import critic as goal_critic
 from agents.goals import policy as distill
-from agents.goals.agent import GoalModel, Guidance, embed_goal
-from agents.goals.config import GuideConfig, ObjectiveConfig
+from agents.goals.agent import GoalModel, GoalParams, embed_goal
+from agents.goals.config import GoalHeadsConfig, ObjectiveConfig
 from agents.goals.hindsight import Table, at_rest, joined, make_table
 from agents.goals.pictures import GoalPictures
 from agents.runs.config import ConfigError
@@ -34,21 +34,21 @@ from wm.jepa.model import JepaNetworks
 GUIDE = "guide"
 KIND = "guide"
 NETWORKS = "quasimetric, spread apart"
-"""What the networks of guides are and how they are learned: those of other ones do not fit."""
+"""What the goal heads are and how they are learned: those of other ones do not fit."""
 
 
 @dataclass
-class Guides:
+class GoalHeads:
     """A critic and a policy for one checkpoint, and where the embeddings of its data lie."""
 
-    config: GuideConfig
+    config: GoalHeadsConfig
     arrays: dict[str, Any]
     """critic, policy: parameters; scale [], low [D], high [D]."""
     data: str = ""
     """The dataset they were learned from."""
 
 
-def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
+def goal_model(net: JepaNetworks, heads: GoalHeads | None = None) -> GoalModel:
     """The functions that planning needs of a reward-free model."""
     model = GoalModel(
         encode=net.encode,
@@ -61,9 +61,9 @@ def goal_model(net: JepaNetworks, guides: Guides | None = None) -> GoalModel:
         spacing=net.config.spacing,
         block=net.config.action_block,
     )
-    if guides is None:
+    if heads is None:
         return model
-    config, size = guides.config, net.action_size
+    config, size = heads.config, net.action_size
     return model._replace(
         critic=lambda params, place, goal: goal_critic.cost_to_go(params, config, place, goal),
         leap=lambda params, place, after: goal_critic.leap(
@@ -79,7 +79,7 @@ def weights_of(objective: ObjectiveConfig) -> Weights:
     return Weights(**{name: jnp.float32(named[name]) for name in Weights._fields})
 
 
-def reach_of(objective: ObjectiveConfig) -> jax.Array:
+def radius_of(objective: ObjectiveConfig) -> jax.Array:
     """The distance from which on farther is no worse."""
     return jnp.float32(objective.reach or jnp.inf)
 
@@ -91,16 +91,16 @@ def spread(places: np.ndarray | jax.Array) -> dict[str, jax.Array]:
     return {"scale": jnp.maximum(scale, 1e-12), "low": places.min(0), "high": places.max(0)}
 
 
-def guidance(
-    params: Any, objective: ObjectiveConfig, stats: dict[str, Any], guides: Guides | None = None
-) -> Guidance:
+def goal_params(
+    params: Any, objective: ObjectiveConfig, stats: dict[str, Any], heads: GoalHeads | None = None
+) -> GoalParams:
     """Everything an agent needs as data."""
-    learned = guides.arrays if guides else {}
-    return Guidance(
+    learned = heads.arrays if heads else {}
+    return GoalParams(
         model=params,
         weights=weights_of(objective),
         scale=jnp.asarray(stats["scale"]),
-        reach=reach_of(objective),
+        reach=radius_of(objective),
         low=jnp.asarray(stats["low"]),
         high=jnp.asarray(stats["high"]),
         critic=learned.get("critic"),
@@ -110,8 +110,8 @@ def guidance(
 
 def embed_goals(model: GoalModel, params: Any, frames: np.ndarray) -> jax.Array:
     """Embeddings [N, D] of goal frames [N, ...]."""
-    guide = Guidance(params, *[None] * 5)  # pyright: ignore
-    one = partial(embed_goal, model, guide)
+    params = GoalParams(params, *[None] * 5)  # pyright: ignore
+    one = partial(embed_goal, model, params)
     return jax.jit(jax.vmap(one))(jnp.asarray(frames))
 
 
@@ -165,12 +165,12 @@ def left_open(env_id: str) -> tuple[str, ...]:
     return getattr(task_of(env_id), "open_parts", ())
 
 
-def learn_guides(
-    config: GuideConfig,
+def learn_goal_heads(
+    config: GoalHeadsConfig,
     table: Table,
     report: Callable[[str, int, float], None] | None = None,
     trained: JepaTrained | None = None,
-) -> tuple[Guides, dict[str, float]]:
+) -> tuple[GoalHeads, dict[str, float]]:
     """Critic and policy from embedded episodes, and their last losses.
 
     In the world of `trained`, if given, the policy also learns from imagination.
@@ -180,49 +180,49 @@ def learn_guides(
         return partial(report, stage) if report else None
 
     critic, critic_loss = goal_critic.train(config, table, tell("critic"))
-    guides = Guides(config, {"critic": critic, **spread(table.place)})
-    world = imagination(trained, guides) if trained else None
+    heads = GoalHeads(config, {"critic": critic, **spread(table.place)})
+    world = imagination(trained, heads) if trained else None
     policy, policy_loss = distill.learn_policy(config, critic, table, tell("policy"), world)
-    guides.arrays["policy"] = policy
-    return guides, {"critic_loss": critic_loss, "policy_loss": policy_loss}
+    heads.arrays["policy"] = policy
+    return heads, {"critic_loss": critic_loss, "policy_loss": policy_loss}
 
 
-def imagination(trained: JepaTrained, guides: Guides) -> tuple[GoalModel, Guidance] | None:
+def imagination(trained: JepaTrained, heads: GoalHeads) -> tuple[GoalModel, GoalParams] | None:
     """What a policy can be unrolled in; None where a latent is more than its embedding."""
     if trained.net.config.windowed:
         return None
-    guide = guidance(trained.params, guides.config.objective, guides.arrays, guides)
-    return goal_model(trained.net, guides), guide
+    params = goal_params(trained.params, heads.config.objective, heads.arrays, heads)
+    return goal_model(trained.net, heads), params
 
 
-def guide_folder(path: Path) -> Path:
-    """Where the guides of a checkpoint's run are."""
+def goal_heads_folder(path: Path) -> Path:
+    """Where the heads of a checkpoint's run are."""
     return path.parent.parent / GUIDE
 
 
-def save_guides(trained: JepaTrained, guides: Guides) -> Path:
+def save_goal_heads(trained: JepaTrained, heads: GoalHeads) -> Path:
     """Write them beside the checkpoints. Raises StorageError."""
     record = {
         "kind": KIND,
         "networks": NETWORKS,
-        "settings": asdict(guides.config),
-        "data": guides.data,
+        "settings": asdict(heads.config),
+        "data": heads.data,
         "checkpoint": trained.path.name,
         "digest": model_digest(trained.path),
     }
     spec = trained.spec.to_json() if trained.spec else {}
     step = int(trained.path.name)
     return checkpoint.save(
-        guide_folder(trained.path), step, guides.arrays, config=record, spec=spec
+        goal_heads_folder(trained.path), step, heads.arrays, config=record, spec=spec
     )
 
 
-def load_guides(trained: JepaTrained) -> Guides | None:
-    """The guides of this checkpoint; None where none were learned.
+def load_goal_heads(trained: JepaTrained) -> GoalHeads | None:
+    """The heads of this checkpoint; None where none were learned.
 
     Raises CheckpointError (damaged), ConfigError (learned for other parameters or networks).
     """
-    folder = guide_folder(trained.path) / trained.path.name
+    folder = goal_heads_folder(trained.path) / trained.path.name
     if not folder.is_dir():
         return None
     refuse_link(folder.parent)
@@ -233,14 +233,14 @@ def load_guides(trained: JepaTrained) -> Guides | None:
         raise ConfigError(f"{folder} was learned for another model than {trained.path}: {again}")
     if stored.get("networks") != NETWORKS:
         raise ConfigError(f"{folder} holds the networks of an earlier version: {again}")
-    config = stored_config(GuideConfig, stored, f"{folder}/config.json")
+    config = stored_config(GoalHeadsConfig, stored, f"{folder}/config.json")
     arrays = jax.tree.map(jnp.asarray, checkpoint.restore(folder))
-    return Guides(config, arrays, guide_data(trained))
+    return GoalHeads(config, arrays, goal_heads_data(trained))
 
 
-def guide_data(trained: JepaTrained) -> str:
-    """The dataset that the guides of this checkpoint were learned from; "" where unknown."""
-    folder = guide_folder(trained.path) / trained.path.name
+def goal_heads_data(trained: JepaTrained) -> str:
+    """The dataset that the heads of this checkpoint were learned from; "" where unknown."""
+    folder = goal_heads_folder(trained.path) / trained.path.name
     return checkpoint.read_table(folder, "config.json").get("data", "") if folder.is_dir() else ""
 
 

@@ -1,4 +1,4 @@
-"""The networks of guides: how far it is to a goal, and what to do about it.
+"""The goal heads: how far it is to a goal, and what to do about it.
 
 Both first turn embeddings into directions of equal spread. A world model keeps what it predicts in
 directions as large as its objective wants them; those that tell near from far may be a hundredth of

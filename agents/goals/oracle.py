@@ -13,15 +13,15 @@ import numpy as np
 from agents.acting.oracle import on_host, simulation
 from agents.goals.agent import GoalAgent, within
 from agents.goals.config import HELD_OUT, LEARNED, ObjectiveConfig
-from agents.goals.model import reach_of, weights_of
-from agents.goals.rollout import Eyes
+from agents.goals.model import radius_of, weights_of
+from agents.goals.rollout import ObservationSource
 from agents.runs.compile import cpu_options
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 from planning import registry as planners
 from planning.config import PlannerConfig
-from planning.objective import Objective, Problem, Situation, World, planner_model
+from planning.objective import Objective, PlanParams, PlanState, World, planner_model
 from planning.types import PlanInfo, shift
 
 Array = jax.Array
@@ -41,12 +41,12 @@ class Moment(NamedTuple):
 
 def goal_oracle(
     spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig
-) -> tuple[GoalAgent, Eyes]:
+) -> tuple[GoalAgent, ObservationSource]:
     """The agent and how it sees; the objective has none of `NOT_TRUE`. Raises ConfigError."""
     if spec.backend != "native" or config.method == "gradient":
         raise ConfigError("the oracle needs native simulators and a planner without gradients")
     periods, spreads = _geometry(spec)
-    reach, weights = reach_of(objective), weights_of(objective)
+    reach, weights = radius_of(objective), weights_of(objective)
 
     def distance(params: Any, moment: Moment, goal: Array) -> Array:
         return within(reach, _distance(periods, spreads, params, moment, goal))
@@ -58,12 +58,12 @@ def goal_oracle(
         fresh = planners.init(config, spec.action_dim)
         moved = shift(plan, 1, config.init_std)
         plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-        at = Situation(moment, jnp.where(is_first, 0.0, before))
-        problem = Problem(None, goal, weights)
+        at = PlanState(moment, jnp.where(is_first, 0.0, before))
+        problem = PlanParams(None, goal, weights)
         plan, info = planners.improve(config, search, problem, at, plan, key)
         return jnp.clip(plan.mean[0], -1.0, 1.0), plan, info
 
-    def act(guidance, carry, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
+    def act(goal_params, carry, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
         plans, before = carry
         action, plans, info = jax.vmap(one)(plans, before, moments, goals, is_first, keys)
         return action, (plans, action), info
@@ -72,8 +72,10 @@ def goal_oracle(
         carry = planners.init(config, spec.action_dim), jnp.zeros(spec.action_dim)
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
-    eyes = Eyes(_moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32))
-    return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), eyes
+    source = ObservationSource(
+        _moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32)
+    )
+    return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), source
 
 
 def _moments(env: Any, obs: np.ndarray, begun: np.ndarray) -> Moment:

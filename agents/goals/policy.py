@@ -13,8 +13,8 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from agents.goals.agent import GoalModel, Guidance, latent_world
-from agents.goals.config import GuideConfig
+from agents.goals.agent import GoalModel, GoalParams, latent_world
+from agents.goals.config import GoalHeadsConfig
 from agents.goals.critic import Report, cost_to_go, learn
 from agents.goals.hindsight import Hindsight, Table
 from agents.goals.networks import Reaction, start
@@ -24,13 +24,13 @@ MOST = 10.0  # largest advantage weight
 IMAGINED_SHARE = 3  # one in so many rows of a batch is imagined from: it costs more than imitation
 
 
-def react(params: Any, config: GuideConfig, size: int, place: Array, goal: Array) -> Array:
+def react(params: Any, config: GoalHeadsConfig, size: int, place: Array, goal: Array) -> Array:
     """Action blocks [..., size] in (-1, 1) from places [..., D] to goals [..., D]."""
     network = Reaction(config.width, size)
     return cast(Array, network.apply({"params": params}, place, goal))
 
 
-def advantage(config: GuideConfig, critic: Any, batch: Hindsight) -> Array:
+def advantage(config: GoalHeadsConfig, critic: Any, batch: Hindsight) -> Array:
     """[B] by how much the goal came nearer than expected, in strides; near 0 is as good as any."""
     kept = config.discount ** jnp.maximum(batch.lead, 1.0)
     cost = partial(cost_to_go, critic, config)
@@ -38,7 +38,7 @@ def advantage(config: GuideConfig, critic: Any, batch: Hindsight) -> Array:
     return gained / (1 - kept)
 
 
-def imitation_loss(config: GuideConfig, critic: Any, params: Any, batch: Hindsight) -> Array:
+def imitation_loss(config: GoalHeadsConfig, critic: Any, params: Any, batch: Hindsight) -> Array:
     """Squared error of the actions taken, weighted by their advantage."""
     weight = jnp.exp(config.advantage * advantage(config, critic, batch))
     weight = jnp.minimum(weight, MOST) * (batch.lead > 0)
@@ -48,7 +48,7 @@ def imitation_loss(config: GuideConfig, critic: Any, params: Any, batch: Hindsig
 
 
 def imagined_cost(
-    config: GuideConfig, model: GoalModel, guide: Guidance, params: Any, batch: Hindsight
+    config: GoalHeadsConfig, model: GoalModel, known: GoalParams, params: Any, batch: Hindsight
 ) -> Array:
     """What the policy's own way costs a planner (progress, path, leap), in strides, on average.
 
@@ -58,14 +58,14 @@ def imagined_cost(
     assert world.critic is not None
     assert world.distance is not None
     assert world.leap is not None
-    critic, distance, leap, weights = world.critic, world.distance, world.leap, guide.weights
+    critic, distance, leap, weights = world.critic, world.distance, world.leap, known.weights
 
     def one(place: Array, goal: Array) -> Array:
         def once(latent: Array, _: None) -> tuple[Array, Array]:
             action = react(params, config, size, latent, goal)
-            after = world.step(guide, latent, action)
-            far, near = critic(guide, after, goal), distance(guide, after, goal)
-            beyond = weights.leap * leap(guide, latent, after)
+            after = world.step(known, latent, action)
+            far, near = critic(known, after, goal), distance(known, after, goal)
+            beyond = weights.leap * leap(known, latent, after)
             return after, weights.progress * far + weights.path * near + beyond
 
         return jax.lax.scan(once, place, None, config.imagined)[1].mean()
@@ -76,11 +76,11 @@ def imagined_cost(
 
 
 def learn_policy(
-    config: GuideConfig,
+    config: GoalHeadsConfig,
     critic: Any,
     table: Table,
     report: Report | None = None,
-    world: tuple[GoalModel, Guidance] | None = None,
+    world: tuple[GoalModel, GoalParams] | None = None,
 ) -> tuple[Any, float]:
     """Parameters of a policy for goals, and its last loss; without a `world` it only imitates."""
     size = table.action.shape[1]

@@ -32,7 +32,7 @@ class GoalEnv(Protocol):
         ...
 
 
-class Eyes(NamedTuple):
+class ObservationSource(NamedTuple):
     """How an agent sees simulators and goals; trees of arrays with leading axis E.
 
     frames(env, obs [E, O], begun [E]) -> what the agent takes for its observations; `begun`
@@ -45,7 +45,7 @@ class Eyes(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class GoalOutcome:
     """What became of one goal."""
 
     seed: int
@@ -57,15 +57,17 @@ class Outcome:
     """Decisions in which no plan was valid."""
 
 
-def seeing_state() -> Eyes:
+def state_source() -> ObservationSource:
     """Observation vectors, float32."""
-    return Eyes(
+    return ObservationSource(
         lambda env, obs, begun: np.asarray(obs, np.float32),
         lambda env: np.asarray(env.goal_view().obs, np.float32),
     )
 
 
-def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None = None) -> Eyes:
+def picture_source(
+    env_id: str, size: int, edit: Callable[[Any], object] | None = None
+) -> ObservationSource:
     """Pictures as datasets have them, uint8 [E, size, size, 3].
 
     `edit` changes how the world looks, and goals with it.
@@ -83,10 +85,12 @@ def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None
         apart.begin(poses, poses)
         return film.pictures(apart.simulators.get_moments())
 
-    return Eyes(lambda env, obs, begun: film.pictures(env.simulators.get_moments()), goals)
+    return ObservationSource(
+        lambda env, obs, begun: film.pictures(env.simulators.get_moments()), goals
+    )
 
 
-def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
+def disturbed(source: ObservationSource, noise: float, delay: int, seed: int) -> ObservationSource:
     """The same pictures `delay` decisions late, the first of the episode until then, and noisy.
 
     `noise` is a standard deviation, as a share of full brightness. Goals are seen well.
@@ -95,7 +99,7 @@ def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
 
     def frames(env: Any, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal line
-        now = eyes.frames(env, obs, begun)
+        now = source.frames(env, obs, begun)
         line = np.roll(line, 1, axis=0) if len(line) else np.repeat(now[None], delay + 1, axis=0)
         line[0], line[:, begun] = now, now[begun]
         if not noise:
@@ -103,17 +107,17 @@ def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
         seen = line[delay] + rng.normal(0.0, 255 * noise, now.shape)
         return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 
-    return eyes._replace(frames=frames)
+    return source._replace(frames=frames)
 
 
-def floor_agent(action_dim: int, mode: str) -> GoalAgent:
+def baseline_agent(action_dim: int, mode: str) -> GoalAgent:
     """Uniform random actions, or none at all."""
 
     def one(key: jax.Array) -> jax.Array:
         draw = jax.random.uniform(key, (action_dim,), minval=-1.0, maxval=1.0)
         return draw if mode == "random" else jnp.zeros_like(draw)
 
-    def act(guidance, carry, frames, goals, is_first, keys):
+    def act(goal_params, carry, frames, goals, is_first, keys):
         return jax.vmap(one)(keys), carry, None
 
     return GoalAgent(lambda num_envs: None, jax.jit(act))  # pyright: ignore
@@ -130,7 +134,7 @@ class _Slots:
     """Which simulator is at which goal."""
 
     def __init__(self, env: GoalEnv, seeds: list[int]):
-        self.env, self.outcomes = env, [Outcome(seed) for seed in seeds]
+        self.env, self.outcomes = env, [GoalOutcome(seed) for seed in seeds]
         self.goal = np.full(env.num_envs, -1)
         self.ticks = np.zeros(env.num_envs, int)
         self._next = 0
@@ -173,13 +177,13 @@ class _Slots:
 
 def run_goals(
     agent: GoalAgent,
-    guidance: Any,
+    goal_params: Any,
     env: GoalEnv,
-    eyes: Eyes,
+    source: ObservationSource,
     seeds: list[int],
     key_seed: int,
     log: Log | None = None,
-) -> list[Outcome]:
+) -> list[GoalOutcome]:
     """One episode a seed, until its goal is achieved or its time is over.
 
     `log` takes down what was seen and done; numbers of goals are places in `seeds`.
@@ -189,10 +193,12 @@ def run_goals(
     carry, goals = agent.init_carry(env.num_envs), None
     while (slots.goal >= 0).any():
         if first.any():
-            goals = eyes.goals(env)
+            goals = source.goals(env)
         keys = _keys(key_seed, jnp.asarray(slots.goal), jnp.asarray(slots.ticks))
-        frames = eyes.frames(env, obs, first)
-        action, carry, plans = agent.act(guidance, carry, frames, goals, jnp.asarray(first), keys)
+        frames = source.frames(env, obs, first)
+        action, carry, plans = agent.act(
+            goal_params, carry, frames, goals, jnp.asarray(first), keys
+        )
         action = np.asarray(action)
         if log is not None:
             log.add(slots.goal, frames, action)
@@ -203,17 +209,22 @@ def run_goals(
 
 
 def plan_milliseconds(
-    agent: GoalAgent, guidance: Any, env: GoalEnv, eyes: Eyes, seed: int, most: int = 60
+    agent: GoalAgent,
+    goal_params: Any,
+    env: GoalEnv,
+    source: ObservationSource,
+    seed: int,
+    most: int = 60,
 ) -> list[float]:
     """Latency of single decisions of one simulator, without rendering and compilation."""
     obs, _ = env.reset(seed=[seed])
-    carry, goals, found = agent.init_carry(1), eyes.goals(env), []
+    carry, goals, found = agent.init_carry(1), source.goals(env), []
     for t in range(most + 1):
-        seen = eyes.frames(env, obs, np.full(1, t == 0))
+        seen = source.frames(env, obs, np.full(1, t == 0))
         frames = jax.block_until_ready(jax.tree.map(jnp.asarray, seen))
         keys = _keys(seed, jnp.zeros(1, int), jnp.full(1, t))
         began = time.perf_counter()
-        action, carry, _ = agent.act(guidance, carry, frames, goals, jnp.full(1, t == 0), keys)
+        action, carry, _ = agent.act(goal_params, carry, frames, goals, jnp.full(1, t == 0), keys)
         action = np.asarray(action)
         found.append(1e3 * (time.perf_counter() - began))
         obs, _, terminated, truncated, _ = env.step(action)

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.goals.agent import GoalModel, make_goal_agent, plan_once
 from agents.goals.config import ObjectiveConfig, goal_planner
-from agents.goals.model import goal_model, guidance
+from agents.goals.model import goal_model, goal_params
 from agents.machine.cost import products
 from agents.runs.config import PlannerOverrides
 from agents.runs.networks import build_jepa
@@ -86,7 +86,7 @@ def _program(model: GoalModel, terms: tuple[str, ...], params: Any) -> tuple[Any
     latent = jnp.zeros((model.history, *model.frame_shape), model.frame_dtype)
     place = jax.eval_shape(lambda: model.embed(params, model.encode(params, latent)))
     nowhere = jnp.zeros(place.shape)
-    guide = guidance(params, wanted, {"scale": 1.0, "low": nowhere, "high": nowhere})
+    guide = goal_params(params, wanted, {"scale": 1.0, "low": nowhere, "high": nowhere})
     objective = Objective(wanted.terms, planner.horizon)
     agent = make_goal_agent(model, planner, objective)
     carry, keys = agent.init_carry(1), jax.random.split(jax.random.key(0), 1)

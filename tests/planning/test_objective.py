@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from planning import objective, registry
 from planning.config import METHODS, PlannerConfig
-from planning.objective import Objective, Problem, Situation, Weights, World
+from planning.objective import Objective, PlanParams, PlanState, Weights, World
 from planning.rollout import score
 from planning.types import shift
 
@@ -86,13 +86,13 @@ def planned(method, terms=("goal", "path", "effort")):
 
 
 def situation(position, velocity=0.0):
-    return Situation(jnp.array([position, velocity], jnp.float32), jnp.zeros(1))
+    return PlanState(jnp.array([position, velocity], jnp.float32), jnp.zeros(1))
 
 
 def problem(place=(0.0, 0.0), gain=1.0, **weights):
     named = Weights(**(dict.fromkeys(Weights._fields, 0.0) | weights))
     arrays = Weights(*(jnp.float32(w) for w in named))
-    return Problem(jnp.float32(gain), jnp.asarray(place, jnp.float32), arrays)
+    return PlanParams(jnp.float32(gain), jnp.asarray(place, jnp.float32), arrays)
 
 
 def linear_quadratic(z, goal, path, effort):
@@ -127,7 +127,7 @@ def test_replanning_brings_a_double_integrator_to_its_goal(method):
     plan, improve = registry.init(config(method), 1), planned(method)
     for _ in range(25):
         plan, _ = improve(posed, at, plan)
-        at = Situation(_move(1.0, at.latent, plan.mean[0]), plan.mean[0])
+        at = PlanState(_move(1.0, at.latent, plan.mean[0]), plan.mean[0])
         plan = shift(plan, 1, config(method).init_std)
     assert at.latent == pytest.approx([0.5, 0.0], abs=0.05)
 
@@ -141,7 +141,7 @@ def test_one_program_serves_all_goals_and_weights():
     def plan(problems, at, plans):
         traces.append(1)
         one = lambda problem, z, plan: registry.improve(settings, model, problem, z, plan, KEY)  # noqa: E731
-        return jax.vmap(one, (Problem(None, 0, None), 0, 0))(problems, at, plans)
+        return jax.vmap(one, (PlanParams(None, 0, None), 0, 0))(problems, at, plans)
 
     two = lambda x: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), x)  # noqa: E731
     at, plans = two(situation(0.0)), two(registry.init(settings, 1))
@@ -180,7 +180,7 @@ def _both(posed, at, actions):
 
 def test_terms_mean_what_they_say():
     posed = problem((1.0, 0.0), **dict.fromkeys(Weights._fields, 1.0))
-    at = Situation(jnp.array([0.0, 1.0]), jnp.array([0.5]))
+    at = PlanState(jnp.array([0.0, 1.0]), jnp.array([0.5]))
     costs = objective.explain(ALL, WORLD, posed, at, jnp.zeros((HORIZON, 1)))
     seen = DT * np.arange(1, HORIZON + 1)  # it coasts at speed 1
     assert costs["goal"] == pytest.approx((1 - seen[-1]) ** 2 + 1, rel=1e-5)
@@ -201,7 +201,7 @@ def test_smoothness_is_that_of_decisions_whatever_a_step_holds():
 
     def cost(decisions, before, block):
         plan = jnp.asarray(decisions, jnp.float32).reshape(-1, block)
-        at = Situation(jnp.zeros(2), jnp.full(block, before, jnp.float32))
+        at = PlanState(jnp.zeros(2), jnp.full(block, before, jnp.float32))
         wanted = Objective(("smoothness",), len(plan), block)
         return float(objective.explain(wanted, still, posed, at, plan)["smoothness"])
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from agents.goals import agent as goal_agent
-from agents.goals.agent import GoalModel, Guidance, make_goal_agent, moved_on
-from agents.goals.rollout import floor_agent, plan_milliseconds, run_goals, seeing_state
+from agents.goals.agent import GoalModel, GoalParams, make_goal_agent, moved_on
+from agents.goals.rollout import baseline_agent, plan_milliseconds, run_goals, state_source
 from planning.config import PlannerConfig
 from planning.objective import Objective, Weights
 from planning.types import Plan
@@ -82,9 +82,9 @@ def toy_model(block=1, **changes):
 
 
 def toy_guidance(policy=None, **weights):
-    """Guidance of the exact model with these weights."""
+    """GoalParams of the exact model with these weights."""
     named = dict.fromkeys(Weights._fields, 0.0) | weights
-    return Guidance(
+    return GoalParams(
         model=jnp.float32(1.0),
         weights=Weights(**{k: jnp.float32(v) for k, v in named.items()}),
         scale=jnp.float32(1.0),
@@ -108,8 +108,8 @@ TERMS = ("path", "goal")
 SEEDS = list(range(40))
 
 
-def reaching(agent, guidance, slots=8, seeds=SEEDS):
-    return run_goals(agent, guidance, ToyGoals(slots), seeing_state(), seeds, 0)
+def reaching(agent, goal_params, slots=8, seeds=SEEDS):
+    return run_goals(agent, goal_params, ToyGoals(slots), state_source(), seeds, 0)
 
 
 def test_distances_saturate_with_a_slope_everywhere():
@@ -158,7 +158,7 @@ def planner_agent():
 
 def test_it_gets_to_goals_that_random_actions_miss(planner_agent):
     reached = reaching(planner_agent, toy_guidance(path=1.0))
-    floor = reaching(floor_agent(2, "random"), None)
+    floor = reaching(baseline_agent(2, "random"), None)
     assert successes(reached) == len(SEEDS)
     assert successes(floor) < len(SEEDS) / 3
     assert np.median([o.steps for o in reached]) < 15
@@ -167,9 +167,9 @@ def test_it_gets_to_goals_that_random_actions_miss(planner_agent):
 
 def test_what_becomes_of_a_goal_depends_on_no_other(planner_agent):
     """Neither on how many simulators there are nor on which goals came before."""
-    guidance = toy_guidance(path=1.0)
-    many = reaching(planner_agent, guidance, seeds=SEEDS[:12])
-    few = reaching(planner_agent, guidance, slots=3, seeds=SEEDS[:12])
+    goal_params = toy_guidance(path=1.0)
+    many = reaching(planner_agent, goal_params, seeds=SEEDS[:12])
+    few = reaching(planner_agent, goal_params, slots=3, seeds=SEEDS[:12])
     assert [(o.seed, o.success, o.steps) for o in many] == [
         (o.seed, o.success, o.steps) for o in few
     ]
@@ -177,11 +177,11 @@ def test_what_becomes_of_a_goal_depends_on_no_other(planner_agent):
 
 def test_every_goal_is_tried_once_and_no_slot_waits():
     env = ToyGoals(4, limit=5)
-    outcomes = run_goals(floor_agent(2, "zero"), None, env, seeing_state(), SEEDS[:10], 0)
+    outcomes = run_goals(baseline_agent(2, "zero"), None, env, state_source(), SEEDS[:10], 0)
     assert sorted(env.begun) == SEEDS[:10]
     assert [o.steps for o in outcomes] == [5] * 10
     idle = ToyGoals(4, limit=5)
-    assert len(run_goals(floor_agent(2, "zero"), None, idle, seeing_state(), [3], 0)) == 1
+    assert len(run_goals(baseline_agent(2, "zero"), None, idle, state_source(), [3], 0)) == 1
 
 
 @pytest.mark.parametrize("block", [2, 3])
@@ -228,9 +228,9 @@ def test_goals_weights_and_parameters_compile_nothing(planner_agent):
     before = None
     for place, weights in [(1.0, {"path": 1.0}), (-1.0, {"goal": 0.5}), (0.3, {"path": 2.0})]:
         goals = jnp.array([[place, 0.0], [-place, 0.0]])
-        guidance = toy_guidance(**weights)
+        goal_params = toy_guidance(**weights)
         first = jnp.array([True, False])
-        action, _, _ = planner_agent.act(guidance, carry, jnp.zeros((2, 2)), goals, first, keys)
+        action, _, _ = planner_agent.act(goal_params, carry, jnp.zeros((2, 2)), goals, first, keys)
         assert np.sign(action[0, 0]) == np.sign(place) == -np.sign(action[1, 0])
         size = planner_agent.act._cache_size()
         assert before in (None, size)
@@ -246,28 +246,28 @@ def test_a_policy_leads_the_planner():
     )
     led = make_goal_agent(model, tiny, Objective(TERMS, 3))
     alone = make_goal_agent(toy_model(), tiny, Objective(TERMS, 3))
-    guidance = toy_guidance(policy=jnp.float32(2.0), path=1.0)
+    goal_params = toy_guidance(policy=jnp.float32(2.0), path=1.0)
     reactive = make_goal_agent(model, tiny, Objective(TERMS, 3), reactive=True)
-    assert successes(reaching(led, guidance)) > successes(reaching(alone, guidance))
-    assert successes(reaching(reactive, guidance)) > 20
+    assert successes(reaching(led, goal_params)) > successes(reaching(alone, goal_params))
+    assert successes(reaching(reactive, goal_params)) > 20
 
 
 def test_distances_saturate_and_limits_hold():
     world = goal_agent.latent_world(toy_model())
-    guide = toy_guidance(goal=1.0)
+    params = toy_guidance(goal=1.0)
     near, far = jnp.array([0.1, 0.0, 0.0, 0.0]), jnp.array([3.0, 0.0, 0.0, 0.0])
     goal = jnp.zeros(4)
     assert world.distance is not None and world.limits is not None
-    assert world.distance(guide, far, goal) == pytest.approx(9 / 4)
-    short = guide._replace(reach=jnp.float32(0.01))
+    assert world.distance(params, far, goal) == pytest.approx(9 / 4)
+    short = params._replace(reach=jnp.float32(0.01))
     assert world.distance(short, near, goal) == pytest.approx(0.01 * (1 - np.exp(-0.25)), rel=1e-3)
     assert world.distance(short, far, goal) == pytest.approx(0.01)
-    assert world.limits(guide, near, goal) == 0
-    assert world.limits(guide, far, goal) == pytest.approx(4 / 4)
+    assert world.limits(params, near, goal) == 0
+    assert world.limits(params, far, goal) == pytest.approx(4 / 4)
 
 
 def test_latency_is_of_single_decisions(planner_agent):
     times = plan_milliseconds(
-        planner_agent, toy_guidance(path=1.0), ToyGoals(1, limit=6), seeing_state(), 1
+        planner_agent, toy_guidance(path=1.0), ToyGoals(1, limit=6), state_source(), 1
     )
     assert len(times) == 5 and min(times) > 0

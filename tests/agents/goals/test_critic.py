@@ -10,17 +10,17 @@ import pytest
 
 from agents.goals import critic as goal_critic
 from agents.goals import policy as distill
-from agents.goals.agent import GoalModel, Guidance
-from agents.goals.config import GUIDED, GuideConfig
+from agents.goals.agent import GoalModel, GoalParams
+from agents.goals.config import GUIDED, GoalHeadsConfig
 from agents.goals.hindsight import Table, at_rest, make_table, relabel
-from agents.goals.model import left_open, reach_of, weights_of
+from agents.goals.model import left_open, radius_of, weights_of
 from agents.goals.networks import Reaction, start
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 
 SIZE, WALL, DOOR = 7, 3, 5
 MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
-CONFIG = GuideConfig(
+CONFIG = GoalHeadsConfig(
     updates=1200, batch_size=256, width=64, discount=0.95, learning_rate=2e-3, noise=0.02
 )
 
@@ -132,7 +132,7 @@ def test_no_step_leads_through_the_wall(learned):
 
 def test_the_policy_shortens_the_way(learned):
     """Its action, as the nearest move, is one of those that bring the goal nearer."""
-    config = GuideConfig(**{**vars(CONFIG), "updates": 600})
+    config = GoalHeadsConfig(**{**vars(CONFIG), "updates": 600})
     policy, _ = distill.learn_policy(config, learned, table())
     pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
     here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
@@ -169,12 +169,12 @@ def wanderings(episodes=150, length=40, seed=0):
 
 
 def test_imagination_leads_where_imitation_stands_still():
-    config = GuideConfig(**{**vars(CONFIG), "updates": 300, "advantage": 0.0})
+    config = GoalHeadsConfig(**{**vars(CONFIG), "updates": 300, "advantage": 0.0})
     data = wanderings()
     critic, _ = goal_critic.train(config, data)
     scale = 2 * data.place.var(0).mean()
     limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
-    guide = Guidance(None, weights_of(GUIDED), scale, reach_of(GUIDED), *limits, critic)
+    params = GoalParams(None, weights_of(GUIDED), scale, radius_of(GUIDED), *limits, critic)
     here, there = jax.random.uniform(jax.random.key(0), (2, 200, 2), minval=-0.9, maxval=0.9)
 
     def arrived(world):
@@ -185,7 +185,7 @@ def test_imagination_leads_where_imitation_stands_still():
             place = FIELD.step(None, place, action)
         return float(jnp.mean(jnp.linalg.norm(place - there, axis=-1) < 0.15))
 
-    assert arrived((FIELD, guide)) > 0.9
+    assert arrived((FIELD, params)) > 0.9
     assert arrived(None) < 0.8
 
 
@@ -205,9 +205,9 @@ def test_what_the_policy_imagines_pays_for_leaps(learned):
 
     def imagined(model, **weights):
         objective = replace(GUIDED, **weights)
-        scale, reach = jnp.float32(1.0), reach_of(objective)
-        guide = Guidance(None, weights_of(objective), scale, reach, *limits, learned)
-        return float(distill.imagined_cost(CONFIG, model, guide, params, batch))
+        scale, reach = jnp.float32(1.0), radius_of(objective)
+        known = GoalParams(None, weights_of(objective), scale, reach, *limits, learned)
+        return float(distill.imagined_cost(CONFIG, model, known, params, batch))
 
     free = imagined(jumping, leap=0.0)
     assert imagined(jumping, leap=1.0) > imagined(patient, leap=1.0) + 1.0
@@ -221,7 +221,7 @@ def test_hindsight_says_what_was_done():
     rows = jnp.arange(60.0)[:, None]
     last = jnp.asarray(np.repeat([19, 39, 59], 20))
     numbered = Table(rows, rows + 1000, rows, last)
-    config = GuideConfig(batch_size=2000, noise=0.0, stride=3)
+    config = GoalHeadsConfig(batch_size=2000, noise=0.0, stride=3)
     batch = relabel(numbered, config, jax.random.key(0))
     at, goal = np.asarray(batch.place[:, 0]), np.asarray(batch.goal[:, 0]) - 1000
     lead, taken = np.asarray(batch.lead), np.asarray(batch.taken)
@@ -279,9 +279,9 @@ def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
 
 def test_settings_that_cannot_learn_are_refused():
     with pytest.raises(ConfigError, match=r"guide\.discount must lie in \(0, 1\), got 1"):
-        GuideConfig(discount=1.0)
+        GoalHeadsConfig(discount=1.0)
     with pytest.raises(ConfigError, match=r"guide\.stride must lie in \[1, 1000\]"):
-        GuideConfig(stride=0)
+        GoalHeadsConfig(stride=0)
     for bad in (0.0, -1.0, float("inf")):
         with pytest.raises(ConfigError, match=r"guide\.bound must lie in \(0, 1e\+06\]"):
-            GuideConfig(bound=bad)
+            GoalHeadsConfig(bound=bad)

@@ -20,7 +20,7 @@ from agents.goals.config import (
     PLANNER,
     PRIOR_SAMPLES,
     GoalEvalConfig,
-    GuideConfig,
+    GoalHeadsConfig,
     ObjectiveConfig,
     ObjectiveOverrides,
     goal_planner,
@@ -28,15 +28,15 @@ from agents.goals.config import (
 from agents.goals.critic import cost_to_go
 from agents.goals.held_out import held_out, recorded_seeds
 from agents.goals.model import (
-    Guides,
-    guidance,
-    load_guides,
-    save_guides,
+    GoalHeads,
+    goal_params,
+    load_goal_heads,
+    save_goal_heads,
     spread,
     table_of,
     weights_of,
 )
-from agents.goals.rollout import Outcome, plan_milliseconds, run_goals
+from agents.goals.rollout import GoalOutcome, plan_milliseconds, run_goals
 from agents.runs import load_pretrained as jepa_load
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.load_pretrained import JepaTrained
@@ -45,7 +45,7 @@ from envs.tasks.goals.two_room import DOOR_Y
 from planning.config import METHODS, PlannerConfig
 from planning.objective import TERMS, Weights
 
-GUIDES = Guides(GuideConfig(), {"critic": 1, "policy": 2})
+GUIDES = GoalHeads(GoalHeadsConfig(), {"critic": 1, "policy": 2})
 
 
 def test_settings_and_weights_have_the_same_names():
@@ -92,8 +92,12 @@ def test_every_planner_can_be_asked_for(method):
 
 
 def test_successes_have_intervals():
-    outcomes = [Outcome(1, True, 10), Outcome(2, True, 20), Outcome(3, False, 100, fallbacks=2)]
-    outcomes.append(Outcome(4, False, 7, valid=False))
+    outcomes = [
+        GoalOutcome(1, True, 10),
+        GoalOutcome(2, True, 20),
+        GoalOutcome(3, False, 100, fallbacks=2),
+    ]
+    outcomes.append(GoalOutcome(4, False, 7, valid=False))
     found = goal_eval.summarise(outcomes, make_spec("two-room"))
     assert (found["successes"], found["goals"], found["invalid"]) == (2, 4, 1)
     assert found["success"] == 0.5 and found["fallbacks"] == 2
@@ -104,7 +108,7 @@ def test_successes_have_intervals():
 
 
 def test_no_held_out_seed_was_recorded(tmp_path):
-    """Neither in the data of the model nor in that of its guides."""
+    """Neither in the data of the model nor in that of its heads."""
     config = GoalEvalConfig(goals=3, seed=5)
     assert held_out(config, frozenset()) == [HELD_OUT + i for i in (5, 6, 7)]
     for folder, seed in (("model", HELD_OUT + 6), ("guides", HELD_OUT + 8)):
@@ -118,7 +122,7 @@ def test_no_held_out_seed_was_recorded(tmp_path):
     recorded = recorded_seeds(run)
     assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 8)]
     arrays = {"critic": {"w": jnp.ones(2)}}
-    save_guides(run, Guides(GuideConfig(), arrays, str(tmp_path / "guides")))
+    save_goal_heads(run, GoalHeads(GoalHeadsConfig(), arrays, str(tmp_path / "guides")))
     recorded = recorded_seeds(run)
     assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 9)]
     run.data_info, run.path = {"path": str(tmp_path / "gone")}, tmp_path / "x" / "y" / "000000001"
@@ -130,20 +134,20 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
     stats = spread(places)
     pairs = np.mean((places[:2000] - places[2000:]) ** 2)
     assert stats["scale"] == pytest.approx(pairs, rel=0.05)
-    made = guidance(None, GUIDED, stats, GUIDES)
+    made = goal_params(None, GUIDED, stats, GUIDES)
     assert float(made.reach) == pytest.approx(GUIDED.reach) and made.critic == 1
-    assert np.isinf(guidance(None, PLAIN, stats).reach)
+    assert np.isinf(goal_params(None, PLAIN, stats).reach)
 
 
 def test_the_oracle_needs_no_sequences_of_a_policy():
     """Few samples are too few beside the policy's proposals; the oracle has none."""
-    few, guides = PlannerOverrides(num_samples=16, num_elites=8), Guides(GuideConfig(), {})
+    few, heads = PlannerOverrides(num_samples=16, num_elites=8), GoalHeads(GoalHeadsConfig(), {})
     oracle, no_run = GoalEvalConfig("run", mode="oracle", planner=few), cast(JepaTrained, None)
     planner = goal_eval.controlled_by(oracle, no_run, make_spec("two-room")).planner
     assert planner is not None
     assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
     with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
-        goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
+        goal_eval.settings(GoalEvalConfig("run", planner=few), heads)
 
 
 def test_the_oracle_has_the_terms_of_the_true_world_alone():
@@ -183,7 +187,7 @@ def test_the_oracle_reaches_goals_in_its_room():
         init_std=1.0,
         target_ess=4.0,
     )
-    agent, eyes = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
+    agent, source = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
     env = make_vec("two-room", 1, action_repeat=spec.action_repeat)
     seeds = [HELD_OUT + i for i in range(40)]
     same = []
@@ -192,9 +196,9 @@ def test_the_oracle_reaches_goals_in_its_room():
         data = env.simulators.data
         if data.qpos[0, 0] * data.userdata[0, 0] > 0:
             same.append(seed)
-    outcomes = run_goals(agent, None, make_vec("two-room", 2), eyes, same[:4], 0)
+    outcomes = run_goals(agent, None, make_vec("two-room", 2), source, same[:4], 0)
     assert all(o.success for o in outcomes)
-    assert len(plan_milliseconds(agent, None, env, eyes, same[0], most=2)) == 2
+    assert len(plan_milliseconds(agent, None, env, source, same[0], most=2)) == 2
 
 
 def rank_of_ways(run, data):
@@ -202,7 +206,7 @@ def rank_of_ways(run, data):
     from scipy.stats import rankdata
 
     trained, held = jepa_load.load(run), Dataset.open(data)
-    guides, table = load_guides(trained), table_of(trained, held, "validation")
+    heads, table = load_goal_heads(trained), table_of(trained, held, "validation")
     chosen = [held.episodes[i] for i in held.split("validation")]
     rows = np.concatenate([e.start + np.arange(e.length + 1) for e in chosen])
     at, goal = np.random.default_rng(0).integers(0, len(rows), (2, 2000))
@@ -210,7 +214,7 @@ def rank_of_ways(run, data):
     through = sum(np.linalg.norm(x - np.array([0.0, DOOR_Y]), axis=1) for x in (here, there))
     apart = np.linalg.norm(here - there, axis=1)
     ways = np.where(here[:, 0] * there[:, 0] < 0, through, apart)
-    cost = cost_to_go(guides.arrays["critic"], guides.config, table.place[at], table.goal[goal])
+    cost = cost_to_go(heads.arrays["critic"], heads.config, table.place[at], table.goal[goal])
     return float(np.corrcoef(rankdata(cost), rankdata(ways))[0, 1])
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from agents.goals import model as goal_model
-from agents.goals.config import GuideConfig
-from agents.goals.model import Guides, load_guides, save_guides
+from agents.goals.config import GoalHeadsConfig
+from agents.goals.model import GoalHeads, load_goal_heads, save_goal_heads
 from agents.goals.networks import FAR, Reaction, distances, evening, start
 from agents.runs.config import ConfigError
 
@@ -72,12 +72,12 @@ def test_guides_of_another_model_or_version_are_refused(tmp_path, monkeypatch):
     path.mkdir(parents=True)
     (path / "MANIFEST.json").write_text("{}")
     trained: Any = SimpleNamespace(path=path, spec=None)
-    save_guides(trained, Guides(GuideConfig(width=8), {"critic": {"w": jnp.ones(2)}}))
-    found = load_guides(trained)
+    save_goal_heads(trained, GoalHeads(GoalHeadsConfig(width=8), {"critic": {"w": jnp.ones(2)}}))
+    found = load_goal_heads(trained)
     assert found is not None and found.config.width == 8
     monkeypatch.setattr(goal_model, "NETWORKS", "of a later version")
     with pytest.raises(ConfigError, match=r"earlier version: type `latentmpc distill .*000000001`"):
-        load_guides(trained)
+        load_goal_heads(trained)
     (path / "MANIFEST.json").write_text("{ }")
     with pytest.raises(ConfigError, match="for another model"):
-        load_guides(trained)
+        load_goal_heads(trained)
