@@ -30,7 +30,7 @@ class ObjectiveConfig(Settings, block="objective"):
     progress: bounds.Weight = 0.0
     """Learned cost to go, mean over the horizon."""
     leap: bounds.Weight = 0.0
-    """By how much steps go farther than the critic knows them to."""
+    """Penalty of steps that lead farther than the critic knows a step to reach."""
     effort: bounds.Weight = 0.0
     """Mean square of the actions."""
     smoothness: bounds.Weight = 0.0
@@ -47,10 +47,14 @@ class ObjectiveConfig(Settings, block="objective"):
             raise ConfigError("objective: at least one weight must be positive")
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weight of every term."""
+        return {name: value for name, value in asdict(self).items() if name != "reach"}
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """Terms that count."""
-        weights = {k: v for k, v in asdict(self).items() if k != "reach"}
-        return tuple(name for name, weight in weights.items() if weight > 0)
+        return tuple(name for name, weight in self.weights.items() if weight > 0)
 
 
 class _Overrides(Settings, block="objective"):
@@ -103,12 +107,12 @@ PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
 
 
-def goal_planner(overrides: PlannerOverrides, guided: bool) -> PlannerConfig:
+def goal_planner(overrides: PlannerOverrides, with_policy: bool) -> PlannerConfig:
     """The planner that was asked for; other methods begin from what is customary for them.
 
     Raises ConfigError naming a bad setting.
     """
-    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if guided else PLANNER
+    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if with_policy else PLANNER
     return overrides.apply(base)
 
 
@@ -141,7 +145,7 @@ class GoalEvalConfig(Settings):
     objective: ObjectiveOverrides = field(default_factory=ObjectiveOverrides)
 
     @property
-    def led(self) -> bool:
+    def with_policy(self) -> bool:
         """Whether a learned policy, where there is one, proposes sequences; not to the oracle."""
         return self.guides and self.mode != "oracle"
 
@@ -162,7 +166,7 @@ class GoalHeadsConfig(Settings, block="guide"):
     stride: bounds.Few = 4
     """Decisions between two moments that are always compared, whatever the goal."""
     bound: bounds.Positive = 10.0
-    """Weight of keeping distances within what was taken, beside spreading places apart."""
+    """Weight of keeping distances within the decisions it took, beside spreading embeddings."""
     same_episode: bounds.Share = 0.6
     """Share of goals that come later in the same episode; the others are any moment's."""
     nearness: bounds.InnerShare = 0.1
@@ -173,7 +177,7 @@ class GoalHeadsConfig(Settings, block="guide"):
     """Learn from each episode turned by so many random angles, in tasks that look the same from
     all sides; 0: as it was recorded."""
     advantage: bounds.Weight = 3.0
-    """How much more the policy imitates actions that brought the goal nearer than expected."""
+    """Preference of the policy for imitating actions that brought the goal nearer than expected."""
     imagined: bounds.FewOrNone = 3
     """Steps of the model over which the policy brings down the planner's cost; 0 only imitates."""
     imitation: bounds.Weight = 0.1
@@ -185,7 +189,7 @@ class GoalHeadsConfig(Settings, block="guide"):
 
     @property
     def objective(self) -> ObjectiveConfig:
-        """What is planned for with these heads."""
+        """The objective that goes with these heads."""
         return replace(GUIDED, path=self.path, reach=self.reach)
 
 

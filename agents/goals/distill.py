@@ -56,10 +56,10 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
 
 
 def judge(heads: GoalHeads, table: Table) -> dict[str, float]:
-    """What the critic says of moments of the same unseen episode.
+    """The critic on moments of the same unseen episode.
 
-    critic_bound: share of pairs whose predicted decisions do not exceed those taken by more than
-    a tenth (what was taken is an upper bound). critic_rank: rank correlation of the two.
+    critic_bound: share of pairs whose predicted decisions do not exceed the real ones by more than
+    a tenth (what it took is an upper bound). critic_rank: rank correlation of the two.
     """
     rng, rows = np.random.default_rng(heads.config.seed), len(table.last)
     at = rng.integers(0, rows, PAIRS)
@@ -69,13 +69,13 @@ def judge(heads: GoalHeads, table: Table) -> dict[str, float]:
     if len(at) < 2:
         raise ConfigError("the validation episodes are too short to judge a critic on")
     cost = goal_critic.cost_to_go(
-        heads.arrays["critic"], heads.config, table.place[at], table.goal[goal]
+        heads.arrays["critic"], heads.config, table.embedding[at], table.goal[goal]
     )
     found = np.asarray(goal_critic.decisions(cost, heads.config.discount))
-    taken = goal - at
+    steps = goal - at
     return {
-        "critic_bound": float(np.mean(found <= 1.1 * taken + 1)),
-        "critic_rank": stats.rank_correlation(found, taken),
+        "critic_bound": float(np.mean(found <= 1.1 * steps + 1)),
+        "critic_rank": stats.rank_correlation(found, steps),
     }
 
 
@@ -83,7 +83,7 @@ def _reporter(config: GoalHeadsConfig, console: Any):
     """Says now and then how far it is."""
     if console is None:
         return None
-    every = max(config.updates // 5 // goal_critic.AT_ONCE, 1) * goal_critic.AT_ONCE
+    every = max(config.updates // 5 // goal_critic.BATCH, 1) * goal_critic.BATCH
 
     def report(stage: str, done: int, loss: float) -> None:
         if done % every == 0 or done == config.updates:

@@ -1,4 +1,4 @@
-"""What is held out: starts, goals and episodes that nothing was learned from."""
+"""Held-out starts, goals and episodes, which nothing was learned from."""
 
 import itertools
 from dataclasses import replace

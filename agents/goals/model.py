@@ -4,8 +4,8 @@ The goal heads, a critic and a policy, live in the `guide` folder of the run and
 checkpoint of it.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from agents.data.rotation import task_of, turn_of, turned_rows
 from agents.data.rotation_pictures import TurnedPictures
 from agents.goals import critic as goal_critic
-from agents.goals import policy as distill
+from agents.goals import policy as goal_policy
 from agents.goals.agent import GoalModel, GoalParams, embed_goal
 from agents.goals.config import GoalHeadsConfig, ObjectiveConfig
 from agents.goals.hindsight import Table, at_rest, joined, make_table
@@ -28,13 +28,12 @@ from agents.runs.load_pretrained import JepaTrained
 from agents.runs.settings import stored_config
 from agents.storage import checkpoint
 from agents.storage.files import refuse_link
-from planning.objective import Weights
 from wm.jepa.model import JepaNetworks
 
 GUIDE = "guide"
 KIND = "guide"
 NETWORKS = "quasimetric, spread apart"
-"""What the goal heads are and how they are learned: those of other ones do not fit."""
+"""The kind of networks and of learning: heads of another kind do not fit."""
 
 
 @dataclass
@@ -63,20 +62,21 @@ def goal_model(net: JepaNetworks, heads: GoalHeads | None = None) -> GoalModel:
     )
     if heads is None:
         return model
-    config, size = heads.config, net.action_size
+    config, block = heads.config, net.config.action_block
     return model._replace(
-        critic=lambda params, place, goal: goal_critic.cost_to_go(params, config, place, goal),
-        leap=lambda params, place, after: goal_critic.leap(
-            params, config, net.config.action_block, place, after
+        critic=lambda params, at, goal: goal_critic.cost_to_go(params, config, at, goal),
+        reachability=lambda params, before, after: goal_critic.reachability(
+            params, config, block, before, after
         ),
-        policy=lambda params, place, goal: distill.react(params, config, size, place, goal),
+        policy=lambda params, at, goal: goal_policy.react(
+            params, config, net.action_size, at, goal
+        ),
     )
 
 
-def weights_of(objective: ObjectiveConfig) -> Weights:
-    """The weights as traced data; a reward-free model has no reward to weigh."""
-    named = asdict(objective) | {"reward": 0.0}
-    return Weights(**{name: jnp.float32(named[name]) for name in Weights._fields})
+def weights_of(objective: ObjectiveConfig) -> dict[str, jax.Array]:
+    """The weight of every term as traced data."""
+    return {name: jnp.float32(weight) for name, weight in objective.weights.items()}
 
 
 def radius_of(objective: ObjectiveConfig) -> jax.Array:
@@ -84,11 +84,11 @@ def radius_of(objective: ObjectiveConfig) -> jax.Array:
     return jnp.float32(objective.reach or jnp.inf)
 
 
-def spread(places: np.ndarray | jax.Array) -> dict[str, jax.Array]:
+def spread(embeddings: np.ndarray | jax.Array) -> dict[str, jax.Array]:
     """Scale, low and high of embeddings [N, D]."""
-    places = jnp.asarray(places)
-    scale = 2 * jnp.mean(jnp.var(places, axis=0))  # mean square between two independent ones
-    return {"scale": jnp.maximum(scale, 1e-12), "low": places.min(0), "high": places.max(0)}
+    x = jnp.asarray(embeddings)
+    scale = 2 * jnp.mean(jnp.var(x, axis=0))  # mean square between two independent ones
+    return {"scale": jnp.maximum(scale, 1e-12), "low": x.min(0), "high": x.max(0)}
 
 
 def goal_params(
@@ -100,7 +100,7 @@ def goal_params(
         model=params,
         weights=weights_of(objective),
         scale=jnp.asarray(stats["scale"]),
-        reach=radius_of(objective),
+        radius=radius_of(objective),
         low=jnp.asarray(stats["low"]),
         high=jnp.asarray(stats["high"]),
         critic=learned.get("critic"),
@@ -110,9 +110,7 @@ def goal_params(
 
 def embed_goals(model: GoalModel, params: Any, frames: np.ndarray) -> jax.Array:
     """Embeddings [N, D] of goal frames [N, ...]."""
-    params = GoalParams(params, *[None] * 5)  # pyright: ignore
-    one = partial(embed_goal, model, params)
-    return jax.jit(jax.vmap(one))(jnp.asarray(frames))
+    return jax.jit(jax.vmap(partial(embed_goal, model, params)))(jnp.asarray(frames))
 
 
 def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int = 0) -> Table:
@@ -120,44 +118,26 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
 
     Raises ConfigError where episodes cannot be turned.
     """
-    pixels, parts = trained.net.config.pixels, left_open(data.spec.env_id)
-    if not (pixels and parts and "physics" in data.arrays):
-        return _tables(trained, data, split, turns, parts)
-    with closing(GoalPictures(data)) as redrawn:
-        return _tables(trained, data, split, turns, parts, redrawn)
-
-
-def _tables(
-    trained: JepaTrained,
-    data: Any,
-    split: str,
-    turns: int,
-    parts: Sequence[str],
-    redrawn: GoalPictures | None = None,
-) -> Table:
+    model, pixels = goal_model(trained.net), trained.net.config.pixels
+    names, parts = data.spec.obs_names, left_open(data.spec.env_id)
     chosen = [data.episodes[i] for i in data.split(split)]
-    pixels = trained.net.config.pixels
     starts = np.array([e.start for e in chosen])
     lengths = np.array([e.length + 1 for e in chosen])
-    model, names = goal_model(trained.net), data.spec.obs_names
+    redraws = pixels and parts and "physics" in data.arrays
 
-    def table(frames: Any, actions: Any, goals: Any) -> Table:
-        if not pixels:
-            goals = at_rest(frames, names, parts)
-        return make_table(model, trained.params, frames, actions, starts, lengths, goals)
-
-    if not turns:
-        frames = data.arrays["pixels" if pixels else "obs"]
-        return table(frames, data.arrays["action"], redrawn)
-    turn = turn_of(data.spec)
-    tables = []
-    for number in range(turns):
-        frames, actions = turned_rows(turn, data, number, pixels)
-        goals = None
+    def table(frames: Any, actions: Any, redrawn: GoalPictures | None) -> Table:
+        goals = redrawn if pixels else at_rest(frames, names, parts)
         if redrawn is not None and isinstance(frames, TurnedPictures):
             goals = frames._replace(pictures=redrawn)
-        tables.append(table(frames, actions, goals))
-    return joined(tables)
+        return make_table(model, trained.params, frames, actions, starts, lengths, goals)
+
+    with closing(GoalPictures(data)) if redraws else nullcontext() as redrawn:
+        if not turns:
+            frames = data.arrays["pixels" if pixels else "obs"]
+            return table(frames, data.arrays["action"], redrawn)
+        turn = turn_of(data.spec)
+        rows = (turned_rows(turn, data, number, pixels) for number in range(turns))
+        return joined([table(*turned, redrawn) for turned in rows])
 
 
 def left_open(env_id: str) -> tuple[str, ...]:
@@ -180,15 +160,15 @@ def learn_goal_heads(
         return partial(report, stage) if report else None
 
     critic, critic_loss = goal_critic.train(config, table, tell("critic"))
-    heads = GoalHeads(config, {"critic": critic, **spread(table.place)})
+    heads = GoalHeads(config, {"critic": critic, **spread(table.embedding)})
     world = imagination(trained, heads) if trained else None
-    policy, policy_loss = distill.learn_policy(config, critic, table, tell("policy"), world)
+    policy, policy_loss = goal_policy.learn_policy(config, critic, table, tell("policy"), world)
     heads.arrays["policy"] = policy
     return heads, {"critic_loss": critic_loss, "policy_loss": policy_loss}
 
 
 def imagination(trained: JepaTrained, heads: GoalHeads) -> tuple[GoalModel, GoalParams] | None:
-    """What a policy can be unrolled in; None where a latent is more than its embedding."""
+    """The model that a policy is unrolled in; None where a latent is more than its embedding."""
     if trained.net.config.windowed:
         return None
     params = goal_params(trained.params, heads.config.objective, heads.arrays, heads)
@@ -196,7 +176,7 @@ def imagination(trained: JepaTrained, heads: GoalHeads) -> tuple[GoalModel, Goal
 
 
 def goal_heads_folder(path: Path) -> Path:
-    """Where the heads of a checkpoint's run are."""
+    """The folder of the heads of a checkpoint's run."""
     return path.parent.parent / GUIDE
 
 
@@ -245,5 +225,5 @@ def goal_heads_data(trained: JepaTrained) -> str:
 
 
 def model_digest(path: Path) -> str:
-    """What identifies the parameters of a checkpoint: the SHA-256 of its manifest."""
+    """Identity of the parameters of a checkpoint: the SHA-256 of its manifest."""
     return checkpoint.sha256_bytes((path / "MANIFEST.json").read_bytes())

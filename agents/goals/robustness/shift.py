@@ -16,7 +16,14 @@ import numpy as np
 
 from agents.evaluation import stats
 from agents.evaluation.evaluate import output_directory
-from agents.goals.evaluate import Controlled, controlled_by, scales, source_of, summarise, task_spec
+from agents.goals.evaluate import (
+    Actor,
+    actor_for,
+    scales,
+    source_of,
+    success_summary,
+    task_spec,
+)
 from agents.goals.held_out import held_out, recorded_seeds
 from agents.goals.model import goal_model, load_goal_heads
 from agents.goals.robustness.config import OF_SIGHT, ShiftConfig
@@ -46,12 +53,12 @@ def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: N
     trained = jepa_load.load(config.path)
     worlds = config.worlds(trained.net.config.pixels)
     spec = task_spec(trained)
-    controlled = controlled_by(config.evaluation(), trained, spec)
+    actor = actor_for(config.evaluation(), trained, spec)
     scale = scales(trained, spec, source_of(trained, spec), load_goal_heads(trained))["scale"]
     began, rows = time.perf_counter(), []
     usual = np.zeros(0)
     for kind, level in [("", 0.0), *worlds]:
-        row, found = _world(config, trained, spec, controlled, scale, kind, level)
+        row, found = _world(config, trained, spec, actor, scale, kind, level)
         usual = usual if kind else found
         row |= _noticed(usual, found)
         rows.append(row)
@@ -82,25 +89,23 @@ def _world(
     config: ShiftConfig,
     trained: JepaTrained,
     spec: EnvSpec,
-    controlled: Controlled,
+    actor: Actor,
     scale: Any,
     kind: str,
     level: float,
 ) -> tuple[Row, np.ndarray]:
     """All goals in one world: its row, and the surprise of each episode."""
     shift = Shift.parse(f"{kind}={level:g}" if kind else "")
-    count, source, world = min(config.slots, config.goals), controlled.source, str(shift)
+    count, source, world = min(config.slots, config.goals), actor.source, str(shift)
     if trained.net.config.pixels and kind in OF_SIGHT:  # the simulators stay as they are
         source, world = _other_sight(trained, spec, shift, config.seed), ""
     env = make_vec(spec.env_id, count, action_repeat=spec.action_repeat, shift=world)
     log, seeds = Log(), held_out(config.evaluation(), recorded_seeds(trained))
-    outcomes = run_goals(
-        controlled.agent, controlled.goal_params, env, source, seeds, config.seed, log
-    )
+    outcomes = run_goals(actor._replace(source=source), env, seeds, config.seed, log)
     env.close()
     by_goal = surprises(goal_model(trained.net), trained.params, scale, log)
     found = np.array([by_goal[i] for i in range(len(outcomes))])
-    row = {"shift": str(shift), "kind": kind, "level": level, **summarise(outcomes, spec)}
+    row = {"shift": str(shift), "kind": kind, "level": level, **success_summary(outcomes, spec)}
     return row | {"surprise": stats.mean(found)}, found
 
 

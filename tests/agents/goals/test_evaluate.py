@@ -12,6 +12,7 @@ import pytest
 from agents.data.dataset import Dataset
 from agents.goals import evaluate as goal_eval
 from agents.goals import oracle as goal_oracle
+from agents.goals.agent import GoalModel, cost_model
 from agents.goals.config import (
     GUIDED,
     HELD_OUT,
@@ -43,23 +44,23 @@ from agents.runs.load_pretrained import JepaTrained
 from envs.registry import make_spec, make_vec
 from envs.tasks.goals.two_room import DOOR_Y
 from planning.config import METHODS, PlannerConfig
-from planning.objective import TERMS, Weights
 
-GUIDES = GoalHeads(GoalHeadsConfig(), {"critic": 1, "policy": 2})
+HEADS = GoalHeads(GoalHeadsConfig(), {"critic": 1, "policy": 2})
 
 
-def test_settings_and_weights_have_the_same_names():
-    named = set(ObjectiveConfig.__dataclass_fields__) - {"reach"}
-    assert named == set(Weights._fields) - {"reward"} == set(TERMS) - {"reward"}
-    assert weights_of(ObjectiveConfig(goal=2.0)).goal == 2.0
-    assert weights_of(GUIDED).reward == 0.0
+def test_every_weight_is_that_of_a_term():
+    model = cast(Any, GoalModel)(*[None] * 3, 1, (1,), critic=1.0)
+    assert set(cost_model(model).terms) == set(weights_of(GUIDED))
+    plain = set(cost_model(model._replace(critic=None)).terms)
+    assert plain == set(weights_of(PLAIN)) - set(LEARNED)
+    assert weights_of(ObjectiveConfig(goal=2.0))["goal"] == 2.0
 
 
 def test_learned_terms_count_only_where_they_were_learned():
     config = GoalEvalConfig(planner=PlannerOverrides(horizon=7), path="runs/x")
     planner, objective = goal_eval.settings(config, None)
     assert objective == PLAIN and planner.horizon == 7 and planner.num_prior_samples == 0
-    planner, objective = goal_eval.settings(config, GUIDES)
+    planner, objective = goal_eval.settings(config, HEADS)
     assert objective == GUIDED and planner.num_prior_samples == PRIOR_SAMPLES
     assert planner.num_samples == PLANNER.num_samples
     refusal = "no critic: learn one with `latentmpc distill runs/x`"
@@ -68,7 +69,7 @@ def test_learned_terms_count_only_where_they_were_learned():
         wanting = GoalEvalConfig(path="runs/x", objective=given)
         with pytest.raises(ConfigError, match=refusal):
             goal_eval.settings(wanting, None)
-        assert getattr(goal_eval.settings(wanting, GUIDES)[1], name) == 1.0
+        assert getattr(goal_eval.settings(wanting, HEADS)[1], name) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_weights_that_make_no_sense_are_refused(bad, message):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_planner_can_be_asked_for(method):
-    planner = goal_planner(PlannerOverrides(method=method, num_samples=64), guided=True)
+    planner = goal_planner(PlannerOverrides(method=method, num_samples=64), with_policy=True)
     assert (planner.method, planner.num_samples, planner.horizon) == (method, 64, PLANNER.horizon)
     assert planner.target_ess == (PLANNER.target_ess if method == "mppi" else 0)
 
@@ -98,7 +99,7 @@ def test_successes_have_intervals():
         GoalOutcome(3, False, 100, fallbacks=2),
     ]
     outcomes.append(GoalOutcome(4, False, 7, valid=False))
-    found = goal_eval.summarise(outcomes, make_spec("two-room"))
+    found = goal_eval.success_summary(outcomes, make_spec("two-room"))
     assert (found["successes"], found["goals"], found["invalid"]) == (2, 4, 1)
     assert found["success"] == 0.5 and found["fallbacks"] == 2
     assert found["success_interval"] == pytest.approx([0.1500, 0.8500], abs=1e-3)  # Wilson
@@ -134,16 +135,16 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
     stats = spread(places)
     pairs = np.mean((places[:2000] - places[2000:]) ** 2)
     assert stats["scale"] == pytest.approx(pairs, rel=0.05)
-    made = goal_params(None, GUIDED, stats, GUIDES)
-    assert float(made.reach) == pytest.approx(GUIDED.reach) and made.critic == 1
-    assert np.isinf(goal_params(None, PLAIN, stats).reach)
+    made = goal_params(None, GUIDED, stats, HEADS)
+    assert float(made.radius) == pytest.approx(GUIDED.reach) and made.critic == 1
+    assert np.isinf(goal_params(None, PLAIN, stats).radius)
 
 
 def test_the_oracle_needs_no_sequences_of_a_policy():
     """Few samples are too few beside the policy's proposals; the oracle has none."""
     few, heads = PlannerOverrides(num_samples=16, num_elites=8), GoalHeads(GoalHeadsConfig(), {})
     oracle, no_run = GoalEvalConfig("run", mode="oracle", planner=few), cast(JepaTrained, None)
-    planner = goal_eval.controlled_by(oracle, no_run, make_spec("two-room")).planner
+    planner = goal_eval.actor_for(oracle, no_run, make_spec("two-room")).planner
     assert planner is not None
     assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
     with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
@@ -166,13 +167,13 @@ def test_the_oracle_measures_angles_by_the_shorter_way():
     periods, spreads = goal_oracle._geometry(make_spec("reacher-goal"))
     np.testing.assert_allclose(periods, 2 * np.pi)
     at = goal_oracle.Moment(jnp.zeros(2, jnp.int32), jnp.array([3.1, 0.0], jnp.float32))
-    around = goal_oracle._distance(periods, spreads, None, at, jnp.array([-3.1, 0.0]))
+    around = goal_oracle._distance(periods, spreads, at, jnp.array([-3.1, 0.0]))
     assert around < 0.01
     periods, spreads = goal_oracle._geometry(make_spec("two-room"))
     np.testing.assert_array_equal(periods, 0)
     at = at._replace(achieved=jnp.zeros(2))
     goal = jnp.array([spreads[0], 0.0], jnp.float32)
-    assert goal_oracle._distance(periods, spreads, None, at, goal) == pytest.approx(0.25)
+    assert goal_oracle._distance(periods, spreads, at, goal) == pytest.approx(0.25)
 
 
 def test_the_oracle_reaches_goals_in_its_room():
@@ -187,7 +188,7 @@ def test_the_oracle_reaches_goals_in_its_room():
         init_std=1.0,
         target_ess=4.0,
     )
-    agent, source = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
+    actor = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
     env = make_vec("two-room", 1, action_repeat=spec.action_repeat)
     seeds = [HELD_OUT + i for i in range(40)]
     same = []
@@ -196,9 +197,9 @@ def test_the_oracle_reaches_goals_in_its_room():
         data = env.simulators.data
         if data.qpos[0, 0] * data.userdata[0, 0] > 0:
             same.append(seed)
-    outcomes = run_goals(agent, None, make_vec("two-room", 2), source, same[:4], 0)
+    outcomes = run_goals(actor, make_vec("two-room", 2), same[:4], 0)
     assert all(o.success for o in outcomes)
-    assert len(plan_milliseconds(agent, None, env, source, same[0], most=2)) == 2
+    assert len(plan_milliseconds(actor, env, same[0], most=2)) == 2
 
 
 def rank_of_ways(run, data):
@@ -214,7 +215,7 @@ def rank_of_ways(run, data):
     through = sum(np.linalg.norm(x - np.array([0.0, DOOR_Y]), axis=1) for x in (here, there))
     apart = np.linalg.norm(here - there, axis=1)
     ways = np.where(here[:, 0] * there[:, 0] < 0, through, apart)
-    cost = cost_to_go(heads.arrays["critic"], heads.config, table.place[at], table.goal[goal])
+    cost = cost_to_go(heads.arrays["critic"], heads.config, table.embedding[at], table.goal[goal])
     return float(np.corrcoef(rankdata(cost), rankdata(ways))[0, 1])
 
 
