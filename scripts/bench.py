@@ -54,7 +54,7 @@ def check_shift(config: ShiftConfig) -> None:
             f"{config.path or 'bench --shift'}: give a run of `latentmpc pretrain`, as in "
             "latentmpc bench --shift runs/ID"
         )
-    planner = goal_planner(config.planner, guided=True)
+    planner = goal_planner(config.planner, with_policy=True)
     needs.require(needs.reaching(planner, min(config.slots, config.goals)))
 
 

@@ -28,7 +28,7 @@ def check_goals(config: GoalEvalConfig) -> None:
             f"{config.path or 'which run?'}: goals are for a run of `latentmpc pretrain`, as in "
             "latentmpc eval runs/ID --goals 200"
         )
-    planner = goal_planner(config.planner, guided=config.led)
+    planner = goal_planner(config.planner, with_policy=config.with_policy)
     oracle = config.mode == "oracle" or bool(config.oracle_goals)
     needs.require(needs.reaching(planner, min(config.slots, config.goals), oracle))
     config.objective.apply(GUIDED)

@@ -118,7 +118,7 @@ def _decided(memory: Memory, plan: Plan, latent, action, unexpected, info: PlanI
 class Thought(NamedTuple):
     """A decision that is being refined."""
 
-    session: anytime.Session
+    session: anytime.Refinement
     memory: Memory
     """From before the decision."""
     surprise: Array

@@ -15,14 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.goals.agent import GoalModel, make_goal_agent, plan_once
+from agents.goals.agent import GoalModel, act_once, by_planning, cost_model, make_goal_agent
 from agents.goals.config import ObjectiveConfig, goal_planner
-from agents.goals.model import goal_model, guidance
+from agents.goals.model import goal_model, goal_params
 from agents.machine.cost import products
 from agents.runs.config import PlannerOverrides
 from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import preset_config
-from planning.objective import Objective
 from wm.jepa import model as jepa
 from wm.jepa.model import JepaNetworks
 
@@ -81,21 +80,24 @@ def planning_cost(size: int = 64, block: int = 4, repeats: int = 15) -> list[dic
 def _program(model: GoalModel, terms: tuple[str, ...], params: Any) -> tuple[Any, float]:
     """A plan of one simulator as a function of nothing, and its operations."""
     weights = {"goal": 0.0} | dict.fromkeys(terms, 1.0)
-    wanted, planner = ObjectiveConfig(**weights), goal_planner(PlannerOverrides(), guided=False)
+    wanted, planner = (
+        ObjectiveConfig(**weights),
+        goal_planner(PlannerOverrides(), with_policy=False),
+    )
     frame = jnp.zeros(model.frame_shape, model.frame_dtype)
     latent = jnp.zeros((model.history, *model.frame_shape), model.frame_dtype)
     embedding = jax.eval_shape(lambda: model.embed(params, model.encode(params, latent)))
     nowhere = jnp.zeros(embedding.shape)
-    guide = guidance(params, wanted, {"scale": 1.0, "low": nowhere, "high": nowhere})
-    objective = Objective(wanted.terms, planner.horizon)
-    agent = make_goal_agent(model, planner, objective)
+    known = goal_params(params, wanted, {"scale": 1.0, "low": nowhere, "high": nowhere})
+    agent = make_goal_agent(model, planner, wanted.terms)
     carry, keys = agent.init_carry(1), jax.random.split(jax.random.key(0), 1)
     first = jnp.zeros(1, bool)
 
     def plan() -> None:
-        jax.block_until_ready(agent.act(guide, carry, frame[None], frame[None], first, keys))
+        jax.block_until_ready(agent.act(known, carry, frame[None], frame[None], first, keys))
 
-    one = partial(plan_once, model, objective, planner)
+    decide = by_planning(cost_model(model), model.block, planner, wanted.terms)
+    one = partial(act_once, model, decide)
     alone = jax.tree.map(lambda x: x[0], carry)
-    flop = products(one, guide, alone, frame, frame, first[0], keys[0])
+    flop = products(one, known, alone, frame, frame, first[0], keys[0])
     return plan, flop

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.goals.config import DistillConfig, GoalEvalConfig, GuideConfig
+from agents.goals.config import DistillConfig, GoalEvalConfig, GoalHeadsConfig
 from agents.goals.distill import distill_path
 from agents.goals.evaluate import evaluate_goals
 from agents.inspection import probes
@@ -36,7 +36,7 @@ BASELINE = "random"
 """Row of random actions on the same goals."""
 SEED_STRIDE = 10_000
 """Between the first goals of two seeds, and between a run's seed and that of its frozen encoder."""
-GUIDES = GuideConfig(updates=600, batch_size=256)
+GUIDES = GoalHeadsConfig(updates=600, batch_size=256)
 TIMED_CALLS = 4
 PROBE_ROWS = {"train": 4000, "validation": 2000, "test": 2000}
 

@@ -88,13 +88,13 @@ from planning.config import PlannerConfig
 env = make_vec("reacher-goal", 25)
 obs, _ = env.reset(seed=0)
 small = dict(num_samples=32, num_prior_samples=0, num_elites=8, num_iterations=1)
-agent, eyes = goal_oracle(
+agent, _, source, *_ = goal_oracle(
     env.env_spec, PlannerConfig(horizon=4, **small), ObjectiveConfig(goal=0, path=1)
 )
 for decision in range(60):
     keys = jax.random.split(jax.random.key(decision), 25)
     begun = np.ones(25, bool)
-    seen = eyes.frames(env, obs, begun), eyes.goals(env), jnp.asarray(begun)
+    seen = source.frames(env, obs, begun), source.goals(env), jnp.asarray(begun)
     action, _, _ = agent.act(None, agent.init_carry(25), *seen, keys)
     obs = env.step(np.asarray(action))[0]
 print(action.shape)

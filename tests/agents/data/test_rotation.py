@@ -176,7 +176,8 @@ def test_the_state_itself_is_learned_turned_and_distilled(data, tmp_path, capfd)
     expected = (
         turned_rows(turn_of(data.spec), data, 1, False)[0][first.rows] - norm["mean"]
     ) / norm["std"]
-    np.testing.assert_allclose(table.place[sum(rows) : sum(rows) + rows[0]], expected, atol=1e-4)
+    found = table.embedding[sum(rows) : sum(rows) + rows[0]]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
     guide = "--guide.updates 50 --guide.width 16 --guide.imagined 0 --guide.turns 2"
     assert main(["distill", run, *guide.split()]) == 0
     assert main(["eval", run, "--mode", "prior", "--goals", "2", "--slots", "2", "--json"]) == 0

@@ -51,7 +51,7 @@ def test_tables_of_pictures_have_such_goals(data, tmp_path):
     table, turned = table_of(trained, data), table_of(trained, data, turns=2)
     rows = len(table.last)
     assert len(turned.last) == 2 * rows
-    assert np.abs(np.asarray(table.goal) - np.asarray(table.place)).max() > 1e-3
+    assert np.abs(np.asarray(table.goal) - np.asarray(table.embedding)).max() > 1e-3
     assert np.abs(np.asarray(turned.goal[:rows]) - np.asarray(turned.goal[rows:])).max() > 1e-3
     first = data.episodes[data.split("train")[0]]
     expected = GoalPictures(data)[np.arange(first.start, first.start + 3)[:, None]]
