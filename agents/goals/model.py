@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.data.rotation import task_of, turn_of, turned_rows
-from agents.data.rotation_pictures import TurnedPictures
+from agents.data.rotate_pictures import RotatedPictures
+from agents.data.rotation import rotated_rows, rotation_of, task_of
 from agents.goals import critic as goal_critic
 from agents.goals import policy as distill
 from agents.goals.agent import GoalModel, Guidance, embed_goal
@@ -149,12 +149,12 @@ def _tables(
     if not turns:
         frames = data.arrays["pixels" if pixels else "obs"]
         return table(frames, data.arrays["action"], redrawn)
-    turn = turn_of(data.spec)
+    turn = rotation_of(data.spec)
     tables = []
     for number in range(turns):
-        frames, actions = turned_rows(turn, data, number, pixels)
+        frames, actions = rotated_rows(turn, data, number, pixels)
         goals = None
-        if redrawn is not None and isinstance(frames, TurnedPictures):
+        if redrawn is not None and isinstance(frames, RotatedPictures):
             goals = frames._replace(pictures=redrawn)
         tables.append(table(frames, actions, goals))
     return joined(tables)
