@@ -89,7 +89,7 @@ class TrainConfig(Settings):
         """Whether the cycle runs as one program.
 
         `auto`: for MJX, whose simulators then never leave the device; native simulators keep the
-        host loop, which compiles sooner and is then a little slower (docs/scaling.md).
+        host loop, which compiles sooner and is then a little slower (docs/results/scaling.md).
         """
         return self.loop == "fused" or (self.loop == "auto" and self.backend.startswith("mjx"))
 
