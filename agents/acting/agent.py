@@ -86,9 +86,20 @@ def make_agent(
     *,
     mode: Mode = "plan",
     explore: bool = False,
+) -> Agent:
+    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted."""
+    return jitted(pure_agent(net, config, mode=mode, explore=explore))
+
+
+def pure_agent(
+    net: Networks,
+    config: PlannerConfig,
+    *,
+    mode: Mode = "plan",
+    explore: bool = False,
     sharded: bool = False,
 ) -> Agent:
-    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted.
+    """The same for use inside a program.
 
     Where the simulators are to be `sharded` over devices, all of a device's are computed at once.
     """
@@ -102,7 +113,7 @@ def make_agent(
 def vectorised(
     one: Callable[..., tuple], config: PlannerConfig, action_dim: int, most: int | None
 ) -> Agent:
-    """An agent over many simulators, `most` of them at once, from what it does in one; jitted.
+    """An agent over many simulators, `most` of them at once, from what it does in one.
 
     Simulator i draws its noise from fold_in(key, i): its actions do not depend on how many
     other simulators there are.
@@ -117,7 +128,12 @@ def vectorised(
         carry = Carry(planners.init(config, action_dim))
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
-    return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))
+    return Agent(init_carry, act)
+
+
+def jitted(agent: Agent, **options: Any) -> Agent:
+    """`agent` whose `act` is a program of its own; `options` are further ones of jax.jit."""
+    return agent._replace(act=jax.jit(agent.act, compiler_options=cpu_options(), **options))
 
 
 def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:

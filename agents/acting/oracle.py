@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
-from agents.acting.agent import Agent, act_once, vectorised
+from agents.acting.agent import Agent, act_once, jitted, vectorised
 from agents.runs.config import ConfigError
 from envs.native.env import NativeVectorEnv
 from envs.registry import make_vec
@@ -46,7 +46,7 @@ def make_oracle(spec: EnvSpec, config: PlannerConfig, net: Networks | None = Non
     if config.method == "gradient":
         raise ConfigError("the oracle cannot be differentiated: use another planner.method")
     one = partial(act_once, lambda params, moment: moment, _model(spec, net), config, False)
-    return vectorised(one, config, spec.action_dim, None)._replace(observe=moments_of)
+    return jitted(vectorised(one, config, spec.action_dim, None))._replace(observe=moments_of)
 
 
 def moments_of(env: NativeVectorEnv, obs: np.ndarray) -> Moment:

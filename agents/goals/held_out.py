@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.data.files import MOST_DATA
+from agents.data.files import MAX_DATA
 from agents.goals.config import HELD_OUT, GoalEvalConfig
 from agents.goals.model import goal_heads_data
 from agents.runs.config import ConfigError
@@ -27,7 +27,7 @@ def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
 
     def of(data: str) -> list[int]:
         try:
-            stored = sealed.read_json(Path(data, "data.json"), MOST_DATA)
+            stored = sealed.read_json(Path(data, "data.json"), MAX_DATA)
             return [int(episode["seed"]) for episode in stored["episodes"]]
         except (CheckpointError, ValueError, KeyError, TypeError):
             return []

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.data.rotation import task_of, turn_of, turned_rows
-from agents.data.rotation_pictures import TurnedPictures
+from agents.data.rotate_pictures import RotatedPictures
+from agents.data.rotation import rotated_rows, rotation_of, task_of
 from agents.goals import critic as goal_critic
 from agents.goals import policy as goal_policy
 from agents.goals.agent import GoalModel, GoalParams, embed_goal
@@ -127,7 +127,7 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
 
     def table(frames: Any, actions: Any, redrawn: GoalPictures | None) -> Table:
         goals = redrawn if pixels else at_rest(frames, names, parts)
-        if redrawn is not None and isinstance(frames, TurnedPictures):
+        if redrawn is not None and isinstance(frames, RotatedPictures):
             goals = frames._replace(pictures=redrawn)
         return make_table(model, trained.params, frames, actions, starts, lengths, goals)
 
@@ -135,8 +135,8 @@ def table_of(trained: JepaTrained, data: Any, split: str = "train", turns: int =
         if not turns:
             frames = data.arrays["pixels" if pixels else "obs"]
             return table(frames, data.arrays["action"], redrawn)
-        turn = turn_of(data.spec)
-        rows = (turned_rows(turn, data, number, pixels) for number in range(turns))
+        turn = rotation_of(data.spec)
+        rows = (rotated_rows(turn, data, number, pixels) for number in range(turns))
         return joined([table(*turned, redrawn) for turned in rows])
 
 

@@ -22,6 +22,7 @@ from agents.runs.directory import RunDir
 from agents.runs.settings import train_config_from
 from agents.runs.versions import installed
 from agents.training.driver import jax_inputs
+from agents.training.loop import stream
 from agents.training.trainer import Trainer
 
 DEVICES = (1, 8, 64, 512)
@@ -106,21 +107,25 @@ def _median_ms(run: Callable[[], Any], repeats: int) -> float:
 def _parts(trainer: Trainer, repeats: int) -> dict[str, float]:
     """Milliseconds of each part of a cycle, alone, with nothing running beside it."""
     driver, learning = trainer.driver, trainer.learning
-    key, obs = trainer.stream(9, 0), jax_inputs(driver)
-    params, carry = trainer.state.params, trainer.carry
-    rows = jnp.zeros(trainer.replay.rows.shape[1:], jnp.float32)
+    key, obs = stream(trainer.key, 9, 0), jax_inputs(driver)
+    params, carry = trainer.loop.train.params, trainer.loop.carry
+    rows = jnp.zeros(trainer.loop.replay.rows.shape[1:], jnp.float32)
     actions, _, _ = trainer.agent.act(params, carry, *obs, key)
     random = driver.random_actions(0)
 
     def copy() -> Any:
         np.asarray(actions + 0)  # a fresh array: one that was read is kept on the host
-        trainer.replay = learning.add(trainer.replay, rows)
-        return jax_inputs(driver), trainer.replay.count
+        replay = learning.add(trainer.loop.replay, rows)
+        trainer.loop = trainer.loop._replace(replay=replay)
+        return jax_inputs(driver), trainer.loop.replay.count
+
+    def learn() -> Any:
+        return learning.learn(trainer.loop.train, trainer.loop.replay, key)
 
     return {
         "simulate": _median_ms(lambda: driver.step(random).decisions, repeats),
         "plan": _median_ms(lambda: trainer.agent.act(params, carry, *obs, key), repeats),
-        "learn": _median_ms(lambda: learning.learn(trainer.state, trainer.replay, key), repeats),
+        "learn": _median_ms(learn, repeats),
         "copy": _median_ms(copy, repeats),
     }
 
@@ -135,14 +140,14 @@ def _cycle_ms(trainer: Trainer, cycles: int, fused: bool) -> float:
             if fused and trainer.fused is not None:
                 trainer.fused.chunk = goal - trainer.counters.cycles
             trainer.advance(2**30)
-        jax.block_until_ready(trainer.state)
+        jax.block_until_ready(trainer.loop.train)
         times.append((time.perf_counter() - begin) / (trainer.counters.cycles - before))
     return 1e3 * float(np.median(times))
 
 
 def _plan_scaling(trainer: Trainer, sims: int, repeats: int) -> dict[str, Any]:
     """Milliseconds a simulator of planning for one and for many in one call."""
-    agent, params = trainer.agent, trainer.state.params
+    agent, params = trainer.agent, trainer.loop.train.params
     one, many = (_plan_ms(trainer, agent, params, count, repeats) for count in (1, sims))
     return {
         "plan_ms_a_simulator": {"1": one, str(sims): many / sims},
@@ -151,7 +156,7 @@ def _plan_scaling(trainer: Trainer, sims: int, repeats: int) -> dict[str, Any]:
 
 
 def _plan_ms(trainer: Trainer, agent: Agent, params: Any, count: int, repeats: int) -> float:
-    carry, key = agent.init_carry(count), trainer.stream(9, 1)
+    carry, key = agent.init_carry(count), stream(trainer.key, 9, 1)
     obs = jnp.ones((count, trainer.spec.obs_dim))
     first = jnp.zeros(count, bool)
     return _median_ms(lambda: agent.act(params, carry, obs, first, key), repeats)

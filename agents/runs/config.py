@@ -85,6 +85,15 @@ class TrainConfig(Settings):
         return self.run_dir or f"runs/{self.folder_name}-{self.seed}"
 
     @property
+    def fused(self) -> bool:
+        """Whether the cycle runs as one program.
+
+        `auto`: for MJX, whose simulators then never leave the device; native simulators keep the
+        host loop, which compiles sooner and is then a little slower (docs/results/scaling.md).
+        """
+        return self.loop == "fused" or (self.loop == "auto" and self.backend.startswith("mjx"))
+
+    @property
     def folder_name(self) -> str:
         """The task's id as part of a path."""
         return self.env_id.replace("/", "-").replace(",", "+")
@@ -160,7 +169,7 @@ def _check_shares(config: TrainConfig) -> None:
                 f"--devices {config.devices} does not divide --{flag} {size}: give a multiple of "
                 f"{config.devices}, or other --devices"
             )
-    if config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx")):
+    if config.fused:
         raise ConfigError(
             f"--devices {config.devices} needs the host loop: add --loop host, or leave --devices"
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.runs.bounds import Few, Seed, Settings, Share, Total
 from agents.runs.config import ConfigError
-from agents.runs.settings import stored_config
+from agents.runs.settings import PRETRAINED, stored_config
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
 from wm.jepa.config import (
@@ -24,8 +24,7 @@ from wm.jepa.config import (
     slice_rows,
 )
 
-KIND = "jepa"
-"""What the config.json of these runs says under "kind"."""
+KIND = PRETRAINED
 STORED_BESIDE = ("kind", "env", "data_info", "digest", "versions")
 
 

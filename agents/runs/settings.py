@@ -19,6 +19,8 @@ from agents.storage.files import CheckpointError
 T = TypeVar("T")
 STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
+PRETRAINED = "jepa"
+"""What the config.json of a reward-free model says under "kind"."""
 
 
 def flat_types(cls: type, prefix: str = "") -> dict[str, Any]:
@@ -106,8 +108,14 @@ def read_toml(cls: type, path: str) -> dict[str, Any]:
 def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
     """Settings of a run from its `config.json` or a checkpoint's.
 
-    Raises CheckpointError when they are not those of this version.
+    Raises ConfigError for those of a reward-free model, CheckpointError when they are not those of
+    this version.
     """
+    if isinstance(stored, Mapping) and stored.get("kind") == PRETRAINED:
+        raise ConfigError(
+            f"{where} is that of a reward-free model, which `latentmpc eval`, `inspect` and "
+            "`distill` take: give a run of `latentmpc train` here"
+        )
     return stored_config(TrainConfig, stored, where)
 
 
@@ -121,7 +129,7 @@ def peek(path: str) -> TrainConfig | None:
         try:
             if file.is_file():
                 return train_config_from(sealed.read_json(file), str(file))
-        except (AttributeError, CheckpointError):
+        except (AttributeError, CheckpointError, ConfigError):
             return None
     return None
 

@@ -36,6 +36,7 @@ from agents.runs import load
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint, manifest, segments
 from agents.training import checkpoint as persist
+from agents.training import session
 from tests.soak import mutations
 
 MAX_MB, MAX_S = 512, 5.0
@@ -146,7 +147,7 @@ def _print(tree: Any) -> str:
 
 def _use_checkpoint(path: Path) -> str:
     trained = load.load(str(path))
-    persist.read_progress(path, persist.Progress)
+    session.read_progress(path, persist.Progress)
     refs = segments.load_refs(checkpoint.read_file(path, persist.SEGMENTS))
     segments.read_segments(path.parents[1] / "replay", refs)
     return _print((trained.params, checkpoint.restore(path, at=("driver",))))

@@ -69,7 +69,7 @@ def learn(preset: str, most_s: float = 150.0, **changes: Any) -> dict[str, Any]:
     trainer, begin = Trainer(settings), time.perf_counter()
     while trainer.counters.env_steps < settings.env_steps and time.perf_counter() - begin < most_s:
         trainer.advance(settings.env_steps)
-    jax.block_until_ready(trainer.state)
+    jax.block_until_ready(trainer.loop.train)
     done, spent = trainer.counters, time.perf_counter() - begin
     now, repeat = trainer, trainer.spec.action_repeat
     returns = in_training(now.eval_agents, now.deployed, now.net, settings, repeat)

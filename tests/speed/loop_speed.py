@@ -70,7 +70,7 @@ def cycles(trainer: Trainer, count: int) -> Run:
         goal = trainer.counters.env_steps + count * trainer.config.num_envs
         while trainer.counters.env_steps < goal:
             trainer.advance(goal)
-        return trainer.state.params
+        return trainer.loop.train.params
 
     return run
 
@@ -105,7 +105,7 @@ def population_over_runs(rounds: int, count: int = 20, **changes: Any) -> dict[s
     def together() -> Any:
         for _ in range(count):
             pop.cycle(live)
-        return pop.state.params
+        return pop.loop.train.params
 
     each = [cycles(trainer, count) for trainer in alone]
     return ratio(together, lambda: [run() for run in each], rounds)
