@@ -79,7 +79,7 @@ def _no_info(shape: tuple[int, ...]) -> PlanInfo:
     return PlanInfo(*[jnp.zeros(shape)] * len(PlanInfo._fields))
 
 
-SIDE_BY_SIDE = 16
+CPU_BATCH = 16
 """Simulators that a CPU plans for at once: what their sequences compute stays in its caches."""
 
 
@@ -99,7 +99,7 @@ def make_agent(
         one = partial(_prior_once, net, explore)
     else:
         one = partial(act_once, net.encode, planner_model(net), config, explore)
-    return vectorised(one, config, net.spec.action_dim, None if sharded else SIDE_BY_SIDE)
+    return vectorised(one, config, net.spec.action_dim, None if sharded else CPU_BATCH)
 
 
 def vectorised(
@@ -130,8 +130,8 @@ def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:
     return jax.lax.map(lambda row: one(*row), rows, batch_size=most)
 
 
-def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
-    """Uniform actions, or none at all: the floors every controller is measured against."""
+def baseline_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
+    """Uniform random actions, or zero: the baselines every controller is measured against."""
 
     def act(params, carry, obs, is_first, key):
         action = jnp.zeros((obs.shape[0], action_dim))
@@ -146,7 +146,7 @@ def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
 def agent_for(net: Networks, config: PlannerConfig, mode: str) -> Agent:
     """The deterministic agent of a mode: plan, prior, random or zero."""
     if mode == "random" or mode == "zero":
-        return floor_agent(net.spec.action_dim, mode)
+        return baseline_agent(net.spec.action_dim, mode)
     if mode == "plan" or mode == "prior":
         return make_agent(net, config, mode=mode)
     raise ValueError(f"mode must be plan, prior, random or zero, got {mode!r}")

@@ -153,7 +153,7 @@ def _add_latency(rows: list[Point], kind: str, agent, params, point, repeat: int
 
 def _agent(point: Mapping[str, Any]) -> tuple[Any, Any, int, PlannerConfig | None]:
     """Agent, parameters, action repeat and planner settings of a point."""
-    from agents.acting.agent import floor_agent, make_agent
+    from agents.acting.agent import baseline_agent, make_agent
     from agents.acting.oracle import make_oracle
     from agents.runs.load import check_spec
     from envs.registry import make_spec
@@ -165,7 +165,7 @@ def _agent(point: Mapping[str, Any]) -> tuple[Any, Any, int, PlannerConfig | Non
     if trained:
         check_spec(trained, spec)
     if mode in ("random", "zero"):
-        return floor_agent(spec.action_dim, mode), None, spec.action_repeat, None
+        return baseline_agent(spec.action_dim, mode), None, spec.action_repeat, None
     base = trained.config.planner if trained else PlannerConfig(num_prior_samples=0)
     planner = PlannerOverrides(**point["planner"]).apply(base)
     params, net = (trained.params, trained.net) if trained else (None, None)

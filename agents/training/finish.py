@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.acting.agent import Agent, floor_agent
+from agents.acting.agent import Agent, baseline_agent
 from agents.evaluation import stats
 from agents.evaluation.evaluate import evaluate, k_step_error, measure_latency
 from agents.evaluation.result import EvalResult
@@ -40,7 +40,7 @@ def finish(
     trained = clock()
     bar.message("evaluating")
     net, params = trainer.net, trainer.deployed
-    agents = trainer.eval_agents | {"random": floor_agent(trainer.spec.action_dim, "random")}
+    agents = trainer.eval_agents | {"random": baseline_agent(trainer.spec.action_dim, "random")}
     chosen = views(config.env_id, trainer.spec.action_repeat, net.spec.discount)
     each = {view.task: _on_task(config, net, params, agents, view) for view in chosen}
     results = {name: pooled([own[name] for own in each.values()]) for name in agents}
