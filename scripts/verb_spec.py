@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from agents.deployment.guard.trust_config import ImportTrust
+from agents.deployment.guard.config import ImportTrust
 
 
 @dataclass(frozen=True)

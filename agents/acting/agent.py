@@ -18,7 +18,7 @@ Mode = Literal["plan", "prior"]
 
 
 class Carry(NamedTuple):
-    """What the agent remembers from one decision to the next, one simulator."""
+    """State of the agent between decisions, one simulator."""
 
     plan: Plan
 
@@ -62,8 +62,7 @@ def act_once(
     fresh = planners.init(config, carry.plan.mean.shape[-1])
     moved = shift(carry.plan, 1, config.init_std)
     plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-    latent = encode(params, obs)
-    plan, info = planners.improve(config, model, params, latent, plan, key_plan)
+    plan, info = planners.improve(config, model, params, encode(params, obs), plan, key_plan)
     action = plan.mean[0]
     if explore:
         noise = jax.random.normal(key_noise, action.shape, action.dtype)
@@ -73,10 +72,14 @@ def act_once(
 
 def _prior_once(net: Networks, explore: bool, params, carry: Carry, obs, is_first, key):
     action = as_latent_model(net).prior(params, net.encode(params, obs), key if explore else None)
-    return action, carry, PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
+    return action, carry, _no_info(())
 
 
-SIDE_BY_SIDE = 16
+def _no_info(shape: tuple[int, ...]) -> PlanInfo:
+    return PlanInfo(*[jnp.zeros(shape)] * len(PlanInfo._fields))
+
+
+CPU_BATCH = 16
 """Simulators that a CPU plans for at once: what their sequences compute stays in its caches."""
 
 
@@ -107,7 +110,7 @@ def pure_agent(
         one = partial(_prior_once, net, explore)
     else:
         one = partial(act_once, net.encode, planner_model(net), config, explore)
-    return vectorised(one, config, net.spec.action_dim, None if sharded else SIDE_BY_SIDE)
+    return vectorised(one, config, net.spec.action_dim, None if sharded else CPU_BATCH)
 
 
 def vectorised(
@@ -121,8 +124,7 @@ def vectorised(
 
     def act(params, carry, obs, is_first, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(is_first.shape[0]))
-        rows = (carry, obs, is_first, keys)
-        return over_rows(partial(one, params), rows, most)
+        return over_rows(partial(one, params), (carry, obs, is_first, keys), most)
 
     def init_carry(num_envs: int) -> Carry:
         carry = Carry(planners.init(config, action_dim))
@@ -144,15 +146,14 @@ def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:
     return jax.lax.map(lambda row: one(*row), rows, batch_size=most)
 
 
-def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
-    """Uniform actions, or none at all: the floors every controller is measured against."""
+def baseline_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
+    """Uniform random actions, or zero: the baselines every controller is measured against."""
 
     def act(params, carry, obs, is_first, key):
-        shape = (obs.shape[0], action_dim)
-        action = jnp.zeros(shape)
+        action = jnp.zeros((obs.shape[0], action_dim))
         if mode == "random":
-            action = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-        return action, carry, PlanInfo(*[jnp.zeros(obs.shape[0])] * len(PlanInfo._fields))
+            action = jax.random.uniform(key, action.shape, minval=-1.0, maxval=1.0)
+        return action, carry, _no_info(obs.shape[:1])
 
     nothing = Plan(*[jnp.zeros((1, action_dim))] * len(Plan._fields))
     return Agent(lambda num_envs: Carry(nothing), jax.jit(act))
@@ -161,7 +162,7 @@ def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
 def agent_for(net: Networks, config: PlannerConfig, mode: str) -> Agent:
     """The deterministic agent of a mode: plan, prior, random or zero."""
     if mode == "random" or mode == "zero":
-        return floor_agent(net.spec.action_dim, mode)
+        return baseline_agent(net.spec.action_dim, mode)
     if mode == "plan" or mode == "prior":
         return make_agent(net, config, mode=mode)
     raise ValueError(f"mode must be plan, prior, random or zero, got {mode!r}")

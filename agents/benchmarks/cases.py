@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agents.acting.agent import floor_agent, make_agent
+from agents.acting.agent import baseline_agent, make_agent
 from agents.acting.oracle import make_oracle
 from agents.evaluation.evaluate import measure_latency
 from agents.evaluation.latency import evaluate_with_latency
@@ -147,7 +147,7 @@ def _agent(case: Case) -> tuple[Any, Any, int, PlannerConfig | None]:
     if trained:
         check_spec(trained, spec)
     if mode in ("random", "zero"):
-        return floor_agent(spec.action_dim, mode), None, spec.action_repeat, None
+        return baseline_agent(spec.action_dim, mode), None, spec.action_repeat, None
     base = trained.config.planner if trained else PlannerConfig(num_prior_samples=0)
     planner = PlannerOverrides(**case["planner"]).apply(base)
     params, net = (trained.params, trained.net) if trained else (None, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.acting.agent import Agent, floor_agent
+from agents.acting.agent import Agent, baseline_agent
 from agents.evaluation import stats
 from agents.evaluation.evaluate import evaluate, k_step_error, measure_latency
 from agents.evaluation.result import EvalResult
@@ -33,7 +33,7 @@ def finish(
     """
     trained = clock()
     bar.message("evaluating")
-    agents = trainer.eval_agents | {"random": floor_agent(trainer.spec.action_dim, "random")}
+    agents = trainer.eval_agents | {"random": baseline_agent(trainer.spec.action_dim, "random")}
     repeat, discount = trainer.spec.action_repeat, trainer.net.spec.discount
     chosen = eval_tasks(trainer.config.env_id, repeat, discount)
     each = {task.name: _on_task(trainer, agents, task) for task in chosen}

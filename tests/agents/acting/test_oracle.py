@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from agents.acting.agent import floor_agent
+from agents.acting.agent import baseline_agent
 from agents.acting.oracle import make_oracle
 from agents.evaluation.evaluate import evaluate
 from agents.runs.config import ConfigError
@@ -50,7 +50,7 @@ def test_it_controls_what_random_actions_do_not():
     spec = make_spec("cartpole-balance", 8)
     env = make_vec("cartpole-balance", 2, action_repeat=8)
     search = replace(SEARCH, num_samples=24, num_elites=4, num_iterations=2)
-    oracle, floor = make_oracle(spec, search), floor_agent(1, "random")
+    oracle, floor = make_oracle(spec, search), baseline_agent(1, "random")
     planned, _ = evaluate(oracle, None, env, [1, 2], 0.99)
     drawn, _ = evaluate(floor, None, env, [1, 2], 0.99)
     again, _ = evaluate(oracle, None, env, [1, 2], 0.99)
