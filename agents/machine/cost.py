@@ -1,9 +1,7 @@
 """What a cycle costs: operations and bytes counted from the networks, times predicted from them.
 
 Operations are those of matrix products, two a multiply-add, read off the programs themselves. A
-machine is a few numbers, so that the same counts predict this one and others. Where several of
-its accelerators share a run, simulators are divided among them, and so is the batch of an update,
-whose gradients are then summed over the link.
+machine is a few numbers, so that the same counts predict this one and others.
 """
 
 import math
@@ -29,25 +27,14 @@ PLAN_KERNELS, UPDATE_KERNELS = 40, 400  # programs' steps that an accelerator la
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates of one device and of its links."""
+    """Rates of one device."""
 
-    name: str
     flops: float
     """Operations a second of large matrix products."""
     bandwidth: float
     """Bytes a second of its memory."""
     launch: float = 0.0
     """Seconds that one step of a program takes at least."""
-    link: float = 0.0
-    """Bytes a second to the others; 0: there are no others."""
-    latency: float = 0.0
-    """Seconds of one sum over all, however small."""
-    sims: float = 0.0
-    """Decisions a second that its simulators make."""
-
-
-ASSUMED = Machine("assumed accelerator", 200e12, 3e12, 4e-6, 200e9, 20e-6, 500e3)
-"""Round numbers of a current datacentre GPU at a realistic share of its peak. Not measured."""
 
 
 @dataclass(frozen=True)
@@ -134,55 +121,3 @@ def update(net: Networks, batch: int = 0) -> Cost:
     optimiser = 10 * weights(net)  # parameters, gradients, two moments, average: in and out
     activations = 6 * batch * (cfg.horizon + 1) * needs.row(net.config)
     return Cost(flop, needs.FLOAT * (optimiser + activations), UPDATE_KERNELS)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One cycle of a run on `devices`, in seconds, and what limits it."""
-
-    devices: int
-    sims: int
-    plan_s: float
-    learn_s: float
-    sum_s: float
-    """Of learn_s: waiting for the sum of gradients."""
-    simulate_s: float
-    cycle_s: float
-    decisions_per_s: float
-    limit: str
-
-
-def predict(
-    net: Networks, planner: PlannerConfig, machine: Machine, devices: int, sims: int, updates: float
-) -> Prediction:
-    """One cycle of `sims` simulators a device, with `updates` updates in all, on `devices`.
-
-    Each device plans for its own simulators; every update takes its share of the batch on each.
-    """
-    planned = plan(net, planner, sims).seconds(machine)
-    share = max(1, net.learner.batch_size // devices)
-    size = needs.FLOAT * weights(net)
-    summed = 0.0
-    if devices > 1:
-        summed = machine.latency + 2 * size * (devices - 1) / devices / machine.link
-    one = update(net, share).seconds(machine)
-    learned = updates * (one + summed)
-    simulated = sims / machine.sims if machine.sims else 0.0
-    parts = {
-        "planning": planned,
-        "updates one after another": updates * one,
-        "sums of gradients": updates * summed,
-        "simulators": simulated,
-    }
-    cycle = planned + learned + simulated
-    return Prediction(
-        devices=devices,
-        sims=sims,
-        plan_s=planned,
-        learn_s=learned,
-        sum_s=updates * summed,
-        simulate_s=simulated,
-        cycle_s=cycle,
-        decisions_per_s=devices * sims / cycle,
-        limit=max(parts, key=lambda name: parts[name]),
-    )

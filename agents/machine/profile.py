@@ -6,7 +6,7 @@ was measured in the same run, as machines differ and are shared.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,6 @@ from agents.runs.settings import train_config_from
 from agents.runs.versions import installed
 from agents.training.driver import jax_inputs
 from agents.training.trainer import Trainer
-
-DEVICES = (1, 8, 64, 512)
-SIMS_EACH = 256
-"""Simulators a device in the predictions."""
 
 
 def profile(config: ProfileConfig) -> dict[str, Any]:
@@ -58,12 +54,11 @@ def profile(config: ProfileConfig) -> dict[str, Any]:
         "fused_over_host": loops["host"] / loops["fused"] if config.fused else None,
         "gflop": counted,
         "bandwidth_gb": bandwidth,
-        "model_ms": _model_ms(trainer, cost.Machine("here", 1e9 * rate, 1e9 * bandwidth)),
+        "model_ms": _model_ms(trainer, cost.Machine(1e9 * rate, 1e9 * bandwidth)),
         "share_of_matmul": {
             name: gflop / (parts[name] / 1e3) / rate for name, gflop in counted.items()
         },
         **scaling,
-        "predicted": _predicted(trainer),
         "versions": installed(),
     }
 
@@ -171,15 +166,3 @@ def _model_ms(trainer: Trainer, machine: cost.Machine) -> dict[str, float]:
     plan = cost.plan(net, config.planner, config.num_envs).seconds(machine)
     learn = trainer.learning.updates * cost.update(net).seconds(machine)
     return {"plan": 1e3 * plan, "learn": 1e3 * learn}
-
-
-def _predicted(trainer: Trainer) -> list[dict[str, Any]]:
-    """What the cost model says of many accelerators: all updates as set, or one a cycle."""
-    config, net = trainer.config, trainer.net
-    found = []
-    for all_of_them in (True, False):
-        for devices in DEVICES:
-            updates = max(1.0, config.utd * devices * SIMS_EACH) if all_of_them else 1.0
-            one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
-            found.append({"updates": updates} | asdict(one))
-    return found
