@@ -4,8 +4,8 @@
         first = session.submit(points)         # outcomes in the order of `points`
         rest = session.submit(next_round)      # the workers are still warm
 
-`run_all` is one such session. The results and the files do not depend on the executor, the number
-of jobs or the order. Imports no jax.
+The results and the files do not depend on the executor, the number of jobs or the order. Imports no
+jax.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from agents.jobs.scheduler import Executor, answers
+from agents.jobs.local import Processes
+from agents.jobs.scheduler import Executor, InProcess, answers
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import OK, Answer, task_text
 from agents.runs.bounds import Some, check
@@ -46,8 +47,8 @@ class Session:
     `worker` is "module:function"; `jobs` how many points at once (0: in this process, one after
     another; on Ray and SLURM as many as there is room for); a point whose process is killed is
     tried `retries` times more; a process is replaced after `recycle` points. `on_done(key, point,
-    outcome)` is called for every outcome as it comes, cached ones included, `start(key, point)`
-    before every try. `options` go to the executor.
+    outcome)` is called for every outcome as it comes, cached ones included. `options` go to the
+    executor.
 
     A context manager: it holds the lock of the directory (RunLockedError if another process does)
     and turns SIGTERM into KeyboardInterrupt. Raises ConfigError for an unknown executor.
@@ -63,7 +64,6 @@ class Session:
         retries: int = 2,
         recycle: int = 32,
         on_done: Callable[[str, Mapping[str, Any], Outcome], object] | None = None,
-        start: Callable[[str, Mapping[str, Any]], object] | None = None,
         options: Mapping[str, Any] | None = None,
     ):
         known_executor(executor)
@@ -71,7 +71,7 @@ class Session:
             check(name, value, Some)
         self.worker, self.store = worker, Store(directory)
         self._how = (executor, jobs, recycle, dict(options or {}))
-        self._retries, self._on_done, self._on_start = retries, on_done, start
+        self._retries, self._on_done = retries, on_done
         self._executor: Executor | None = None
         self._cleanup = contextlib.ExitStack()
 
@@ -105,14 +105,9 @@ class Session:
 
     def _run(self, todo: dict[str, Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
         tasks = {key: task_text(self.worker, point) for key, point in todo.items()}
-        final = answers(self._open(), tasks, self._retries, lambda key: self._started(key, todo))
-        with contextlib.closing(final):
+        with contextlib.closing(answers(self._open(), tasks, self._retries)) as final:
             for key, answer in final:
                 self._finish(outcomes, self._keep(key, todo[key], answer))
-
-    def _started(self, key: str, todo: Mapping[str, Mapping[str, Any]]) -> None:
-        if self._on_start:
-            self._on_start(key, todo[key])
 
     def _finish(self, outcomes: dict[str, Outcome], outcome: Outcome) -> None:
         outcomes[outcome.key] = outcome
@@ -136,14 +131,6 @@ class Session:
         return self._executor
 
 
-def run_all(
-    points: Iterable[Mapping[str, Any]], worker: str, directory: Path | str, **how: Any
-) -> list[Outcome]:
-    """Outcomes in the order of `points`: one Session (which see for `how`), one submit."""
-    with Session(worker, directory, **how) as session:
-        return session.submit(points)
-
-
 def known_executor(executor: str) -> None:
     """Raise ConfigError for an unknown executor."""
     if executor not in EXECUTORS:
@@ -162,8 +149,6 @@ def _make(
         from agents.jobs.slurm import Slurm
 
         return Slurm(jobs, directory, **options)
-    from agents.jobs.local import InProcess, Processes
-
     return Processes(jobs, recycle) if jobs else InProcess()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.jobs.children import absolute_paths
+from agents.jobs.scheduler import Executor
 from agents.jobs.store import Store, canonical, key_of
 from agents.jobs.worker import ERROR, KILLED, OK, Answer, execute, imported
 from agents.runs.config import ConfigError
@@ -26,7 +27,7 @@ UNLIMITED = 1000  # jobs queued at once when the user sets no number
 TIME_LIMIT_MIN = 24 * 60  # what a job asks for unless SBATCH_TIMELIMIT says otherwise
 
 
-class Slurm:
+class Slurm(Executor):
     """Jobs of a SLURM cluster, at most `jobs` at once (0: all).
 
     `cluster="local"` runs the same jobs as processes of this machine, "debug" in this process.

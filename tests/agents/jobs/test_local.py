@@ -11,24 +11,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from executor_workers import run_all
 
 from agents.jobs.local import share_of_cores
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import Session
 from agents.runs.config import ConfigError
 
 HERE = str(Path(__file__).parent)
 PARENT = """
 import json, sys
 sys.path.insert(0, {here!r})
-from agents.jobs.queue import run_all
+from executor_workers import run_all
 points, worker, directory, how = json.loads(sys.argv[1])
 print(json.dumps([outcome.cached for outcome in run_all(points, worker, directory, **how)]))
 """
-
-
-@pytest.fixture(autouse=True)
-def workers_are_found(monkeypatch):
-    monkeypatch.syspath_prepend(HERE)
 
 
 def points(count, **more):
@@ -247,14 +243,15 @@ def test_interruption_keeps_what_is_done(tmp_path, number):
 def test_a_session_goes_on_after_an_interruption(tmp_path):
     """What was under way is dropped, not mistaken for the answer to the next point."""
 
-    def interrupt(key, point):
-        if point["x"] == 1:
+    def interrupt(key, point, outcome):
+        if point["x"] == 0:
             raise KeyboardInterrupt
 
-    work = points(2)
-    with Session("executor_workers:square", tmp_path, jobs=2, start=interrupt) as session:
+    work = [{"x": 0, "seconds": 0}, {"x": 1, "seconds": 600}]
+    with Session("executor_workers:slow", tmp_path, jobs=2, on_done=interrupt) as session:
         with contextlib.suppress(KeyboardInterrupt):
             session.submit(work)
+        session.worker = "executor_workers:square"
         assert values(session.submit([{"x": 7}])) == [49]
 
 

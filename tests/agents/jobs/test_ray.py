@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from executor_workers import run_all
 
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import Session
 from agents.runs.config import ConfigError
 
 WORKERS = str(Path(__file__).parent)
@@ -70,7 +71,6 @@ def test_a_cluster_gives_what_local_workers_give(tmp_path, monkeypatch):
     assert "3 times in a row" in report["errors"][1]
     begun = sorted(int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines())
     assert begun == [0, 1, 1, 2, 3, 3]
-    monkeypatch.syspath_prepend(WORKERS)
     work = [
         {"x": x, "flag": str(tmp_path / "flag"), "log": str(tmp_path / "log")} for x in range(4)
     ]
@@ -82,7 +82,6 @@ def test_a_cluster_gives_what_local_workers_give(tmp_path, monkeypatch):
 
 def test_without_ray_one_line_says_what_to_type(tmp_path, monkeypatch):
     """And nothing else is touched; a session of finished points needs no Ray."""
-    monkeypatch.syspath_prepend(WORKERS)
     run_all([{"x": 1}], "executor_workers:square", tmp_path, jobs=0)
     monkeypatch.setitem(sys.modules, "ray", None)
     with Session("executor_workers:square", tmp_path, executor="ray") as session:

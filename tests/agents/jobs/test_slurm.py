@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from executor_workers import run_all
 
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import Session
 from agents.jobs.slurm import _job
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import task_text
@@ -14,11 +15,6 @@ from agents.runs.config import ConfigError
 
 LOCAL = {"executor": "slurm", "options": {"cluster": "local"}}
 WORKERS = str(Path(__file__).parent)
-
-
-@pytest.fixture(autouse=True)
-def workers_are_found(monkeypatch):
-    monkeypatch.syspath_prepend(WORKERS)
 
 
 def executions(log):
