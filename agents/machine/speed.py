@@ -1,4 +1,4 @@
-"""The limits that times stand beside: matrix products and memory of this machine, in this run."""
+"""Times of what jax computes, and the rate of matrix products that they stand beside."""
 
 import time
 from collections.abc import Callable
@@ -25,10 +25,3 @@ def matmul_gflops(size: int = 512, products: int = 100) -> float:
     x = jnp.ones((size, size))
     chain = jax.jit(lambda x: jax.lax.fori_loop(0, products, lambda _, y: (x @ y) / size, x))
     return products * 2 * size**3 / np.median(seconds(lambda: chain(x), 7)) / 1e9
-
-
-def copy_gb(size: int = 2**25) -> float:
-    """GB/s of memory that adding a number to `size` float32 reads and writes."""
-    x = jnp.ones(size)
-    add = jax.jit(lambda x: x + 1.0)
-    return 2 * 4 * size / np.median(seconds(lambda: add(x), 7)) / 1e9

@@ -42,15 +42,14 @@ def test_a_plan_costs_what_its_formula_says():
     """Counted off the program, against the sum over samples, horizon and iterations."""
     params = learner.init(NET, jax.random.key(0)).params
     for config in (PlannerConfig(), PlannerConfig.full()):
-        counted = cost.plan(NET, config, sims=1).flop / 1e9
+        counted = cost.plan(NET, config) / 1e9
         assert counted == pytest.approx(single_parts.plan_gflop(NET, params, config), rel=0.06)
-    many = cost.plan(NET, PlannerConfig(), sims=64)
-    assert many.flop == pytest.approx(64 * cost.plan(NET, PlannerConfig(), 1).flop)
-    assert many.bytes < 64 * cost.plan(NET, PlannerConfig(), 1).bytes  # weights are shared
+    one, many = (predicted.plan(NET, PlannerConfig(), sims) for sims in (1, 64))
+    assert many.flop == pytest.approx(64 * one.flop) and many.bytes < 64 * one.bytes  # of weights
 
 
 def test_an_update_costs_in_proportion_to_its_batch():
-    one, two = cost.update(NET), cost.update(NET, 256)
+    one, two = predicted.update(NET), predicted.update(NET, 256)
     assert two.flop == pytest.approx(2 * one.flop)
     per_row = 2 * single_parts.dense_macs(learner.init(NET, jax.random.key(0)).params) * 128 * 3
     assert 2 * per_row < one.flop < 6 * per_row  # forward, backward, targets, prior
