@@ -31,11 +31,11 @@ def call(config: CompareConfig, output: Output):
     return compare(config.one, config.other)
 
 
-def show(config: CompareConfig, comparison: dict[str, Any]) -> None:
+def show(config: CompareConfig, comparison: dict[str, Any]) -> list[str]:
     """A line for each."""
     from agents.benchmarks.compare import lines
 
-    print("\n".join(lines(comparison)))
+    return lines(comparison)
 
 
 VERB = Verb(
@@ -50,6 +50,4 @@ VERB = Verb(
     each difference is resolved (its 95 % interval leaves zero out) and, where it is not, how many
     episodes would resolve a difference of that size.""",
     example="latentmpc compare runs/h6 runs/walker",
-    common="",
 )
-main = VERB.main

@@ -22,9 +22,7 @@ class DataConfig:
 
 
 def check(config: DataConfig) -> None:
-    """Raise ConfigError without a dataset, and for two directions at once."""
-    if not config.path:
-        raise ConfigError("which dataset? give its directory: latentmpc data DIR")
+    """Raise ConfigError for two directions at once."""
     if config.export_minari and config.import_minari:
         raise ConfigError("give one of --export-minari and --import-minari")
 
@@ -51,6 +49,7 @@ VERB = Verb(
     "data",
     DataConfig,
     call,
+    missing="which dataset? give its directory: latentmpc data DIR",
     check=check,
     positional="path",
     metavar="DATASET",
@@ -59,4 +58,3 @@ VERB = Verb(
     example="latentmpc data data/rooms",
     common="export_minari import_minari env_id",
 )
-main = VERB.main

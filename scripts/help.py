@@ -13,7 +13,7 @@ from itertools import pairwise
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from scripts.verb_spec import VerbSpec, flags_class
+from scripts.verb import Verb, flags_class
 
 COLUMN = 32
 """Where the explanations begin."""
@@ -21,7 +21,7 @@ MOST = 100
 """Columns that are used at most."""
 
 
-def short(verb: VerbSpec) -> str:
+def short(verb: Verb) -> str:
     """The help of a verb in at most 40 lines of 100 columns."""
     width = min(MOST, shutil.get_terminal_size((MOST, 24)).columns)
     positional = dict(zip(verb.positional.split(), verb.metavar.split(), strict=True))
@@ -42,7 +42,7 @@ def short(verb: VerbSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _setting(verb: VerbSpec, name: str, metavar: str, width: int) -> list[str]:
+def _setting(verb: Verb, name: str, metavar: str, width: int) -> list[str]:
     """A setting and its explanation; a long name has a line of its own."""
     cls, (*blocks, last) = flags_class(verb), name.split(".")
     default = _default(verb, name.partition(".")[0])
@@ -61,9 +61,9 @@ def _setting(verb: VerbSpec, name: str, metavar: str, width: int) -> list[str]:
 
 
 @cache
-def _default(verb: VerbSpec, block: str) -> Any:
+def _default(verb: Verb, block: str) -> Any:
     """What has a setting, or a block of settings, at its default."""
-    default = verb.base({}) if verb.base else verb.config()
+    default = verb.defaults({})
     return default if hasattr(default, block) else flags_class(verb)()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import verb
-from scripts.cli import VERBS
+from scripts import command
+from scripts.cli import VERBS, verb_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -58,15 +58,15 @@ def accept(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if args[0] in ("--help", "--version"):
         return
     assert args[0] in VERBS, f"no verb {args[0]}"
-    real = verb.parse
+    real = command.parse
 
     def parse(*given):
         real(*given)
         raise Parsed
 
-    monkeypatch.setattr(verb, "parse", parse)
+    monkeypatch.setattr(command, "parse", parse)
     with pytest.raises((Parsed, SystemExit)) as stopped:
-        import_module(VERBS[args[0]][0]).main(args[1:])
+        command.run(*verb_of(args))
     assert getattr(stopped.value, "code", 0) in (0, None)
 
 

@@ -31,7 +31,7 @@ class Recoloured(Changed):
         self, rng: np.random.Generator, drawn: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         if "pixels" not in drawn:
-            raise ConfigError("only pictures have colours: leave out --recolour")
+            raise ConfigError("only pictures have colours: leave out --hue-jitter")
         pictures = drawn["pixels"]
         batch, length = pictures.shape[:2]
         turns = hue_turn(self._angles(rng, batch, length)).astype(np.float32)

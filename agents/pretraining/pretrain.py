@@ -179,9 +179,9 @@ def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]
     from agents.data.rotation import Turned
 
     data = Dataset.open(config.data)
-    seen = Turned(data) if config.turned else data
-    if config.recolour:
-        seen = Recoloured(seen, config.recolour)
+    seen = Turned(data) if config.rotation_augmentation else data
+    if config.hue_jitter:
+        seen = Recoloured(seen, config.hue_jitter)
     return seen, data.spec.to_json(), {"path": str(config.data)}
 
 

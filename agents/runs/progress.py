@@ -1,11 +1,18 @@
-"""What a training shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+"""What a long job shows while it runs: bars on a terminal, a line now and then elsewhere."""
 
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 LINE_EVERY = 10.0
@@ -53,14 +60,6 @@ class TrainProgress:
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> "TrainProgress":
-        self.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Begin to show."""
         self._start = self._last_line = time.monotonic()
         if not self.quiet and self.console.is_terminal:
             self._bar = _Bar(
@@ -74,12 +73,11 @@ class TrainProgress:
             )
             self._task = self._bar.add_task("train", total=self.total, ahead="starting", figures="")
             self._bar.start()
+        return self
 
-    def stop(self) -> None:
-        """Leave the last state on the screen and end; may be called twice."""
+    def __exit__(self, *_: Any) -> None:
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
 
     def update(self, env_steps: int, **fields: Any) -> None:
         """Show that `env_steps` decisions are made; `fields` are kept until given again.
@@ -121,6 +119,43 @@ class TrainProgress:
         if env_steps <= first or now <= begun:
             return None
         return max(0, self.total - env_steps) * (now - begun) / (env_steps - first)
+
+
+class Stages:
+    """A bar a stage: `told(stage, done, total)` as often as one likes; a context manager."""
+
+    def __init__(self, console: Console, quiet: bool = False):
+        self._console, self._quiet = console, quiet
+        self._shown = False
+        self._bars: dict[str, Any] = {}
+        self._lines: dict[str, float] = {}
+        columns = (TextColumn("{task.description:>12}"), BarColumn(bar_width=24))
+        more = (MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, *more, console=console, redirect_stdout=False)
+
+    def __enter__(self) -> "Stages":
+        self._shown = self._console.is_terminal and not self._quiet
+        if self._shown:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._shown:  # stopping what was not started prints a line
+            self._progress.stop()
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` parts of a stage are finished."""
+        if self._quiet:
+            return
+        if self._shown:
+            if stage not in self._bars:
+                self._bars[stage] = self._progress.add_task(stage, total=total)
+            self._progress.update(self._bars[stage], completed=done, total=total)
+            return
+        now = time.monotonic()
+        if done == total or now - self._lines.get(stage, 0.0) >= LINE_EVERY:
+            self._lines[stage] = now
+            self._console.print(f"{stage} {done}/{total}", markup=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

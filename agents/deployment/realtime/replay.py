@@ -14,7 +14,7 @@ from agents.deployment.realtime import recorder
 from agents.deployment.realtime.recorder import FLOAT32, FORMAT, MISSING, MOST_ROWS, UNUSABLE
 from agents.runs.bounds import shown
 from agents.runs.config import ConfigError, PlannerOverrides
-from agents.runs.settings import build, flatten
+from agents.runs.settings import flatten, overlay
 from agents.storage import manifest, sealed
 from agents.storage import npy as npy_files
 from agents.storage.files import CheckpointError
@@ -91,7 +91,7 @@ def controller_for(
     """
     about = recording.about
     try:
-        safety = build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety"))
+        safety = overlay(SafetyConfig(), flatten(SafetyConfig, about["safety"], "safety"))
         planner = PlannerOverrides(**about["planner"])
         known = frozenset(about.get("faults", FAULTS[: FAULTS.index("no_plan")]))
         mode, deadline_ms, params = about["mode"], about["deadline_ms"], about["params_digest"]

@@ -43,5 +43,5 @@ def test_stretches_have_colours_of_their_own_that_may_change_and_keep_their_brig
 def test_vectors_have_no_colours(point_data):
     with pytest.raises(ConfigError, match="only pictures have colours"):
         Recoloured(point_data(), 0.4).slices(np.random.default_rng(0), "train", 2, 3)
-    with pytest.raises(ConfigError, match="recolour must lie in"):
-        PretrainConfig(recolour=1.5)
+    with pytest.raises(ConfigError, match="hue_jitter must lie in"):
+        PretrainConfig(hue_jitter=1.5)
