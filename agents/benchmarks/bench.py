@@ -16,7 +16,7 @@ from agents.benchmarks.points import WORKER, eval_point, train_point
 from agents.benchmarks.report import write_bench_html, write_summary_md
 from agents.benchmarks.result_sets import write_results
 from agents.benchmarks.results import grouped
-from agents.jobs.queue import Outcome, Session
+from agents.jobs.queue import JobQueue, JobResult
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.load import find_checkpoint, stored_spec
@@ -40,7 +40,7 @@ def bench(config: BenchConfig, say: Told = lambda line: None) -> Row:
     for task in config.task_list:
         make_spec(task)  # a wrong id is told before anything runs
     out = Path(config.directory)
-    with Session(
+    with JobQueue(
         WORKER, out, executor=config.executor, jobs=config.jobs, on_done=_teller(say)
     ) as session:
         models, failures = _models(config, given, session)
@@ -55,8 +55,8 @@ def bench(config: BenchConfig, say: Told = lambda line: None) -> Row:
     return summary
 
 
-def _teller(say: Told) -> Callable[[str, Mapping[str, Any], Outcome], None]:
-    def told(key: str, point: Mapping[str, Any], outcome: Outcome) -> None:
+def _teller(say: Told) -> Callable[[str, Mapping[str, Any], JobResult], None]:
+    def told(key: str, point: Mapping[str, Any], outcome: JobResult) -> None:
         del key
         state = "done before" if outcome.cached else "done"
         if outcome.result is None:
@@ -88,7 +88,7 @@ def _given_runs(config: BenchConfig) -> dict[tuple[str, int], str]:
 
 
 def _models(
-    config: BenchConfig, given: Mapping[tuple[str, int], str], session: Session
+    config: BenchConfig, given: Mapping[tuple[str, int], str], session: JobQueue
 ) -> tuple[dict[tuple[str, int], str], list[Row]]:
     """Checkpoint of every (task, seed), trained here where none is given; and what failed."""
     models, needed = dict(given), {"plan", "prior"} & set(config.agent_list)
@@ -147,7 +147,7 @@ def _repeat_of(trained: Mapping[int, str]) -> Row:
     return {}
 
 
-def _failure(outcome: Outcome) -> Row:
+def _failure(outcome: JobResult) -> Row:
     point = outcome.point
     names = {name: point[name] for name in ("task", "agent", "clock", "train_seed")}
     return {**names, "reason": outcome.error}

@@ -21,7 +21,7 @@ from agents.data import simulate as collect_simulate
 from agents.data import writer as dataset_write
 from agents.data.config import CollectConfig
 from agents.data.dataset import Dataset, Episode, Info, split_names
-from agents.jobs.queue import Session
+from agents.jobs.queue import JobQueue
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
@@ -197,7 +197,7 @@ def _render_with(gl: str, config: CollectConfig, folder: Path, rows: int, told: 
 
     jobs = min(config.jobs or usable_cores(), len(points))
     where = folder / dataset_write.WORK / "pictures"
-    with Session(
+    with JobQueue(
         "agents.data.render:execute", where, jobs=jobs, recycle=10_000, on_done=on_done
     ) as session:
         first = session.submit(points[:1])  # does OpenGL work at all?

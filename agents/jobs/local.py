@@ -24,7 +24,7 @@ EXIT_S = 5.0  # what idle workers get to end by themselves
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Processes(Executor):
+class LocalWorkers(Executor):
     """`slots` worker processes, started when there is work for them."""
 
     def __init__(self, jobs: int, recycle: int = 32):

@@ -1,6 +1,6 @@
 """Run points: skip what is finished, spread the rest over workers, retry the killed, keep results.
 
-    with Session("agents.benchmarks.points:execute", "runs/sweep", jobs=2) as session:
+    with JobQueue("agents.benchmarks.points:execute", "runs/sweep", jobs=2) as session:
         first = session.submit(points)         # outcomes in the order of `points`
         rest = session.submit(next_round)      # the workers are still warm
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from agents.jobs.local import Processes
+from agents.jobs.local import LocalWorkers
 from agents.jobs.scheduler import Executor, InProcess, answers
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import OK, Answer, task_text
@@ -28,7 +28,7 @@ EXECUTORS = ("local", "ray", "slurm")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What came of a point: a result, or None and why in one line.
 
     `cached` says that it was finished before.
@@ -41,7 +41,7 @@ class Outcome:
     cached: bool = False
 
 
-class Session:
+class JobQueue:
     """Workers kept alive, and the results they made, over several calls of `submit`.
 
     `worker` is "module:function"; `jobs` how many points at once (0: in this process, one after
@@ -63,7 +63,7 @@ class Session:
         jobs: int = 1,
         retries: int = 2,
         recycle: int = 32,
-        on_done: Callable[[str, Mapping[str, Any], Outcome], object] | None = None,
+        on_done: Callable[[str, Mapping[str, Any], JobResult], object] | None = None,
         options: Mapping[str, Any] | None = None,
     ):
         known_executor(executor)
@@ -85,7 +85,7 @@ class Session:
     def __exit__(self, *_) -> None:
         self._cleanup.close()
 
-    def submit(self, points: Iterable[Mapping[str, Any]]) -> list[Outcome]:
+    def submit(self, points: Iterable[Mapping[str, Any]]) -> list[JobResult]:
         """Outcomes in the order of `points`, when all have one.
 
         Raises KeyboardInterrupt when interrupted (what is done is kept, the workers are killed)
@@ -93,35 +93,35 @@ class Session:
         """
         keyed = [(key_of(point), point) for point in points]
         todo: dict[str, Mapping[str, Any]] = {}
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, JobResult] = {}
         for key, point in dict(keyed).items():
             if (result := self.store.result(key)) is None:
                 todo[key] = point
             else:
-                self._finish(outcomes, Outcome(point, key, result, cached=True))
+                self._finish(outcomes, JobResult(point, key, result, cached=True))
         if todo:
             self._run(todo, outcomes)
         return [outcomes[key] for key, _ in keyed]
 
-    def _run(self, todo: dict[str, Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
+    def _run(self, todo: dict[str, Mapping[str, Any]], outcomes: dict[str, JobResult]) -> None:
         tasks = {key: task_text(self.worker, point) for key, point in todo.items()}
         with contextlib.closing(answers(self._open(), tasks, self._retries)) as final:
             for key, answer in final:
                 self._finish(outcomes, self._keep(key, todo[key], answer))
 
-    def _finish(self, outcomes: dict[str, Outcome], outcome: Outcome) -> None:
+    def _finish(self, outcomes: dict[str, JobResult], outcome: JobResult) -> None:
         outcomes[outcome.key] = outcome
         if self._on_done:
             self._on_done(outcome.key, outcome.point, outcome)
 
-    def _keep(self, key: str, point: Mapping[str, Any], answer: Answer) -> Outcome:
+    def _keep(self, key: str, point: Mapping[str, Any], answer: Answer) -> JobResult:
         """Write down how a point ended."""
         if answer.status == OK:
             result = json.loads(answer.text)
             self.store.write(key, point, result)
-            return Outcome(point, key, result)
+            return JobResult(point, key, result)
         self.store.write_failure(key, point, answer.text)
-        return Outcome(point, key, error=answer.text)
+        return JobResult(point, key, error=answer.text)
 
     def _open(self) -> Executor:
         """The executor, made when there is work for it."""
@@ -149,7 +149,7 @@ def _make(
         from agents.jobs.slurm import Slurm
 
         return Slurm(jobs, directory, **options)
-    return Processes(jobs, recycle) if jobs else InProcess()
+    return LocalWorkers(jobs, recycle) if jobs else InProcess()
 
 
 @contextlib.contextmanager

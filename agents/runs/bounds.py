@@ -80,7 +80,7 @@ def check_all(config: Any, block: str = "") -> None:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def config_errors() -> Iterator[None]:
     """Make a ConfigError of the ValueError with which settings of `wm` or `planning` refuse."""
     try:
         yield

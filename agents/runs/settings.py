@@ -11,7 +11,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.runs.bounds import check, kinds, told
+from agents.runs.bounds import check, config_errors, kinds
 from agents.runs.config import ConfigError, TrainConfig
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
@@ -101,7 +101,7 @@ def overlay(config: T, flat: Mapping[str, Any]) -> T:
                 changes[name] = overlay(getattr(config, name), inner)
         elif name in flat:
             changes[name] = flat[name]
-    with told():
+    with config_errors():
         return replace(config, **changes)  # type: ignore[type-var]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def run_all(points, worker, directory, **how):
     """Outcomes in the order of `points`: one session, one submit."""
-    from agents.jobs.queue import Session
+    from agents.jobs.queue import JobQueue
 
-    with Session(worker, directory, **how) as session:
+    with JobQueue(worker, directory, **how) as session:
         return session.submit(points)
 
 
