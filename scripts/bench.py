@@ -89,5 +89,5 @@ SHIFT = Verb(
 
 
 def choose(argv: Sequence[str]) -> Verb:
-    """What a command line is about."""
+    """The bench that a command line asks for."""
     return SHIFT if "--shift" in argv else VERB

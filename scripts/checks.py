@@ -1,4 +1,4 @@
-"""What several verbs check of a stored run before anything heavy is loaded."""
+"""Checks of a stored run that several verbs make before anything heavy is loaded."""
 
 from typing import TYPE_CHECKING
 

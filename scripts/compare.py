@@ -9,7 +9,7 @@ from scripts.verb import Output, Verb
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What is compared."""
+    """Two result sets."""
 
     one: str = ""
     """Output directory of `latentmpc bench`, run of `latentmpc train` or `--out` of eval."""

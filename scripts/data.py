@@ -28,7 +28,7 @@ def check(config: DataConfig) -> None:
 
 
 def call(config: DataConfig, output: Output):
-    """What is in the dataset."""
+    """A summary of the dataset."""
     from agents.data.collect import summarise
     from agents.data.dataset import Dataset
 

@@ -12,14 +12,14 @@ EXIT_FAILED = 4
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """What to look at."""
+    """The place to check."""
 
     path: str = "."
     """Where runs will be written; its free space is checked."""
 
 
 def call(config: DoctorConfig, output: Output):
-    """What was found."""
+    """Findings of all checks."""
     from agents.machine.doctor import examine
 
     return [asdict(finding) for finding in examine(config.path)]

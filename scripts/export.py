@@ -17,7 +17,7 @@ def check(config: ExportConfig) -> None:
 
 
 def call(config: ExportConfig, output: Output):
-    """What was written."""
+    """Files of the bundle."""
     from agents.deployment.bundle.export import export_path
 
     return asdict(export_path(config))

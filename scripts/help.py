@@ -62,13 +62,13 @@ def _setting(verb: Verb, name: str, metavar: str, width: int) -> list[str]:
 
 @cache
 def _default(verb: Verb, block: str) -> Any:
-    """What has a setting, or a block of settings, at its default."""
+    """An instance with the default of a setting or of a block of settings."""
     default = verb.defaults({})
     return default if hasattr(default, block) else flags_class(verb)()
 
 
 def _values(cls: type, name: str, kind: Any) -> str:
-    """What may follow a flag: a word for its type, its choices, or nothing."""
+    """The value of a flag in the help: a word for its type, its choices, or nothing."""
     hint = get_type_hints(cls, include_extras=True)[name]
     given = [m.metavar for m in getattr(hint, "__metadata__", ()) if getattr(m, "metavar", None)]
     if given:

@@ -1,4 +1,4 @@
-"""What a verb writes: the result alone on standard output, everything else on standard error."""
+"""Output of a verb: the result alone on standard output, everything else on standard error."""
 
 import contextlib
 import json

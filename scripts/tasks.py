@@ -9,7 +9,7 @@ from scripts.verb import Output, Verb
 
 @dataclass(frozen=True)
 class TasksConfig:
-    """What to list."""
+    """A filter of the list."""
 
     match: str = ""
     """Only those whose id or note contains this: `goal`, `walker`."""

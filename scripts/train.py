@@ -79,7 +79,7 @@ class TrainCommand(TrainConfig):
 
 
 def defaults(given: Mapping[str, Any]) -> TrainConfig:
-    """What is not given: a preset's settings, and for several tasks simulators for each.
+    """Defaults: a preset's settings, and for several tasks simulators for each.
 
     Raises ConfigError for ENV and --tasks together, TaskListError for a list that is none.
     """

@@ -1,4 +1,4 @@
-"""What a verb says of itself: typed settings, one call, its texts, how its result is shown."""
+"""The description of a verb: typed settings, one call, its texts, how its result is shown."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ class Verb:
 
     A result is JSON-ready; None where nothing is left to be shown."""
     about: str
-    """What it does; the first lines of its help."""
+    """The first lines of its help."""
     example: str
     """A command line that works where the named folders exist."""
     common: str = ""
@@ -61,11 +61,11 @@ class Verb:
     positional: str = ""
     """Names of the settings that are given without their flags, in order."""
     metavar: str = ""
-    """What the help calls these."""
+    """Their names in the help."""
     missing: str = ""
     """The error where the first of them is empty; "" where it may be."""
     folder: str = ""
-    """What it must be a directory of, where it must be one."""
+    """Where the first must be a directory: the error says of what."""
     tasks: Callable[[Any], str | Iterable[str]] = lambda settings: ""
     """(settings) -> the id, or ids, of tasks that must exist."""
     title: str = ""

@@ -29,7 +29,7 @@ EXECUTORS = ("local", "ray", "slurm")
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of a point: a result, or None and why in one line.
+    """The outcome of a point: a result, or None and why in one line.
 
     `cached` says that it was finished before.
     """

@@ -83,7 +83,7 @@ class Slurm(Executor):
             self._folder.rmdir()
 
     def _answer(self, key: str, job: Any) -> Answer:
-        """What a job returned; its files go when that is a result."""
+        """The answer of a job; its files go when that is a result."""
         try:
             answer = Answer(*job.result())
         except self._failed as error:  # the job itself, not the worker: last line of a traceback
@@ -98,7 +98,7 @@ class Slurm(Executor):
 
 
 def _job(permission: tuple, paths: list[str], directory: str, task: str) -> list[str]:
-    """What a job does: finds modules as we do, answers one task, keeps a result."""
+    """A job: finds modules as we do, answers one task, keeps a result."""
     sys.path.extend(path for path in paths if path not in sys.path)
     imports.permit(*permission)
     _, point = json.loads(task)

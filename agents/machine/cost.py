@@ -1,4 +1,4 @@
-"""What a cycle costs: operations of matrix products, two a multiply-add, read off the programs."""
+"""Cost of a cycle: operations of matrix products, two a multiply-add, read off the programs."""
 
 import math
 from collections.abc import Callable, Iterator

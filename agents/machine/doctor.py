@@ -41,9 +41,9 @@ class Finding:
     name: str
     status: Status
     text: str
-    """What was found."""
+    """The state of things."""
     fix: str = ""
-    """What to type; empty when nothing need be done."""
+    """A command to type; empty when nothing need be done."""
 
 
 def examine(path: str = ".") -> list[Finding]:
@@ -77,7 +77,7 @@ def check_python() -> list[Finding]:
 
 
 def check_packages() -> list[Finding]:
-    """What latentmpc requires is installed, in a version that it was written for."""
+    """The requirements of latentmpc are installed, in a version that it was written for."""
     missing, other, same = [], [], 0
     for needed in requirements():
         found = _installed(needed.name)
@@ -97,7 +97,7 @@ def check_packages() -> list[Finding]:
 
 
 def requirements() -> list[Requirement]:
-    """What the installed latentmpc requires here, without its extras."""
+    """Requirements of the installed latentmpc here, without its extras."""
     found = map(Requirement, metadata.requires("latentmpc") or [])
     return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
 
@@ -116,7 +116,7 @@ def check_import_names() -> list[Finding]:
 
 
 def check_devices() -> list[Finding]:
-    """What JAX computes on; a GPU that JAX does not see is a warning."""
+    """Devices of JAX; a GPU that JAX does not see is a warning."""
     import jax
 
     try:

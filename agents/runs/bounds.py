@@ -29,7 +29,7 @@ from wm.limits import Width as Width
 from wm.limits import convert, parts, wanted
 
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
-"""What random streams can begin from."""
+"""Seeds of random streams."""
 Total = Annotated[int, Meta(ge=1, lt=2**31)]
 """Steps, rows or updates of a whole run, which are counted in 32 bits."""
 Some = Annotated[int, Meta(ge=0, le=2**20)]

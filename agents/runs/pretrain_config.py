@@ -25,7 +25,7 @@ from wm.jepa.config import (
 )
 
 KIND = "jepa"
-"""What the config.json of these runs says under "kind"."""
+"""The entry "kind" of the config.json of these runs."""
 STORED_BESIDE = ("kind", "env", "data_info", "digest", "versions")
 
 

@@ -1,4 +1,4 @@
-"""What a long job shows while it runs: bars on a terminal, a line now and then elsewhere."""
+"""Progress of a long job: bars on a terminal, a line now and then elsewhere."""
 
 import time
 from collections.abc import Iterable

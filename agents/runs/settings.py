@@ -52,7 +52,7 @@ def unknown(what: str, name: str, known: Iterable[str], see: str) -> ConfigError
 
 
 def current(name: str, known: Collection[str], told: Told = lambda line: None) -> str:
-    """What a setting is called now that may have a name of 0.1.0; one line to `told` where it has.
+    """Today's name of a setting that may have one of 0.1.0; one line to `told` where it has.
 
     A name that is not `known` now stays as it is.
     """

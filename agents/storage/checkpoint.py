@@ -265,7 +265,7 @@ def removal(path: Path) -> str:
 
 
 def _intact(directory: Path) -> str:
-    """What still stands after a failed save."""
+    """The checkpoint that still stands after a failed save, in words."""
     with contextlib.suppress(OSError, StorageError):
         if found := committed(directory):
             return f"the previous checkpoint {found[0]} is intact"

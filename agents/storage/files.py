@@ -56,7 +56,7 @@ def storage_error(path: Path, error: Exception, note: str = "") -> StorageError 
 
 
 def free_space(path: Path) -> str:
-    """What is left on the disk that holds `path` (or its nearest existing parent)."""
+    """Free space of the disk that holds `path` (or its nearest existing parent)."""
     for place in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             disk = os.statvfs(place)

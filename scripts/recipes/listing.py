@@ -11,7 +11,7 @@ from scripts.verb import Output, Verb
 
 @dataclass(frozen=True)
 class RecipesConfig:
-    """What to list."""
+    """A filter of the list."""
 
     match: str = ""
     """Only those whose name, task or figure contains this: `push-t`, `pixels`."""
