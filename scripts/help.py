@@ -10,20 +10,20 @@ import textwrap
 from dataclasses import is_dataclass
 from functools import cache
 from itertools import pairwise
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from agents.runs.bounds import parts
 from scripts.verb import Verb, flags_class
 
 COLUMN = 32
 """Where the explanations begin."""
-MOST = 100
+MAX_COLUMNS = 100
 """Columns that are used at most."""
 
 
 def short(verb: Verb) -> str:
     """The help of a verb in at most 40 lines of 100 columns."""
-    width = min(MOST, shutil.get_terminal_size((MOST, 24)).columns)
+    width = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
     positional = dict(zip(verb.positional.split(), verb.metavar.split(), strict=True))
     common = [*verb.common.split(), "recipe"] if verb.common else []
     names = list(dict.fromkeys([*positional, *common, "config", "json"]))
@@ -73,8 +73,7 @@ def _values(cls: type, name: str, kind: Any) -> str:
     given = [m.metavar for m in getattr(hint, "__metadata__", ()) if getattr(m, "metavar", None)]
     if given:
         return given[0]
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(option for option in get_args(kind) if option is not type(None))
+    kind, _ = parts(kind)
     if get_origin(kind) is Literal:
         return "{" + ",".join(get_args(kind)) + "}"
     return "" if kind is bool else getattr(kind, "__name__", "value").upper()
