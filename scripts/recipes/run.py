@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agents.reports.tables import Table
 from agents.runs.config import ConfigError
-from agents.storage.files import CheckpointError, storage_error
+from agents.storage.files import CheckpointError, made_directory
 from scripts import cli
 from scripts.command import parse, run
 from scripts.recipes.read import Recipe, load
@@ -67,11 +67,7 @@ def call(config: RecipeConfig, output: Output):
     commands = {stage: recipe.argv(stage, out) for stage in recipe.stages}
     if config.action == "show":
         return {stage: shlex.join(["latentmpc", *words]) for stage, words in commands.items()}
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(Path(out), error) from error
-    with RunDir(out) as place:
+    with RunDir(made_directory(Path(out))) as place:
         done = _begun(recipe, place)
         for number, (stage, words) in enumerate(commands.items(), 1):
             at = f"stage {number}/{len(commands)} {stage}"
