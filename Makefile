@@ -28,7 +28,7 @@ TESTS ?= tests
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup setup-dev demo test test-slow soak check format bench bench-cycle bench-gpu lock build clean
+.PHONY: help setup setup-dev demo test test-slow soak check format docs bench bench-cycle bench-gpu lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,10 @@ check: setup-dev ## Lint, format check, types
 format: setup-dev ## Fix what the linter and the formatter can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup-dev ## Build the documentation into build/site; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Documentation: build/site/index.html (python3 -m http.server -d build/site: with search)"
 
 bench: setup ## Time simulators, planner and learner; print the ratios
 	@$(BIN)/python -m tests.speed.bench_quick

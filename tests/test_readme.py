@@ -1,26 +1,38 @@
-"""Every command that the documents show exists, with its flags; so does every file they name."""
+"""Commands, flags, files, links and imports that the documents show exist, and examples run."""
 
 import ast
+import importlib.util
 import re
 import shlex
 import subprocess
+import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown.extensions.toc import slugify
 
+from agents.runs.settings import flat_types
 from scripts import command
 from scripts.cli import VERBS, verb_of
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^]]*\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\[[^]]*\]\(([^)#\s]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*?)(?: \{ #(\S+) \})?$", re.MULTILINE)
 SOURCE = re.compile(r"`((?:agents|envs|planning|scripts|wm|tests|docs)/[\w./-]*)`")
 INLINE = re.compile(r"`((?:latentmpc|make) [^`\n]+)`")
 MOST_FLAGS = 5
 PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b|[<>|…]|\.\.\.")
+
+
+every_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
+)
 
 
 class Parsed(Exception):
@@ -65,6 +77,7 @@ def accept(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     monkeypatch.setattr(command, "parse", parse)
+    monkeypatch.setattr(command, "read_toml", lambda *given: {})  # the reader's own file
     with pytest.raises((Parsed, SystemExit)) as stopped:
         command.run(*verb_of(args))
     assert getattr(stopped.value, "code", 0) in (0, None)
@@ -91,8 +104,12 @@ def test_shown_command_exists(document, line, monkeypatch, capsys):
             assert page and f'"{page[1]}"' in (
                 ROOT / "agents/deployment/serving/http.py"
             ).read_text("utf-8")
+        elif name == "pip" and (extra := re.search(r"\[(\w+)\]", line)):
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+            assert extra[1] in project["optional-dependencies"], f"no extra {extra[1]}"
         else:
-            assert name in ("source", "cd", "git", "pip"), f"unknown command in {document}: {line}"
+            known = ("source", "cd", "git", "pip", "export")
+            assert name in known, f"unknown command in {document}: {line}"
 
 
 def test_commands_are_short():
@@ -102,26 +119,51 @@ def test_commands_are_short():
     assert not long, "make these recipes (scripts/recipes): " + "; ".join(long)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def hooks():
+    """What fills the pages of the site."""
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a page may have behind its #."""
+    text = FENCE.sub("", hooks().filled(page.read_text("utf-8")))
+    found = HEADING.findall(text)
+    return {own or slugify(re.sub(r"[`*]", "", title), "-") for title, own in found}
+
+
+@every_document
 def test_named_files_exist(document):
-    """Links inside the repository, and source paths in backquotes."""
-    text = document.read_text("utf-8")
-    prose = FENCE.sub("", text)
-    missing = [
-        target
-        for target in LINK.findall(prose)
-        if "://" not in target and not (document.parent / target.replace("\\", "")).exists()
-    ]
+    """Links inside the repository, with their anchors, and source paths in backquotes."""
+    prose = FENCE.sub("", document.read_text("utf-8"))
+    missing = []
+    for name, anchor in LINK.findall(prose):
+        page = document.parent / name.replace("\\", "") if name else document
+        if "://" in name or name.startswith("mailto:"):
+            continue
+        if not page.exists() or (anchor and anchor not in anchors(page)):
+            missing.append(f"{name}#{anchor}" if anchor else name)
     missing += [path for path in SOURCE.findall(prose) if not (ROOT / path).exists()]
     assert not missing, f"{document.name} names what is not there: {missing}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_python_examples_parse(document):
-    """Code blocks are Python."""
+@every_document
+def test_python_examples_import_what_exists(document, monkeypatch):
+    """Code blocks are Python, and what they import is there."""
+    monkeypatch.syspath_prepend(ROOT / "docs")  # the client, which pages import
     for language, body in FENCE.findall(document.read_text("utf-8")):
-        if language == "python":
-            ast.parse(body, document.name)
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(body, document.name)):
+            if isinstance(node, ast.Import):
+                [import_module(name.name) for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = import_module(node.module or "")
+                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+    sys.modules.pop("client", None)
 
 
 def test_readme_is_short():
@@ -139,30 +181,20 @@ def test_every_make_target_is_explained():
     assert listed == set(declared[1].split())
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("planning.rollout", "score"),
-        ("planning.types", "Plan"),
-        ("planning.types", "PlanInfo"),
-        ("wm.types", "LatentModel"),
-    ],
-)
-def test_examples_call_what_exists(module, name):
-    """The names the planner and model examples build on."""
-    assert hasattr(import_module(module), name)
+def example(page: str, contains: str) -> str:
+    """The one code block of a page that has this in it."""
+    blocks = FENCE.findall((ROOT / page).read_text("utf-8"))
+    (found,) = (body for _, body in blocks if contains in body)
+    return found
 
 
-def test_the_task_of_the_readme_runs(monkeypatch):
+def test_the_example_task_runs(monkeypatch):
     """The example task, copied as it is, steps in batched simulators and rewards what it says."""
     from envs import tasks
     from envs.native.env import make_native
-    from envs.tasks.rewards import tolerance
 
-    blocks = FENCE.findall((ROOT / "README.md").read_text("utf-8"))
-    (source,) = (body for _, body in blocks if "(Task)" in body)
-    scope = {"Task": tasks.Task, "Start": tasks.Start, "tolerance": tolerance, "np": np}
-    exec(source, scope)
+    scope = {}
+    exec(example("docs/how-to/own-task.md", "(Task)"), scope)
     spin = tasks.TaskDef("pendulum", scope["Spin"], (("all", 3),), 1, 0.02, 1, 20)
     monkeypatch.setitem(tasks.TASKS, "pendulum-spin", spin)
     env = make_native("pendulum-spin", 3, seed=0)
@@ -175,13 +207,55 @@ def test_the_task_of_the_readme_runs(monkeypatch):
     env.close()
 
 
-def test_the_gymnasium_example_of_the_readme_runs():
+def test_the_gymnasium_example_runs():
     """Both environments are made and can be reset."""
-    blocks = FENCE.findall((ROOT / "README.md").read_text("utf-8"))
-    (source,) = (body for language, body in blocks if language == "python" and "make_vec" in body)
     scope = {}
-    exec(source, scope)
+    exec(example("docs/how-to/own-task.md", "make_vec"), scope)
     assert scope["one"].reset(seed=0)[0].shape == (17,)
     assert scope["many"].reset(seed=0)[0].shape == (64, 17)
     scope["one"].close()
     scope["many"].close()
+
+
+def test_the_robot_of_the_tutorial_moves(tmp_path, monkeypatch):
+    """Its two files, copied as they are, make simulators whose state comes back exactly."""
+    from envs import imports
+    from envs.registry import make_vec
+
+    page = "docs/start/tutorial.md"
+    (tmp_path / "arm.xml").write_text(example(page, "<mujoco"))
+    (tmp_path / "my_robot.py").write_text(example(page, "(MujocoEnv)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(imports, "_now", imports.Permission(("my_robot",)))
+    env = make_vec("my_robot:Arm-v0", 2)
+    env.reset(seed=0)
+    state, push = env.get_state(), np.ones((2, env.env_spec.action_dim), np.float32)
+    first = env.step(push)
+    env.set_state(state)
+    again = env.step(push)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert ((first[1] >= 0) & (first[1] <= 1)).all() and not (first[2] | first[3]).any()
+    env.close()
+    sys.modules.pop("my_robot")
+
+
+def test_the_reference_names_every_setting():
+    """Each verb has a section, and each of its settings a row, there or on the page of blocks."""
+    made = hooks()
+    text = made.settings() + "".join(map(made.verbs, made.GROUPS))
+    rows = set(re.findall(r"^\| `(.*?)`{ .flag } \|", text, re.MULTILINE))
+    for spec in (spec for group in made.GROUPS for spec in made.verbs_of(group)):
+        assert f"## {spec.name}" in text
+        named = set(flat_types(spec.config)) - set(spec.positional.split())
+        shown = {"--" + name.removeprefix("train.").replace("_", "-") for name in named}
+        assert shown <= rows, f"{spec.name}: {shown - rows}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Links, anchors and navigation hold, and every docstring can be rendered."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "start" / "tutorial.html").exists()

@@ -2,7 +2,8 @@
 
 Rows of all episodes lie one after the other. An episode of L decisions has L + 1 rows: row t is
 the moment before decision t, `action[t]`, `reward[t]`, `terminated[t]` belong to the decision taken
-there; in the last row, where none is taken, they are zero. docs/data.md has every field.
+there; in the last row, where none is taken, they are zero. Every field is in
+docs/reference/dataset.md.
 """
 
 import os

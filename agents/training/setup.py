@@ -47,7 +47,7 @@ def fused_wanted(config: TrainConfig) -> bool:
     """Whether the cycle runs as one program.
 
     `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
-    loop, which compiles sooner and is then a little slower (docs/scaling.md).
+    loop, which compiles sooner and is then a little slower (docs/results/scaling.md).
     """
     return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 

@@ -143,7 +143,7 @@ path = "{out}/first"
 
 def test_the_recipe_of_the_page_fits_its_verbs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = (Path(scripts.__file__).parents[1] / "docs/recipes.md").read_text("utf-8")
+    page = (Path(scripts.__file__).parents[1] / "docs/how-to/recipes.md").read_text("utf-8")
     (tmp_path / "mine.toml").write_text(page.split("```toml\n")[1].split("```")[0])
     assert cli.main(["recipe", "show", "mine.toml"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "latentmpc eval --recipe mine.toml/success"

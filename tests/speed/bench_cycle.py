@@ -1,4 +1,4 @@
-"""`make bench-cycle`: what running together saves (docs/scaling.md), measured again in one run."""
+"""`make bench-cycle`: what running together saves, measured again (docs/results/scaling.md)."""
 
 import json
 import sys

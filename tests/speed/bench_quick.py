@@ -1,4 +1,4 @@
-"""`make bench`: the quick figures of docs/benchmarks.md, measured again in one run."""
+"""`make bench`: the quick figures of docs/results/speed.md, measured again in one run."""
 
 import json
 import subprocess

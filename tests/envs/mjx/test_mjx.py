@@ -21,7 +21,7 @@ with contextlib.suppress(EnvError):
 pytest.importorskip("mujoco.mjx", reason="mujoco-mjx is not installed")
 STEPS, TOLERANCE = 100, 1e-4
 MISSED = ("ball_in_cup-catch", "finger-spin", "hopper-hop", "hopper-stand")
-"""Their constraints are solved a little differently, and contacts amplify it (docs/scaling.md)."""
+"""Their constraints are solved a little differently, and contacts amplify it."""
 WHY = pytest.mark.xfail(strict=True, reason="constraints are solved differently")
 SUITE = [
     pytest.param(name, marks=WHY) if name in MISSED else name
@@ -84,7 +84,7 @@ def test_parity_with_native_over_a_hundred_steps():
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", SUITE)
 def test_parity_of_every_task(env_id):
-    """In float64: the same physics. In float32 contacts amplify rounding (docs/scaling.md)."""
+    """In float64: the same physics. In float32 contacts amplify rounding."""
     code = f"""
     import sys
     sys.path.insert(0, {str(__file__).rsplit("/", 1)[0]!r})

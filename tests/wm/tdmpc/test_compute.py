@@ -61,5 +61,7 @@ def test_learning_keeps_float32_and_goes_the_same_way():
 
 
 def test_unknown_types_are_refused():
-    with pytest.raises(ValueError, match=r"model\.compute must be one of float32, bfloat16, got 'int8'"):
+    with pytest.raises(
+        ValueError, match=r"model\.compute must be one of float32, bfloat16, got 'int8'"
+    ):
         replace(SMALL, compute="int8")

