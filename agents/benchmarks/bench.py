@@ -16,7 +16,7 @@ from agents.benchmarks.config import BenchConfig
 from agents.benchmarks.report import write_bench_html, write_summary_md
 from agents.benchmarks.result_sets import write_results
 from agents.benchmarks.results import Row, grouped
-from agents.jobs.queue import Outcome, Session
+from agents.jobs.queue import JobQueue, JobResult
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.load import find_checkpoint, stored_spec
@@ -41,11 +41,11 @@ def bench(config: BenchConfig, log: Callable[[str], object] = lambda line: None)
         make_spec(task)  # a wrong id is told before anything runs
     out = Path(config.directory)
 
-    def on_done(key: str, case: Mapping[str, Any], outcome: Outcome) -> None:
+    def on_done(key: str, case: Mapping[str, Any], outcome: JobResult) -> None:
         del key
         log(f"{case['name']}: {_state(case, outcome)}")
 
-    with Session(
+    with JobQueue(
         WORKER, out, executor=config.executor, jobs=config.jobs, on_done=on_done
     ) as session:
         failures = _train_missing(config, models, session)
@@ -65,7 +65,7 @@ def bench(config: BenchConfig, log: Callable[[str], object] = lambda line: None)
     return summary
 
 
-def _state(case: Mapping[str, Any], outcome: Outcome) -> str:
+def _state(case: Mapping[str, Any], outcome: JobResult) -> str:
     """The end of a case in a line."""
     if outcome.result is None:
         return f"failed: {outcome.error}"
@@ -94,7 +94,7 @@ def _given_runs(config: BenchConfig) -> Models:
     return given
 
 
-def _train_missing(config: BenchConfig, models: Models, session: Session) -> list[Row]:
+def _train_missing(config: BenchConfig, models: Models, session: JobQueue) -> list[Row]:
     """Add a model of every seed for the tasks that have none; the failures."""
     if not {"plan", "prior"} & set(config.agent_list):
         return []

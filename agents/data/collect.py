@@ -18,7 +18,7 @@ import numpy as np
 from agents.data import files, render, simulate, writer
 from agents.data.config import CollectConfig
 from agents.data.dataset import SPLITS, Dataset, Info, split_names
-from agents.jobs.queue import Session
+from agents.jobs.queue import JobQueue
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
@@ -153,7 +153,7 @@ def _render_with(
         progress("rendering", sum(done.values()), rows)
 
     jobs, where = min(config.jobs or usable_cores(), len(chunks)), folder / writer.WORK / "pictures"
-    with Session(
+    with JobQueue(
         "agents.data.render:execute", where, jobs=jobs, recycle=10_000, on_done=on_done
     ) as session:
         first = session.submit(chunks[:1])  # does OpenGL work at all?

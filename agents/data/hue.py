@@ -24,7 +24,7 @@ def hue_jitter(share: float) -> Augmentation:
 
     def change(rng: np.random.Generator, drawn: Rows) -> Rows:
         if "pixels" not in drawn:
-            raise ConfigError("only pictures have colours: leave out --recolour")
+            raise ConfigError("only pictures have colours: leave out --hue-jitter")
         pictures = drawn["pixels"]
         batch, length = pictures.shape[:2]
         rotation = hue_rotation(hue_angles(rng, batch, length, share)).astype(np.float32)

@@ -140,7 +140,8 @@ def rank_correlation(a: Any, b: Any) -> float:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if len(a) < 2 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return _NAN
-    return float(scipy_stats.spearmanr(a, b).statistic)
+    found: Any = scipy_stats.spearmanr(a, b)
+    return float(found.statistic)
 
 
 def improvement(

@@ -6,7 +6,7 @@ was measured in the same run, as machines differ and are shared.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,25 @@ from agents.runs.config import TrainConfig, preset_config
 from agents.runs.directory import RunDir
 from agents.runs.settings import train_config_from
 from agents.runs.versions import installed
+from agents.storage.files import made_directory
 from agents.training.driver import jax_inputs
 from agents.training.loop import stream
 from agents.training.trainer import Trainer
 
-DEVICES = (1, 8, 64, 512)
-SIMS_EACH = 256
-"""Simulators a device in the predictions."""
-
 
 def profile(config: ProfileConfig) -> dict[str, Any]:
-    """Times, operations and shares of the peak, as a JSON-ready dict.
+    """Times, operations and shares of the peak, as a JSON-ready dict, written if that is asked for.
 
-    Raises ConfigError, CheckpointError (settings of another version), EnvError.
+    Raises ConfigError, CheckpointError (settings of another version), EnvError, StorageError.
     """
-    settings = _settings(config)
+    result = _measured(config, _settings(config))
+    if config.out:
+        out = Path(config.out)
+        RunDir(made_directory(out.parent)).write_json(out.name, result)
+    return result
+
+
+def _measured(config: ProfileConfig, settings: TrainConfig) -> dict[str, Any]:
     before = speed.matmul_gflops()
     trainer = _warm(settings)
     parts = _parts(trainer, config.cycles)
@@ -45,7 +49,7 @@ def profile(config: ProfileConfig) -> dict[str, Any]:
         loops["fused"] = _cycle_ms(twin, config.cycles, fused=True)
     scaling = _plan_scaling(trainer, config.sims, config.cycles) if config.sims > 1 else {}
     rate = (before + speed.matmul_gflops()) / 2
-    counted, bandwidth = _counted(trainer), speed.copy_gb()
+    counted = _counted(trainer)
     return {
         "env_id": settings.env_id,
         "preset": settings.preset,
@@ -58,13 +62,10 @@ def profile(config: ProfileConfig) -> dict[str, Any]:
         "cycle_ms": loops,
         "fused_over_host": loops["host"] / loops["fused"] if config.fused else None,
         "gflop": counted,
-        "bandwidth_gb": bandwidth,
-        "model_ms": _model_ms(trainer, cost.Machine("here", 1e9 * rate, 1e9 * bandwidth)),
         "share_of_matmul": {
             name: gflop / (parts[name] / 1e3) / rate for name, gflop in counted.items()
         },
         **scaling,
-        "predicted": _predicted(trainer),
         "versions": installed(),
     }
 
@@ -165,26 +166,5 @@ def _plan_ms(trainer: Trainer, agent: Agent, params: Any, count: int, repeats: i
 def _counted(trainer: Trainer) -> dict[str, float]:
     """GFLOP of matrix products in the planning and in the learning of one cycle."""
     config, net = trainer.config, trainer.net
-    plan = cost.plan(net, config.planner, config.num_envs)
-    update = cost.update(net)
-    return {"plan": plan.flop / 1e9, "learn": trainer.learning.updates * update.flop / 1e9}
-
-
-def _model_ms(trainer: Trainer, machine: cost.Machine) -> dict[str, float]:
-    """What the cost model says of this machine: its floor, with nothing but products and memory."""
-    config, net = trainer.config, trainer.net
-    plan = cost.plan(net, config.planner, config.num_envs).seconds(machine)
-    learn = trainer.learning.updates * cost.update(net).seconds(machine)
-    return {"plan": 1e3 * plan, "learn": 1e3 * learn}
-
-
-def _predicted(trainer: Trainer) -> list[dict[str, Any]]:
-    """What the cost model says of many accelerators: all updates as set, or one a cycle."""
-    config, net = trainer.config, trainer.net
-    found = []
-    for all_of_them in (True, False):
-        for devices in DEVICES:
-            updates = max(1.0, config.utd * devices * SIMS_EACH) if all_of_them else 1.0
-            one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
-            found.append({"updates": updates} | asdict(one))
-    return found
+    plan = config.num_envs * cost.plan(net, config.planner)
+    return {"plan": plan / 1e9, "learn": trainer.learning.updates * cost.update(net) / 1e9}

@@ -159,8 +159,8 @@ def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]
     if not config.data:
         raise ConfigError("which data? give the folder that `latentmpc collect ENV` made")
     data = Dataset.open(config.data)
-    wanted = [random_rotation(data.spec)] if config.turned else []
-    wanted += [hue_jitter(config.recolour)] if config.recolour else []
+    wanted = [random_rotation(data.spec)] if config.rotation_augmentation else []
+    wanted += [hue_jitter(config.hue_jitter)] if config.hue_jitter else []
     return Augmented(data, *wanted), data.spec.to_json(), {"path": str(config.data)}
 
 

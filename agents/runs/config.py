@@ -113,7 +113,7 @@ class _Overrides(Settings, block="planner"):
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        with bounds.told():
+        with bounds.config_errors():
             return planner.changed(**self.given)
 
 

@@ -50,9 +50,9 @@ class PretrainConfig(Settings):
     """Updates between rows of metrics and looks at the validation episodes."""
     updates_per_call: Few = 10
     """Updates in one compiled call."""
-    turned: bool = False
+    rotation_augmentation: bool = False
     """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
-    recolour: Share = 0.0
+    hue_jitter: Share = 0.0
     """Turn the colours of pictures at random, within so much of the circle of hues."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)

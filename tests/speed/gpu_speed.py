@@ -22,7 +22,7 @@ from agents.runs.versions import installed
 from agents.storage.files import write_atomically
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
-from tests.speed import loop_speed
+from tests.speed import loop_speed, single_parts
 
 Part = Callable[[], dict[str, Any]]
 RESULT = "headline.json"
@@ -41,8 +41,8 @@ def parts(small: bool = False) -> dict[str, Part]:
     made: dict[str, Part] = {
         "product": lambda: {"gflops": speed.matmul_gflops(512 if small else 4096)}
     }
-    made |= {f"plan {p}": partial(speed.plan, p, planner, repeats) for p in presets}
-    made |= {f"update {p}": partial(speed.update, p, 256, repeats) for p in presets}
+    made |= {f"plan {p}": partial(single_parts.plan, p, planner, repeats) for p in presets}
+    made |= {f"update {p}": partial(single_parts.update, p, 256, repeats) for p in presets}
     made |= {f"simulators {n}": partial(simulators, n, cycles) for n in sizes}
     made["learning"] = partial(learn, presets[0], **learning)
     made["together"] = lambda: loop_speed.together_over_alone(1 if small else 7)

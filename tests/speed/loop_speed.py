@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.agent import make_agent
-from agents.machine import speed
 from agents.runs import compile as compiling
 from agents.runs.config import TrainConfig
 from agents.training.parallel.population import Population
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
+from tests.speed import single_parts
 from wm.tdmpc import learner
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
@@ -83,13 +83,13 @@ def fused_over_host(rounds: int, count: int = 40, **changes: Any) -> dict[str, f
 
 def together_over_alone(rounds: int) -> dict[str, float]:
     """Time a simulator of one call for BATCH of them, over that of a call for one."""
-    net = speed._networks("tiny", 128)
+    net = single_parts.networks("tiny", 128)
     params = learner.init(net, jax.random.key(0)).params
     agent = make_agent(net, PlannerConfig())
 
     def call(simulators: int, calls: int) -> Run:
         carry, key = agent.init_carry(simulators), jax.random.key(1)
-        obs, first = jnp.ones((simulators, speed.OBS)), jnp.zeros(simulators, bool)
+        obs, first = jnp.ones((simulators, single_parts.OBS)), jnp.zeros(simulators, bool)
         return lambda: [agent.act(params, carry, obs, first, key) for _ in range(calls)]
 
     return ratio(call(BATCH, 4), call(1, 4 * 8), rounds, share=8 / BATCH)

@@ -19,7 +19,7 @@ from agents.benchmarks.sweep.config import SweepConfig, SweepPlan, has_model, pl
 from agents.benchmarks.sweep.decide import Candidate, finish, stop_after_round
 from agents.benchmarks.sweep.report import write_outputs
 from agents.benchmarks.sweep.summary import sweep_summary
-from agents.jobs.queue import Outcome, Session
+from agents.jobs.queue import JobQueue, JobResult
 from agents.jobs.store import key_of
 from agents.runs.load import find_checkpoint
 
@@ -43,7 +43,7 @@ def sweep(config: SweepConfig, log: Log = lambda line: None, worker: str = WORKE
     plan = plan_sweep(config)
     candidates = [Candidate(setting) for setting in plan.settings]
     running = _Running(plan, candidates, log)
-    with Session(
+    with JobQueue(
         worker, plan.directory, executor=config.executor, jobs=config.jobs, on_done=running.done
     ) as session:
         try:
@@ -69,7 +69,7 @@ class _Running:
         self._of_key: dict[str, Candidate] = {}
         self._number = 0
 
-    def train(self, session: Session) -> None:
+    def train(self, session: JobQueue) -> None:
         """Find the base's model and train every other that the settings need."""
         needed = {c.setting.model: c.setting for c in self.candidates}
         if "" in needed and (found := _base_model(self.plan)):
@@ -92,7 +92,7 @@ class _Running:
                 if candidate.setting.model == model:
                     candidate.status, candidate.note = "failed", f"training: {outcome.error}"
 
-    def round(self, session: Session, number: int, seeds: range) -> None:
+    def round(self, session: JobQueue, number: int, seeds: range) -> None:
         """Episodes of every setting that still runs, then the decisions."""
         running = [c for c in self.candidates if c.status == "running"]
         cases = [self._case(candidate, seeds) for candidate in running]
@@ -117,7 +117,7 @@ class _Running:
             planner=setting.planner,
         )
 
-    def done(self, key: str, case: Mapping[str, Any], outcome: Outcome) -> None:
+    def done(self, key: str, case: Mapping[str, Any], outcome: JobResult) -> None:
         """Take the outcome of a case."""
         before = " (done before)" if outcome.cached else ""
         if case["kind"] == "train":

@@ -14,7 +14,7 @@ from agents.deployment.realtime import recorder
 from agents.deployment.realtime.recorder import FLOAT32, FORMAT, MAX_ROWS, MISSING, UNUSABLE
 from agents.runs.bounds import shown
 from agents.runs.config import ConfigError, PlannerOverrides
-from agents.runs.settings import build, flatten
+from agents.runs.settings import flatten, overlay
 from agents.storage import manifest, sealed
 from agents.storage import npy as npy_files
 from agents.storage.files import CheckpointError
@@ -94,7 +94,7 @@ def controller_for(
             "mode": about["mode"],
             "deadline_ms": about["deadline_ms"],
             "planner": PlannerOverrides(**about["planner"]),
-            "safety": build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety")),
+            "safety": overlay(SafetyConfig(), flatten(SafetyConfig, about["safety"], "safety")),
         }
         known = frozenset(about.get("faults", FAULTS[: FAULTS.index("no_plan")]))
         params = about["params_digest"]

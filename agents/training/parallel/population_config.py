@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from agents.runs.axes import parse_grid
-from agents.runs.bounds import Meta, Seed, check, told
+from agents.runs.bounds import Meta, Seed, check, config_errors
 from agents.runs.config import ConfigError, TrainConfig
 
 MAX_MEMBERS = 256
@@ -74,6 +74,6 @@ def _axes(vary: str) -> dict[str, list[float]]:
 
 
 def _member(config: TrainConfig, seed: int, asked: dict[str, float], path: str) -> TrainConfig:
-    with told():
+    with config_errors():
         learner = replace(config.learner, **asked)
     return replace(config, seed=seed, learner=learner, run_dir=path)

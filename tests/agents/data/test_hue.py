@@ -45,5 +45,5 @@ def test_vectors_have_no_colours(point_data):
     with pytest.raises(ConfigError, match="only pictures have colours"):
         drawn = Augmented(point_data(), hue_jitter(0.4))
         drawn.slices(np.random.default_rng(0), "train", 2, 3, fields=("obs",))
-    with pytest.raises(ConfigError, match="recolour must lie in"):
-        PretrainConfig(recolour=1.5)
+    with pytest.raises(ConfigError, match="hue_jitter must lie in"):
+        PretrainConfig(hue_jitter=1.5)

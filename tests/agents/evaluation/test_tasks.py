@@ -16,6 +16,7 @@ from agents.training.train import train
 from agents.training.trainer import Trainer
 from envs.task_list import TaskListError
 from planning.config import PlannerConfig
+from scripts.command import settings_of
 from scripts.train import VERB
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 from wm.types import discount_for
@@ -126,14 +127,14 @@ def test_pooled_results_hold_every_episode():
 
 
 def test_flags_name_the_tasks():
-    flags = VERB.settings(["--tasks", "cartpole-swingup,pendulum-swingup,reacher-easy"])
+    flags = settings_of(VERB, ["--tasks", "cartpole-swingup,pendulum-swingup,reacher-easy"])
     settings = flags.config_of()
     assert settings.env_id == "multi:cartpole-swingup,pendulum-swingup,reacher-easy"
     assert settings.num_envs == 6  # two for each task
     assert settings.run_dir == "runs/multi:cartpole-swingup+pendulum-swingup+reacher-easy-0"
-    assert VERB.settings(["--tasks", "a,b", "--num-envs", "8"]).config_of().num_envs == 8
-    assert VERB.settings(["multi:a,b,c"]).config_of().num_envs == 6
-    assert VERB.settings(["cartpole-swingup"]).config_of().num_envs == 4
+    assert settings_of(VERB, ["--tasks", "a,b", "--num-envs", "8"]).config_of().num_envs == 8
+    assert settings_of(VERB, ["multi:a,b,c"]).config_of().num_envs == 6
+    assert settings_of(VERB, ["cartpole-swingup"]).config_of().num_envs == 4
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_flags_name_the_tasks():
 )
 def test_mistakes_are_one_line(argv, error, said):
     with pytest.raises(error, match=said) as caught:
-        VERB.settings(argv)
+        settings_of(VERB, argv)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 

@@ -22,6 +22,7 @@ from agents.runs.pretrain_config import (
 from agents.storage import encoder_file
 from agents.storage.checkpoint import CheckpointError
 from scripts.cli import main
+from scripts.command import settings_of
 from scripts.pretrain import VERB
 from wm.jepa import frozen
 from wm.jepa import model as jepa
@@ -185,7 +186,7 @@ def test_settings_survive_their_file_and_strange_ones_are_refused():
 )
 def test_mistakes_are_told_in_one_line(argv, message):
     with pytest.raises(ConfigError, match=message):
-        VERB.settings(argv)
+        settings_of(VERB, argv)
 
 
 def test_a_folder_without_data_is_told(tmp_path):

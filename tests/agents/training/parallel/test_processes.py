@@ -17,6 +17,7 @@ from agents.training.parallel.process_config import ProcessConfig
 from agents.training.parallel.processes import ALONE, PeerError, Processes
 from agents.training.setup import make_simulators
 from envs.spec import EnvError
+from scripts.command import settings_of
 from scripts.train import VERB
 
 
@@ -169,15 +170,15 @@ PLACE = "--processes 2 --process-id 1 --coordinator host:5000"
 )
 def test_flags_that_do_not_fit_are_told_in_one_line(flags, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        VERB.settings(["cartpole-swingup", *flags.split()]).process()
+        settings_of(VERB, ["cartpole-swingup", *flags.split()]).process()
     assert "\n" not in str(caught.value)
 
 
 def test_each_process_has_a_device_unless_told_otherwise():
-    flags = VERB.settings(["cartpole-swingup", *PLACE.split()])
+    flags = settings_of(VERB, ["cartpole-swingup", *PLACE.split()])
     assert flags.process() == ProcessConfig(2, 1, "host:5000")
     assert flags.config_of().devices == 2
-    more = VERB.settings(["cartpole-swingup", *PLACE.split(), "--devices", "4"])
+    more = settings_of(VERB, ["cartpole-swingup", *PLACE.split(), "--devices", "4"])
     assert more.config_of().devices == 4
 
 
