@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from mkdocs.structure.files import File
 
-from agents.runs.bounds import Meta, base, kinds, options
+from agents.runs.bounds import Meta, kinds, parts
 from scripts.cli import GROUPS
 from scripts.help import docs
 from scripts.recipes import read
-from scripts.verb_spec import VerbSpec, flags_class
+from scripts.verb import Verb, flags_class
 
 ROOT = Path(__file__).parents[1]
 TOP = ("CONTRIBUTING", "SECURITY", "CHANGELOG")
@@ -83,16 +82,15 @@ def recipes() -> str:
 PARTS = {"verbs": verbs, "settings": settings, "recipes": recipes}
 
 
-def verbs_of(group: str) -> list[VerbSpec]:
+def verbs_of(group: str) -> list[Verb]:
     """The verbs of a group, and those that a verb turns into by its flags."""
     modules = [import_module(module) for module, _ in GROUPS[group].values()]
-    found = [v for module in modules for v in vars(module).values() if isinstance(v, VerbSpec)]
+    found = [v for module in modules for v in vars(module).values() if isinstance(v, Verb)]
     return list({id(verb): verb for verb in found}.values())
 
 
-def _verb(verb: VerbSpec) -> str:
-    flags = flags_class(verb)
-    default = flags(**vars(verb.base({}))) if verb.base else flags()
+def _verb(verb: Verb) -> str:
+    default = flags_class(verb)(**vars(verb.defaults({})))
     shown = dict(zip(verb.positional.split(), verb.metavar.split(), strict=True))
     title, about = f"{verb.name} {verb.metavar}".strip(), " ".join(verb.about.split())
     text = f"## {title}\n\n{about}\n\n```bash\n{verb.example}\n```\n\n"
@@ -127,20 +125,14 @@ def _rows(cls: type, default: Any, prefix: str, positional: dict[str, str] | Non
 
 def _values(kind: Any) -> str:
     """What a setting may be: choices, or a type with its bounds."""
-    shown = []
-    for option in options(kind):
-        plain = base(option)
-        if get_origin(plain) is Literal:
-            shown.append(", ".join(f"`{choice}`" for choice in get_args(plain) if choice != ""))
-        elif plain is not NoneType:
-            shown.append(NAMES.get(plain, "text") + _bounds(option))
-    return " or ".join(shown)
+    plain, meta = parts(kind)
+    if get_origin(plain) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(plain) if choice != "")
+    return NAMES.get(plain, "text") + _bounds(meta)
 
 
-def _bounds(option: Any) -> str:
-    metas = get_args(option)[1:] if get_origin(option) is Annotated else ()
-    meta = next((m for m in metas if isinstance(m, Meta) and (m.ge, m.gt) != (None, None)), None)
-    if meta is None:
+def _bounds(meta: Meta | None) -> str:
+    if meta is None or (meta.ge, meta.gt) == (None, None):
         return ""
     low = f"[{_number(meta.ge)}" if meta.gt is None else f"({_number(meta.gt)}"
     high = f"{_number(meta.le)}]" if meta.lt is None else f"{_number(meta.lt)})"

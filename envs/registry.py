@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 
@@ -45,32 +45,24 @@ class TaskInfo:
     note: str
 
 
-class Adapter(NamedTuple):
-    """How simulators of others are made."""
+def _adapter(kind: str) -> tuple[int, Any, Any]:
+    """The adapter of dmc, gym or ogbench: imported here, as it loads what it adapts.
 
-    action_repeat: int
-    """Frames per decision where none are asked for."""
-    simulator: Any
-    """Its `spec(name, action_repeat)`; called with a name, one simulator."""
-    vector: Any
-    """`LoopVectorEnv`, or one that knows goals."""
-
-
-def _adapter(kind: str) -> Adapter:
-    """The adapter of dmc, gym or ogbench: imported here, as it loads what it adapts."""
+    (Frames per decision where none are asked for, class of one simulator, class of many.)
+    """
     from envs.adapters.loop import LoopVectorEnv
 
     if kind == "dmc":
         from envs.adapters.dmc import DmcSimulator
 
-        return Adapter(DMC_REPEAT, DmcSimulator, LoopVectorEnv)
+        return DMC_REPEAT, DmcSimulator, LoopVectorEnv
     if kind == "ogbench":
         from envs.adapters.ogbench import OGBenchSimulator, OGBenchVectorEnv
 
-        return Adapter(GYM_REPEAT, OGBenchSimulator, OGBenchVectorEnv)
+        return GYM_REPEAT, OGBenchSimulator, OGBenchVectorEnv
     from envs.adapters.gym import GymSimulator
 
-    return Adapter(GYM_REPEAT, GymSimulator, LoopVectorEnv)
+    return GYM_REPEAT, GymSimulator, LoopVectorEnv
 
 
 def make_vec(
@@ -106,9 +98,8 @@ def make_vec(
             f"{physical[0]!r}; native tasks take every shift"
         )
     else:
-        adapter = _adapter(kind)
-        spec = make_spec(env_id, action_repeat)
-        env = adapter.vector(adapter.simulator, spec, name, num_envs)
+        _, simulator, many = _adapter(kind)
+        env = many(simulator, make_spec(env_id, action_repeat), name, num_envs)
         if seed is not None:
             env.reset(seed=seed)
     if not any(s.disturbing for s in shifts):
@@ -127,9 +118,8 @@ def make_spec(env_id: str, action_repeat: int = 0) -> EnvSpec:
         from envs.wrappers.multi import multi_spec
 
         return multi_spec(name, action_repeat, make_spec)
-    adapter = _adapter(kind)
-    spec = adapter.simulator.spec(name, action_repeat or adapter.action_repeat)
-    return replace(spec, env_id=_plain(env_id))
+    usual_repeat, simulator, _ = _adapter(kind)
+    return replace(simulator.spec(name, action_repeat or usual_repeat), env_id=_plain(env_id))
 
 
 def _plain(env_id: str) -> str:

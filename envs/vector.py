@@ -75,6 +75,10 @@ class SimulatorVectorEnv(VectorEnv):
     def _picture(self, index: int, height: int, width: int) -> np.ndarray:
         raise NotImplementedError
 
+    def _info(self, invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
+        """The info of a step or reset."""
+        return {"invalid": invalid, "is_reset": is_reset.copy()}
+
     def _last_obs(self, caller: str) -> np.ndarray:
         """The latest observations [E, O]. Raises EnvError before the first reset."""
         if self._obs is None:
@@ -99,11 +103,6 @@ class SimulatorVectorEnv(VectorEnv):
     def _set_bookkeeping(self, state: Arrays) -> None:
         self._frames, self._pending = state["frames"].copy(), state["pending"].copy()
         self._obs = state["obs"].copy()
-
-
-def step_info(invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
-    """The info of a step or reset."""
-    return {"invalid": invalid, "is_reset": is_reset.copy()}
 
 
 def checked_state(state: Arrays, mine: Arrays) -> Arrays:

@@ -32,7 +32,7 @@ CUSTOMARY: dict[str, dict[str, Any]] = {
     "predictive_sampling": {"init_std": 0.5, "num_knots": 3},
     "gradient": {"num_iterations": 20, "num_restarts": 6},
 }
-"""What a method is usually run with, where it differs from MPPI's defaults; alike in budget."""
+"""Usual settings of a method, where they differ from MPPI's defaults; alike in budget."""
 OPTIONS = {*USED_BY, *(name for own in CUSTOMARY.values() for name in own)}
 """Settings that belong to a method: another one starts with its own."""
 
@@ -131,7 +131,12 @@ class PlannerConfig:
 
     @property
     def samples_drawn(self) -> tuple[int, ...]:
-        """Sequences each iteration draws and scores, the prior's (scored once) not among them."""
+        """Sequences each iteration draws and scores, the prior's (scored once) not among them.
+
+        Gradient: those that it improves, in all iterations at once.
+        """
+        if self.method == "gradient":
+            return (self.num_restarts,)
         most = self.num_samples - self.num_prior_samples
         least = min(most, 2 * self.num_elites)
         decayed = [most * self.sample_decay**-i for i in range(self.num_iterations)]
@@ -203,8 +208,9 @@ def evaluations(config: PlannerConfig) -> int:
     too, which costs about twice a step more.
     """
     if config.method == "gradient":
-        led, scored = config.prior_restarts, config.num_restarts * (config.num_iterations + 1)
+        rolled_out = config.prior_restarts
+        scored = config.num_restarts * (config.num_iterations + 1)
     else:
-        led = config.num_prior_samples
-        scored = led + sum(config.samples_drawn)
-    return config.horizon * (led + scored)
+        rolled_out = config.num_prior_samples
+        scored = rolled_out + sum(config.samples_drawn)
+    return config.horizon * (rolled_out + scored)

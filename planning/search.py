@@ -1,6 +1,8 @@
-"""What sampling planners share: candidates, elites, the loop of refinements, the report.
+"""The loop that all sampling planners share; a method is a few hooks into it.
 
-A planner is a rule that makes the next mean and spread from the elites; the rest is here.
+state = search.begin(config, plan)
+state = search.step(state, count)          # one iteration; `run` does all of them
+plan, info = search.conclude(state)
 """
 
 from collections.abc import Callable
@@ -12,8 +14,7 @@ import jax.numpy as jnp
 
 from planning import noise
 from planning.config import PlannerConfig
-from planning.risk import averse
-from planning.rollout import prior_sequences, score
+from planning.rollout import prior_sequences, risk_averse, score
 from planning.types import Array, Model, Params, Plan, PlanInfo
 
 
@@ -52,20 +53,13 @@ class State(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What a planner does for one decision: functions that know its model and latent."""
+    """One decision of a planner, as functions that know its model and latent."""
 
-    led: Scored
+    prior: Scored | None
     """The prior's sequences, scored before the first iteration."""
-    key: Array
-    """Of the noise of all iterations."""
-    iterate: Callable[[State, Array, int], State]
-    """(state, key, samples to draw) -> state"""
+    step: Callable[[State, int], State]
+    """(state, sequences to draw) -> the state after one more iteration"""
     conclude: Callable[[State], tuple[Plan, PlanInfo]]
-
-
-def whole(config: PlannerConfig, search: Search, plan: Plan) -> tuple[Plan, PlanInfo]:
-    """All iterations from `plan`, and what they come to."""
-    return search.conclude(refine(config, search.iterate, begin(config, plan), search.key))
 
 
 def init(config: PlannerConfig, action_dim: int) -> Plan:
@@ -96,7 +90,7 @@ def scorer(
     A sequence that is not finite (a prior may give one) becomes zeros worth -inf: it weighs
     nothing, and nothing times NaN would still be NaN.
     """
-    model = averse(config, model)
+    model = risk_averse(config, model)
 
     def scored(actions: Array) -> Scored:
         finite = jnp.isfinite(actions).all((1, 2))
@@ -107,23 +101,14 @@ def scorer(
     return scored
 
 
-def opening(
-    config: PlannerConfig, model: Model, params: Params, latent, key: Array, led: Scored | None
-) -> tuple[Callable[[Array], Scored], Scored, Array, Array]:
-    """What a search begins with: its scorer, the prior's sequences, keys of noise and of a draw.
-
-    The sequences are the same in every iteration, so they are scored once, or were before (`led`).
-    """
-    key_prior, key_noise, key_value, key_pick = jax.random.split(key, 4)
-    scored = scorer(config, model, params, latent, key_value)
-    if led is None:
-        keys = jax.random.split(key_prior, config.num_prior_samples)
-        led = scored(prior_sequences(model, params, latent, keys, config.horizon))
-    return scored, led, key_noise, key_pick
-
-
-def around(
-    config: PlannerConfig, state: State, key: Array, count: int, *, with_mean: bool = True
+def sample_candidates(
+    config: PlannerConfig,
+    plan: Plan,
+    state: State,
+    key: Array,
+    count: int,
+    *,
+    with_mean: bool = True,
 ) -> tuple[Array, Array]:
     """Sequences [N, H, A] inside the bounds around the mean, and the share of clamped entries.
 
@@ -135,20 +120,7 @@ def around(
     return actions, jnp.mean(raw != actions)
 
 
-def best(
-    config: PlannerConfig, weigh: Callable[[Array], tuple[Array, Array]], *candidates: Scored
-) -> Elites:
-    """The elites among candidates; `weigh` maps values [K] to weights [K] and whether any holds.
-
-    Ties go to what comes first.
-    """
-    actions = jnp.concatenate([c.actions for c in candidates])
-    values = jnp.concatenate([c.values for c in candidates])
-    top_values, top = jax.lax.top_k(values, config.num_elites)
-    return Elites(actions[top], top_values, *weigh(top_values))
-
-
-def moments(config: PlannerConfig, elites: Elites) -> tuple[Array, Array]:
+def moments(config: PlannerConfig, state: State, elites: Elites) -> tuple[Array, Array]:
     """Weighted mean and standard deviation [H, A] of the elites, the latter inside its limits."""
     weights = elites.weights[:, None, None]
     mean = jnp.sum(weights * elites.actions, axis=0)
@@ -156,28 +128,98 @@ def moments(config: PlannerConfig, elites: Elites) -> tuple[Array, Array]:
     return mean, jnp.clip(jnp.sqrt(variance), config.min_std, config.init_std)
 
 
-def spread(config: PlannerConfig, elites: Elites) -> Array:
-    """Standard deviation [H, A] of the finite elites, all alike, inside its limits."""
+def elite_spread(config: PlannerConfig, state: State, elites: Elites) -> Array:
+    """Standard deviation [H, A] of the finite elites, all alike; that of the state without any."""
     valid = jnp.isfinite(elites.values).astype(elites.values.dtype)
-    return moments(config, elites._replace(weights=valid / jnp.maximum(valid.sum(), 1.0)))[1]
+    alike = elites._replace(weights=valid / jnp.maximum(valid.sum(), 1.0))
+    return jnp.where(elites.any_valid, moments(config, state, alike)[1], state.std)
 
 
-def advance(
+def sample_elite(elites: Elites, key: Array) -> Array:
+    """One elite [H, A] drawn by weight."""
+    return elites.actions[jax.random.categorical(key, jnp.log(elites.weights))]
+
+
+def mean_plan(config: PlannerConfig, state: State, key: Array) -> Plan:
+    """The mean is executed; exploring, an elite."""
+    return Plan(state.mean, state.std, sample_elite(state.elites, key))
+
+
+class Method(NamedTuple):
+    """The hooks by which one sampling planner differs from another (static)."""
+
+    weigh: Callable[[PlannerConfig, Array], tuple[Array, Array]]
+    """Values [K], best first -> weights [K], and whether any value is finite."""
+    sample: Callable[..., tuple[Array, Array]] = sample_candidates
+    """(config, plan, state, key, count) -> sequences [N, H, A], share of clamped entries"""
+    update: Callable[[PlannerConfig, State, Elites], tuple[Array, Array]] = moments
+    """The next mean and standard deviation [H, A]."""
+    result: Callable[[PlannerConfig, State, Array], Plan] = mean_plan
+    """(config, state, key) -> the plan that the search comes to."""
+    kept: Callable[[PlannerConfig], int] = lambda config: 0
+    """Elites that compete again in the next iteration, not scored again: values have one key."""
+
+
+def make_search(
+    method: Method,
     config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    prior: Scored | None = None,
+) -> Search:
+    """The search that refines `plan` for `latent`, one simulator.
+
+    The prior's sequences are the same in every iteration, so they are scored once; `prior` where
+    that was done before.
+    """
+    key_prior, key_noise, key_value, key_sample = jax.random.split(key, 4)
+    scored = scorer(config, model, params, latent, key_value)
+    if prior is None:
+        keys = jax.random.split(key_prior, config.num_prior_samples)
+        prior = scored(prior_sequences(model, params, latent, keys, config.horizon))
+    keys, kept = jax.random.split(key_noise, config.num_iterations), method.kept(config)
+
+    def step(state: State, count: int) -> State:
+        actions, clipped = method.sample(config, plan, state, keys[state.iterations], count)
+        new, old = scored(actions), state.elites
+        again = [Scored(old.actions[:kept], old.values[:kept])] if kept else []
+        # Ties go to what comes first: with nothing to tell apart, search and not the prior.
+        elites = _best(config, method, [new, *again, prior])
+        return _advance(config, method, state, elites, clipped, [new, prior])
+
+    def conclude(state: State) -> tuple[Plan, PlanInfo]:
+        made = method.result(config, state, key_sample)
+        return report(model, params, latent, state, made)
+
+    return Search(prior, step, conclude)
+
+
+def _best(config: PlannerConfig, method: Method, candidates: list[Scored]) -> Elites:
+    actions = jnp.concatenate([c.actions for c in candidates])
+    values = jnp.concatenate([c.values for c in candidates])
+    top_values, top = jax.lax.top_k(values, config.num_elites)
+    return Elites(actions[top], top_values, *method.weigh(config, top_values))
+
+
+def _advance(
+    config: PlannerConfig,
+    method: Method,
     state: State,
     elites: Elites,
-    new: tuple[Array, Array],
     clipped: Array,
-    *scored: Scored,
+    scored: list[Scored],
 ) -> State:
-    """The state after an iteration: the `new` mean and spread, if any elite is valid."""
+    """The state after an iteration: with the next mean and spread, if any elite is valid."""
+    new = method.update(config, state, elites)
     mean = jnp.where(elites.any_valid, new[0], state.mean)
     std = jnp.where(elites.any_valid, new[1], state.std)
     count = sum(s.values.shape[0] for s in scored)
     bad = sum((jnp.isinf(s.values).sum() for s in scored), jnp.zeros((), jnp.int32)) / count
-    settled = (_distance(mean, state.mean) < config.stop_spread) & (
-        _distance(std, state.std) < config.stop_spread
-    )
+    moves = [jnp.sqrt(jnp.mean((a - b) ** 2)) for a, b in ((mean, state.mean), (std, state.std))]
+    settled = (moves[0] < config.stop_spread) & (moves[1] < config.stop_spread)
     return State(
         mean,
         std,
@@ -189,64 +231,52 @@ def advance(
     )
 
 
-def _distance(a: Array, b: Array) -> Array:
-    return jnp.sqrt(jnp.mean((a - b) ** 2))
-
-
-def refine(
-    config: PlannerConfig, iterate: Callable[[State, Array, int], State], state: State, key: Array
-) -> State:
-    """Iterate (state, key, samples to draw) -> state until the iterations are done or it settles.
+def run(config: PlannerConfig, search: Search, state: State) -> State:
+    """All iterations, or until the search has settled.
 
     One loop a sample count, so the program does not grow with the iterations; a loop that can
     stop early runs, under vmap, until the last simulator has settled.
     """
-    keys = jax.random.split(key, config.num_iterations)
     done = 0
     for count, group in groupby(config.samples_drawn):
-        start, done = done, done + len(list(group))
-        if config.stop_spread == 0:
-            state, _ = jax.lax.scan(
-                lambda s, k, n=count: (iterate(s, k, n), None), state, keys[start:done]
-            )
-        else:
+        length = len(list(group))
+        done += length
+        if config.stop_spread > 0:
             state = jax.lax.while_loop(
                 lambda s, end=done: (s.iterations < end) & ~s.settled,
-                lambda s, n=count: iterate(s, keys[s.iterations], n),
+                lambda s, n=count: search.step(s, n),
                 state,
             )
+        elif length > 1:
+            state, _ = jax.lax.scan(
+                lambda s, _, n=count: (search.step(s, n), None), state, length=length
+            )
+        else:
+            state = search.step(state, count)
     return state
 
 
-def fallback(model: Model, params: Params, latent, mean: Array) -> Array:
-    """The prior's mode held over the horizon when it is finite, else the previous plan."""
-    action = model.prior(params, latent, None)
-    held = jnp.broadcast_to(jnp.clip(action, -1.0, 1.0), mean.shape)
-    return jnp.where(jnp.isfinite(action).all(), held, mean)
-
-
-def conclude(
-    model: Model, params: Params, latent, state: State, mean: Array, sample: Array
-) -> tuple[Plan, PlanInfo]:
-    """The plan that executes `mean` (exploring: `sample`), or falls back; and the report."""
+def report(model: Model, params: Params, latent, state: State, plan: Plan) -> tuple[Plan, PlanInfo]:
+    """`plan`, or without a valid elite the prior's mode, held, or the plan before; the report."""
     elites = state.elites
-    mean = jnp.where(elites.any_valid, mean, fallback(model, params, latent, state.mean))
-    sample = jnp.where(elites.any_valid, sample, mean)
+    mean = jnp.where(elites.any_valid, plan.mean, _fallback(model, params, latent, state.mean))
+    sample = jnp.where(elites.any_valid, plan.sample, mean)
     valued = jnp.where(elites.weights > 0, elites.values, 0.0)
     info = PlanInfo(
         best_value=elites.values[0],
         mean_value=jnp.sum(elites.weights * valued),
         effective_samples=1.0 / jnp.maximum(jnp.sum(elites.weights**2), 1e-9),
-        elite_spread=state.std.mean(),
+        elite_spread=plan.std.mean(),
         clip_fraction=state.clipped / state.iterations,
         invalid=state.bad / state.iterations,
-        fallback=1.0 - elites.any_valid.astype(state.std.dtype),
-        iterations=state.iterations.astype(state.std.dtype),
+        fallback=1.0 - elites.any_valid.astype(plan.std.dtype),
+        iterations=state.iterations.astype(plan.std.dtype),
     )
     # Weights that sum to one but for rounding can carry a mean just past the bounds.
-    return Plan(jnp.clip(mean, -1.0, 1.0), state.std, sample), info
+    return Plan(jnp.clip(mean, -1.0, 1.0), plan.std, sample), info
 
 
-def drawn(elites: Elites, key: Array) -> Array:
-    """One elite [H, A] drawn by weight."""
-    return elites.actions[jax.random.categorical(key, jnp.log(elites.weights))]
+def _fallback(model: Model, params: Params, latent, mean: Array) -> Array:
+    action = model.prior(params, latent, None)
+    held = jnp.broadcast_to(jnp.clip(action, -1.0, 1.0), mean.shape)
+    return jnp.where(jnp.isfinite(action).all(), held, mean)

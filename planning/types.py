@@ -11,7 +11,7 @@ Params = Any
 
 
 class Model(NamedTuple):
-    """What a planner needs of a model; each function is for ONE latent.
+    """A model as a planner sees it; each function is for ONE latent.
 
     step(params, latent, action [A]) -> (latent, reward [], discount [])
     value(params, latent, key) -> [] terminal value
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 
 
 class PlanInfo(NamedTuple):
-    """What the planner reports of its last improvement; scalars."""
+    """Report of the last improvement; scalars."""
 
     best_value: Array
     mean_value: Array

@@ -6,12 +6,13 @@ from typing import Any
 from agents.benchmarks.config import BenchConfig, suite_base
 from agents.goals.config import goal_planner
 from agents.goals.robustness.config import ShiftConfig
+from agents.reports.tables import Table
 from agents.runs import needs
 from agents.runs.config import ConfigError
 from agents.runs.pretrain_config import is_pretrained
 from planning.config import PlannerConfig
-from scripts.flags import check_planner
-from scripts.verb import Output, Verb
+from scripts.checks import check_planner
+from scripts.verb import Verb
 
 
 def check(config: BenchConfig) -> None:
@@ -26,25 +27,11 @@ def check(config: BenchConfig) -> None:
         needs.require(needs.reaching(planner, 1, oracle=True))
 
 
-def call(config: BenchConfig, output: Output):
-    """The summary of all points."""
-    from scripts.tasks import require_task
-
-    for task in config.task_list:
-        require_task(task)
-    from agents.benchmarks.bench import bench
-
-    return bench(config, output.say)
-
-
-def show(config: BenchConfig, summary: dict[str, Any]) -> None:
+def show(config: BenchConfig, summary: dict[str, Any]) -> list[Table | str]:
     """Its tables, and where to read on."""
     from agents.benchmarks.tables import tables
-    from scripts.output import print_table, report_table
 
-    for table in tables(summary).values():
-        print_table(report_table(table))
-    print(f"report: {config.directory}/report.html")
+    return [*tables(summary).values(), f"report: {config.directory}/report.html"]
 
 
 def check_shift(config: ShiftConfig) -> None:
@@ -54,29 +41,23 @@ def check_shift(config: ShiftConfig) -> None:
             f"{config.path or 'bench --shift'}: give a run of `latentmpc pretrain`, as in "
             "latentmpc bench --shift runs/ID"
         )
-    planner = goal_planner(config.planner, guided=True)
+    planner = goal_planner(config.planner, with_policy=True)
     needs.require(needs.reaching(planner, min(config.slots, config.goals)))
 
 
-def call_shift(config: ShiftConfig, output: Output):
-    """One pretrained model in shifted worlds."""
-    from agents.goals.robustness.shift import bench_shift
-
-    return bench_shift(config, output.say)
-
-
-def show_shift(config: ShiftConfig, summary: dict[str, Any]) -> None:
+def show_shift(config: ShiftConfig, summary: dict[str, Any]) -> list[Table]:
     """Its table."""
     from agents.goals.robustness.report import table
-    from scripts.output import print_table, report_table
 
-    print_table(report_table(table(summary)))
+    return [table(summary)]
 
 
 VERB = Verb(
     "bench",
     BenchConfig,
-    call,
+    "agents.benchmarks.bench:bench",
+    tell="say",
+    tasks=lambda config: config.task_list,
     check=check,
     show=show,
     trust=True,
@@ -93,7 +74,8 @@ VERB = Verb(
 SHIFT = Verb(
     "bench --shift",
     ShiftConfig,
-    call_shift,
+    "agents.goals.robustness.shift:bench_shift",
+    tell="say",
     check=check_shift,
     show=show_shift,
     trust=True,
@@ -104,14 +86,8 @@ SHIFT = Verb(
     example="latentmpc bench --shift runs/rooms --out runs/rooms-shift",
     common="kinds goals seed mode slots out planner.method planner.horizon planner.num_samples",
 )
-parse_bench, parse_shift = VERB.settings, SHIFT.settings
 
 
 def choose(argv: Sequence[str]) -> Verb:
-    """What a command line is about."""
+    """The bench that a command line asks for."""
     return SHIFT if "--shift" in argv else VERB
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run or resume the bench; 0 when every point has a result, else 1."""
-    return choose(argv).main(argv)

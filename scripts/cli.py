@@ -7,6 +7,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scripts.verb import Verb
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "robot": {
@@ -76,9 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb == "--version":
             print(_version())
             return 0
-        if verb not in VERBS:
-            return _fail(_unknown_verb(verb), 2)
-        return importlib.import_module(VERBS[verb][0]).main(args[1:])
+        if not verb:
+            return _fail(f"which verb? one of {', '.join(VERBS)} (latentmpc --help)", 2)
+        from scripts.command import run
+
+        return run(*verb_of(args))[1]
     except SystemExit as stop:  # after a verb's --help
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
@@ -89,6 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _report(error)
+
+
+def verb_of(command: Sequence[str]) -> tuple["Verb", list[str]]:
+    """The verb of a command line, and the rest of it. Raises ConfigError for no such verb."""
+    name, *argv = command
+    if name not in VERBS:
+        from agents.runs.settings import unknown
+
+        raise unknown("verb", name, VERBS, f"expected one of {', '.join(VERBS)}")
+    module = importlib.import_module(VERBS[name][0])
+    return (module.choose(argv) if hasattr(module, "choose") else module.VERB), argv
 
 
 def _report(error: Exception) -> int:
@@ -125,16 +142,6 @@ def _version() -> str:
         return f"latentmpc {version('latentmpc')}"
     except PackageNotFoundError:
         return "latentmpc (not installed)"
-
-
-def _unknown_verb(verb: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(verb, VERBS, 1)
-    if not verb:
-        return f"which verb? one of {', '.join(VERBS)} (latentmpc --help)"
-    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
-    return f"unknown verb {verb}: {hint}"
 
 
 if __name__ == "__main__":

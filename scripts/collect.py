@@ -2,36 +2,25 @@
 
 from agents.data.config import CollectConfig, memory_needed
 from agents.runs import needs
-from agents.runs.config import ConfigError
-from scripts.flags import check_planner
-from scripts.verb import Output, Verb
+from scripts.checks import check_planner
+from scripts.verb import Verb
 
 
 def check(config: CollectConfig) -> None:
-    """Raise ConfigError without a task, and for what this machine has no memory for."""
-    if not config.env_id:
-        raise ConfigError("which task? latentmpc collect ENV --episodes 100 --out DIR")
+    """Raise ConfigError for what this machine has no memory for."""
     if config.checkpoint:
         sims = min(config.shard, config.episodes)
         check_planner(config.checkpoint, config.planner, sims, "--shard")
     needs.require(memory_needed(config))
 
 
-def call(config: CollectConfig, output: Output):
-    """A summary of the complete dataset."""
-    from scripts.tasks import require_task
-
-    require_task(config.env_id)
-    from agents.data.collect import collect
-
-    with output.stages() as stages:
-        return collect(config, stages.told)
-
-
 VERB = Verb(
     "collect",
     CollectConfig,
-    call,
+    "agents.data.collect:collect",
+    tell="stages",
+    missing="which task? latentmpc collect ENV --episodes 100 --out DIR",
+    tasks=lambda config: config.env_id,
     check=check,
     positional="env_id",
     metavar="ENV",
@@ -42,4 +31,3 @@ VERB = Verb(
     common="""out episodes policy checkpoint noise_scale noise_exponent epsilon steps pixels size
     seed""",
 )
-main = VERB.main

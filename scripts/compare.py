@@ -9,7 +9,7 @@ from scripts.verb import Output, Verb
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What is compared."""
+    """Two result sets."""
 
     one: str = ""
     """Output directory of `latentmpc bench`, run of `latentmpc train` or `--out` of eval."""
@@ -31,11 +31,11 @@ def call(config: CompareConfig, output: Output):
     return compare(config.one, config.other)
 
 
-def show(config: CompareConfig, comparison: dict[str, Any]) -> None:
-    """A line for each."""
-    from agents.benchmarks.compare import lines
+def show(config: CompareConfig, comparison: dict[str, Any]) -> list[Any]:
+    """A row for each."""
+    from agents.benchmarks.compare import table
 
-    print("\n".join(lines(comparison)))
+    return [table(comparison)]
 
 
 VERB = Verb(
@@ -50,6 +50,4 @@ VERB = Verb(
     each difference is resolved (its 95 % interval leaves zero out) and, where it is not, how many
     episodes would resolve a difference of that size.""",
     example="latentmpc compare runs/h6 runs/walker",
-    common="",
 )
-main = VERB.main

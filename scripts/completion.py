@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
-from agents.runs.config import ConfigError
 from agents.runs.settings import flat_types
 from scripts.recipes.read import names
-from scripts.verb import Output, Verb
-from scripts.verb_spec import flags_class
+from scripts.verb import Output, Verb, flags_class
 
 SCRIPT = """{first}_latentmpc() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} words=
@@ -19,8 +17,7 @@ SCRIPT = """{first}_latentmpc() {{
   esac; fi
   COMPREPLY=($(compgen -W "$words" -- "$word"))
 }}
-complete -o default -F _latentmpc latentmpc
-"""
+complete -o default -F _latentmpc latentmpc"""
 FIRST = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 
 
@@ -30,12 +27,6 @@ class CompletionConfig:
 
     shell: Literal["bash", "zsh", ""] = ""
     """bash or zsh."""
-
-
-def check(config: CompletionConfig) -> None:
-    """Raise ConfigError without a shell."""
-    if not config.shell:
-        raise ConfigError("which shell? source <(latentmpc completion bash), or zsh")
 
 
 def call(config: CompletionConfig, output: Output) -> str:
@@ -60,13 +51,11 @@ VERB = Verb(
     "completion",
     CompletionConfig,
     call,
-    check=check,
-    show=lambda config, script: print(script, end=""),
+    missing="which shell? source <(latentmpc completion bash), or zsh",
+    show=lambda config, script: [script],
     positional="shell",
     metavar="SHELL",
     about="""Print what a shell needs to complete verbs, flags, recipes and file names: add the line
     below to ~/.bashrc or ~/.zshrc (with zsh in place of bash).""",
     example="source <(latentmpc completion bash)",
-    common="",
 )
-main = VERB.main

@@ -22,15 +22,13 @@ class DataConfig:
 
 
 def check(config: DataConfig) -> None:
-    """Raise ConfigError without a dataset, and for two directions at once."""
-    if not config.path:
-        raise ConfigError("which dataset? give its directory: latentmpc data DIR")
+    """Raise ConfigError for two directions at once."""
     if config.export_minari and config.import_minari:
         raise ConfigError("give one of --export-minari and --import-minari")
 
 
 def call(config: DataConfig, output: Output):
-    """What is in the dataset."""
+    """A summary of the dataset."""
     from agents.data.collect import summarise
     from agents.data.dataset import Dataset
 
@@ -51,6 +49,7 @@ VERB = Verb(
     "data",
     DataConfig,
     call,
+    missing="which dataset? give its directory: latentmpc data DIR",
     check=check,
     positional="path",
     metavar="DATASET",
@@ -59,4 +58,3 @@ VERB = Verb(
     example="latentmpc data data/rooms",
     common="export_minari import_minari env_id",
 )
-main = VERB.main

@@ -4,15 +4,11 @@ from agents.goals.config import DistillConfig, memory_needed
 from agents.runs import needs
 from agents.runs.config import ConfigError
 from agents.runs.pretrain_config import is_pretrained
-from scripts.flags import require_directory
-from scripts.verb import Output, Verb
+from scripts.verb import Verb
 
 
 def check(config: DistillConfig) -> None:
-    """Raise ConfigError without a run of `pretrain`, CheckpointError without a directory."""
-    if not config.path:
-        raise ConfigError("which run? give one of `latentmpc pretrain`: latentmpc distill runs/ID")
-    require_directory(config.path, "a run of `latentmpc pretrain`")
+    """Raise ConfigError for another kind of run, and for what there is no memory for."""
     if not is_pretrained(config.path):
         raise ConfigError(
             f"{config.path} holds no reward-free model: give a run of `latentmpc pretrain`"
@@ -20,17 +16,13 @@ def check(config: DistillConfig) -> None:
     needs.require(memory_needed(config.guide))
 
 
-def call(config: DistillConfig, output: Output):
-    """What was learned, stored beside the checkpoint."""
-    from agents.goals.distill import distill_path
-
-    return distill_path(config, output.console)
-
-
 VERB = Verb(
     "distill",
     DistillConfig,
-    call,
+    "agents.goals.distill:distill_path",
+    tell="console",
+    missing="which run? give one of `latentmpc pretrain`: latentmpc distill runs/ID",
+    folder="a run of `latentmpc pretrain`",
     check=check,
     positional="path",
     metavar="PRETRAIN_RUN",
@@ -42,4 +34,3 @@ VERB = Verb(
     common="""data guide.updates guide.batch_size guide.width guide.learning_rate guide.discount
     guide.nearness guide.noise guide.turns guide.imagined guide.imitation""",
 )
-main = VERB.main

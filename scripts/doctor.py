@@ -1,24 +1,25 @@
 """`latentmpc doctor`: is this machine ready, and if not, what to type."""
 
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
+from agents.reports.tables import Table
 from scripts.verb import Output, Verb
 
 EXIT_FAILED = 4
-STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """What to look at."""
+    """The place to check."""
 
     path: str = "."
     """Where runs will be written; its free space is checked."""
 
 
 def call(config: DoctorConfig, output: Output):
-    """What was found."""
+    """Findings of all checks."""
     from agents.machine.doctor import examine
 
     return [asdict(finding) for finding in examine(config.path)]
@@ -29,18 +30,10 @@ def code(findings: list[dict[str, Any]]) -> int:
     return EXIT_FAILED if any(finding["status"] == "fail" for finding in findings) else 0
 
 
-def show(config: DoctorConfig, findings: list[dict[str, Any]]) -> None:
+def show(config: DoctorConfig, findings: list[dict[str, Any]]) -> list[Table]:
     """A row a check."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from scripts.output import print_table
-
-    table = Table("", "check", "found", "what to type")
-    for finding in findings:
-        status = Text(finding["status"], style=STYLES[finding["status"]])
-        table.add_row(status, finding["name"], Text(finding["text"]), Text(finding["fix"]))
-    print_table(table)
+    keys = {"": "status", "check": "name", "found": "text", "what to type": "fix"}
+    return [Table.of("", "", findings, {head: itemgetter(key) for head, key in keys.items()})]
 
 
 VERB = Verb(
@@ -53,6 +46,4 @@ VERB = Verb(
     metavar="[DIR]",
     about="Check versions, devices, rendering and disk, and say what to type to mend them.",
     example="latentmpc doctor",
-    common="",
 )
-main = VERB.main

@@ -5,19 +5,17 @@ from dataclasses import fields
 from typing import Any
 
 from agents.goals.config import GUIDED, GoalEvalConfig, goal_planner
+from agents.reports.tables import Table
 from agents.runs import needs
 from agents.runs.config import ConfigError, EvalConfig
 from agents.runs.pretrain_config import is_pretrained
-from scripts.flags import check_planner, require_directory
+from scripts.checks import check_planner
 from scripts.recipes.read import mentioned
-from scripts.verb import Output, Verb
+from scripts.verb import Verb
 
 
 def check(config: EvalConfig) -> None:
-    """Refuse what has no run, and overrides that fit neither the run's planner nor the machine."""
-    if not config.path:
-        raise ConfigError("which run? give a run directory or a checkpoint: latentmpc eval runs/ID")
-    require_directory(config.path, "a run directory or a checkpoint")
+    """Refuse overrides that fit neither the run's planner nor the machine."""
     check_planner(config.path, config.planner, config.episodes)
 
 
@@ -28,42 +26,18 @@ def check_goals(config: GoalEvalConfig) -> None:
             f"{config.path or 'which run?'}: goals are for a run of `latentmpc pretrain`, as in "
             "latentmpc eval runs/ID --goals 200"
         )
-    planner = goal_planner(config.planner, guided=config.led)
+    planner = goal_planner(config.planner, with_policy=config.with_policy)
     oracle = config.mode == "oracle" or bool(config.oracle_goals)
     needs.require(needs.reaching(planner, min(config.slots, config.goals), oracle))
     config.objective.apply(GUIDED)
 
 
-def call(config: EvalConfig, output: Output):
-    """Returns of the episodes."""
-    from scripts.tasks import require_task
-
-    if config.env_id:
-        require_task(config.env_id)
-    from agents.evaluation.evaluate import evaluate_path
-
-    return evaluate_path(config)
-
-
-def call_goals(config: GoalEvalConfig, output: Output):
-    """Success on held-out goals."""
-    from scripts.tasks import require_task
-
-    if config.env_id:
-        require_task(config.env_id)
-    from agents.goals.evaluate import evaluate_goals
-
-    return evaluate_goals(config)
-
-
-def show_goals(config: GoalEvalConfig, result: dict[str, Any]) -> None:
+def show_goals(config: GoalEvalConfig, result: dict[str, Any]) -> list[Table]:
     """The agent, and what it is compared with."""
-    from scripts.output import print_table, summary
+    from scripts.output import summary
 
-    print_table(summary(f"{config.path} ({config.mode})", result))
-    for name in ("floor", "oracle"):
-        if name in result:
-            print_table(summary(name, result[name]))
+    agent = summary(f"{config.path} ({config.mode})", result)
+    return [agent, *(summary(n, result[n]) for n in ("floor", "oracle") if n in result)]
 
 
 def _episodes_as_goals(argv: Sequence[str]) -> list[str]:
@@ -78,7 +52,10 @@ def _episodes_as_goals(argv: Sequence[str]) -> list[str]:
 VERB = Verb(
     "eval",
     EvalConfig,
-    call,
+    "agents.evaluation.evaluate:evaluate_path",
+    missing="which run? give a run directory or a checkpoint: latentmpc eval runs/ID",
+    folder="a run directory or a checkpoint",
+    tasks=lambda config: config.env_id,
     check=check,
     trust=True,
     positional="path",
@@ -94,7 +71,8 @@ VERB = Verb(
 GOALS = Verb(
     "eval",
     GoalEvalConfig,
-    call_goals,
+    "agents.goals.evaluate:evaluate_goals",
+    tasks=lambda config: config.env_id,
     check=check_goals,
     show=show_goals,
     trust=True,
@@ -106,7 +84,6 @@ GOALS = Verb(
     common="""goals seed mode out floor oracle_goals guides planner.method planner.horizon
     planner.num_samples planner.num_iterations objective.effort""",
 )
-parse_eval, parse_goal_eval = VERB.settings, GOALS.settings
 
 
 def choose(argv: Sequence[str]) -> Verb:
@@ -117,8 +94,3 @@ def choose(argv: Sequence[str]) -> Verb:
     named = {name.partition(".")[0].replace("-", "_") for name in given} | recipe.keys()
     paths = [token for token in argv if not token.startswith("-")] + [recipe.get("path", "")]
     return GOALS if named & alone or any(map(is_pretrained, filter(None, paths))) else VERB
-
-
-def main(argv: Sequence[str]) -> int:
-    """Evaluate; 0 when the result is complete."""
-    return choose(argv).main(argv)

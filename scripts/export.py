@@ -5,41 +5,39 @@ from typing import Any
 
 from agents.deployment.bundle.config import ExportConfig
 from agents.runs.config import ConfigError
-from scripts.flags import check_planner, require_directory
+from scripts.checks import check_planner
 from scripts.verb import Output, Verb
 
 
 def check(config: ExportConfig) -> None:
-    """Raise ConfigError without a run or a place to write to."""
-    if not config.path:
-        raise ConfigError(
-            "which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW"
-        )
-    require_directory(config.path, "a run directory or a checkpoint")
+    """Raise ConfigError without a place to write to."""
     check_planner(config.path, config.planner)
     if not config.out:
         raise ConfigError(f"where to? give a new folder: latentmpc export {config.path} --out NEW")
 
 
 def call(config: ExportConfig, output: Output):
-    """What was written."""
+    """Files of the bundle."""
     from agents.deployment.bundle.export import export_path
 
     return asdict(export_path(config))
 
 
-def show(config: ExportConfig, exported: dict[str, Any]) -> None:
+def show(config: ExportConfig, exported: dict[str, Any]) -> list[str]:
     """Files with their sizes, and the digest last."""
-    for name, size in exported["files"].items():
-        print(f"{size:12,}  {name}")
-    print(f"programs for {' and '.join(exported['platforms'])}, until {exported['expires']}")
-    print(f"digest {exported['digest']}")
+    return [
+        *(f"{size:12,}  {name}" for name, size in exported["files"].items()),
+        f"programs for {' and '.join(exported['platforms'])}, until {exported['expires']}",
+        f"digest {exported['digest']}",
+    ]
 
 
 VERB = Verb(
     "export",
     ExportConfig,
     call,
+    missing="which run? give a run directory or a checkpoint: latentmpc export runs/ID --out NEW",
+    folder="a run directory or a checkpoint",
     check=check,
     trust=True,
     show=show,
@@ -53,4 +51,3 @@ VERB = Verb(
     common="""out calibration_episodes action_low action_high action_rate action_safe
     planner.horizon planner.num_samples planner.num_iterations""",
 )
-main = VERB.main

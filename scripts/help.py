@@ -10,20 +10,20 @@ import textwrap
 from dataclasses import is_dataclass
 from functools import cache
 from itertools import pairwise
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scripts.verb_spec import VerbSpec, flags_class
+from agents.runs.bounds import parts
+from scripts.verb import Verb, flags_class
 
 COLUMN = 32
 """Where the explanations begin."""
-MOST = 100
+MAX_COLUMNS = 100
 """Columns that are used at most."""
 
 
-def short(verb: VerbSpec) -> str:
+def short(verb: Verb) -> str:
     """The help of a verb in at most 40 lines of 100 columns."""
-    width = min(MOST, shutil.get_terminal_size((MOST, 24)).columns)
+    width = min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns)
     positional = dict(zip(verb.positional.split(), verb.metavar.split(), strict=True))
     common = [*verb.common.split(), "recipe"] if verb.common else []
     names = list(dict.fromkeys([*positional, *common, "config", "json"]))
@@ -42,7 +42,7 @@ def short(verb: VerbSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _setting(verb: VerbSpec, name: str, metavar: str, width: int) -> list[str]:
+def _setting(verb: Verb, name: str, metavar: str, width: int) -> list[str]:
     """A setting and its explanation; a long name has a line of its own."""
     cls, (*blocks, last) = flags_class(verb), name.split(".")
     default = _default(verb, name.partition(".")[0])
@@ -61,20 +61,19 @@ def _setting(verb: VerbSpec, name: str, metavar: str, width: int) -> list[str]:
 
 
 @cache
-def _default(verb: VerbSpec, block: str) -> Any:
-    """What has a setting, or a block of settings, at its default."""
-    default = verb.base({}) if verb.base else verb.config()
+def _default(verb: Verb, block: str) -> Any:
+    """An instance with the default of a setting or of a block of settings."""
+    default = verb.defaults({})
     return default if hasattr(default, block) else flags_class(verb)()
 
 
 def _values(cls: type, name: str, kind: Any) -> str:
-    """What may follow a flag: a word for its type, its choices, or nothing."""
+    """The value of a flag in the help: a word for its type, its choices, or nothing."""
     hint = get_type_hints(cls, include_extras=True)[name]
     given = [m.metavar for m in getattr(hint, "__metadata__", ()) if getattr(m, "metavar", None)]
     if given:
         return given[0]
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(option for option in get_args(kind) if option is not type(None))
+    kind, _ = parts(kind)
     if get_origin(kind) is Literal:
         return "{" + ",".join(get_args(kind)) + "}"
     return "" if kind is bool else getattr(kind, "__name__", "value").upper()

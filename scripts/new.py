@@ -2,26 +2,20 @@
 
 from agents.robots.config import NewConfig
 from agents.runs.config import ConfigError
-from scripts.verb import Output, Verb
+from scripts.verb import Verb
 
 
 def check(config: NewConfig) -> None:
-    """Raise ConfigError where it is not said what to write, or for which model."""
-    if not config.file or not config.model:
-        raise ConfigError("which file, and which robot? latentmpc new my_arm.py --model arm.xml")
-
-
-def call(config: NewConfig, output: Output):
-    """Write the file."""
-    from agents.robots.new import write_task
-
-    return write_task(config)
+    """Raise ConfigError where it is not said for which robot."""
+    if not config.model:
+        raise ConfigError(f"which robot? latentmpc new {config.file} --model ROBOT.xml")
 
 
 VERB = Verb(
     "new",
     NewConfig,
-    call,
+    "agents.robots.new:write_task",
+    missing="which file, and which robot? latentmpc new my_arm.py --model arm.xml",
     check=check,
     positional="file",
     metavar="FILE.py",
@@ -31,4 +25,3 @@ VERB = Verb(
     example="latentmpc new my_arm.py --model arm.xml",
     common="model task site overwrite",
 )
-main = VERB.main

@@ -1,16 +1,17 @@
-"""What a verb writes: the result alone on standard output, everything else on standard error."""
+"""Output of a verb: the result alone on standard output, everything else on standard error."""
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import rich.table
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from agents.reports.tables import Table
 from agents.runs.directory import plain
 
 
@@ -36,54 +37,48 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2), flush=True)
 
 
-def stderr_console() -> Console:
-    """Where progress and messages go."""
-    return Console(stderr=True, highlight=False)
+def print_parts(parts: Iterable[Table | str]) -> None:
+    """Lines and tables on standard output; in a pipe, tables are columns that are never cut."""
+    for part in parts:
+        if isinstance(part, str):
+            print(part)
+        elif sys.stdout.isatty():
+            _draw(part)
+        else:
+            lines = [part.header, *part.rows] if any(part.header) else part.rows
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+            print("\n".join(filter(None, [part.title, *shown, part.note])))
 
 
-def print_table(table: Table) -> None:
-    """A table on standard output."""
-    Console(highlight=False).print(table)
-
-
-def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal; in a pipe, columns that are never cut."""
-    if sys.stdout.isatty():
-        table = Table(*header)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        return print_table(table)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
-
-
-def report_table(table: Any) -> Table:
-    """A table of a bench's or sweep's report (title, note, header, rows) for the terminal."""
+def _draw(table: Table) -> None:
     caption = Text(table.note) if table.note else None
-    shown = Table(title=Text(table.title), title_justify="left", caption=caption)
+    header = any(table.header)
+    shown = rich.table.Table(
+        title=Text(table.title), title_justify="left", caption=caption, show_header=header
+    )
     for name in table.header:
         shown.add_column(Text(name))
     for row in table.rows:
         shown.add_row(*map(Text, row))
-    return shown
+    Console(highlight=False).print(shown)
 
 
 def summary(title: str, result: Mapping[str, Any]) -> Table:
     """Single-valued entries of a result, one a row."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    rows: list[list[str]] = []
     for key, value in result.items():
         if isinstance(value, Mapping) and all(isinstance(v, (int, float)) for v in value.values()):
-            table.add_row(key, "  ".join(f"{k} {_number(v)}" for k, v in value.items()))
+            rows.append([key, "  ".join(f"{k} {_number(v)}" for k, v in value.items())])
         elif isinstance(value, (int, float, str)):
-            table.add_row(key, _number(value))
+            rows.append([key, _number(value)])
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
             for row in value:
                 words = (v for k, v in row.items() if v not in (None, {}))
-                table.add_row(key, "  ".join(_words(v) for v in words))
+                rows.append([key, "  ".join(_words(v) for v in words)])
         elif isinstance(value, (list, tuple)) and 0 < len(value) <= 2:
-            table.add_row(key, " to ".join(map(_number, value)))
-    return table
+            rows.append([key, " to ".join(map(_number, value))])
+    return Table(title, "", ("", ""), rows)
 
 
 def _words(value: Any) -> str:

@@ -5,15 +5,12 @@ import json
 
 from agents.deployment.viewer.config import PlayConfig
 from agents.runs.config import ConfigError
-from scripts.flags import check_planner, require_directory
+from scripts.checks import check_planner
 from scripts.verb import Output, Verb
 
 
 def check(config: PlayConfig) -> None:
-    """Raise ConfigError without a run, or without viser."""
-    if not config.path:
-        raise ConfigError("which run? give a run directory, checkpoint or bundle: play runs/ID")
-    require_directory(config.path, "a run, a checkpoint or a bundle")
+    """Raise ConfigError for a planner that cannot be, or without viser."""
     check_planner(config.path, config.planner)
     if importlib.util.find_spec("viser") is None:
         raise ConfigError("the viewer needs viser: pip install 'latentmpc[viewer]'")
@@ -34,6 +31,8 @@ VERB = Verb(
     "play",
     PlayConfig,
     call,
+    missing="which run? give a run directory, checkpoint or bundle: play runs/ID",
+    folder="a run, a checkpoint or a bundle",
     check=check,
     trust=True,
     prints=True,
@@ -44,4 +43,3 @@ VERB = Verb(
     example="latentmpc play runs/walker",
     common="env_id mode seed host port speed seconds planner.horizon planner.num_samples",
 )
-main = VERB.main

@@ -10,12 +10,7 @@ from scripts.verb import Output, Verb
 
 
 def check(config: PretrainConfig) -> None:
-    """Raise ConfigError without data, and for what this machine has no memory for."""
-    if not config.data:
-        raise ConfigError(
-            "which data? give a folder of episodes: latentmpc pretrain DATA (make one with "
-            "`latentmpc collect ENV --out DATA`)"
-        )
+    """Raise ConfigError where there is no folder, or not the memory."""
     if not os.path.isdir(config.data):
         raise ConfigError(f"{config.data} is no folder: give what `latentmpc collect` made")
     needs.require(needs.pretraining(config))
@@ -37,6 +32,8 @@ VERB = Verb(
     "pretrain",
     PretrainConfig,
     call,
+    missing="""which data? give a folder of episodes: latentmpc pretrain DATA (make one with
+    `latentmpc collect ENV --out DATA`)""",
     check=check,
     base=lambda given: preset_config(given.get("preset", "state")),
     positional="data",
@@ -50,4 +47,3 @@ VERB = Verb(
     model.action_block learner.rollout learner.batch_size learner.learning_rate
     learner.sigreg_coef""",
 )
-main = VERB.main

@@ -4,36 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.deployment.realtime.config import RunConfig
-from agents.runs.config import ConfigError
-from scripts.flags import require_controller
+from scripts.checks import check_controller
 from scripts.verb import Output, Verb
 
 EXIT_STOPPED, EXIT_DIFFERS, EXIT_INTERRUPTED = 5, 1, 130
-
-
-def check(config: RunConfig) -> None:
-    """Raise ConfigError or CheckpointError without a controller."""
-    if not config.path:
-        raise ConfigError("which bundle? latentmpc run BUNDLE --env ID --rate HZ")
-    require_controller(config, config.path)
-
-
-def call(config: RunConfig, output: Output):
-    """What happened."""
-    from scripts.tasks import require_task
-
-    if config.env:
-        require_task(config.env)
-    from agents.deployment.realtime.run import run
-
-    return run(config, output.say)
-
-
-def show(config: RunConfig, result: dict[str, Any]) -> None:
-    """The figures."""
-    from scripts.output import print_table, summary
-
-    print_table(summary(f"{config.path} ({config.replay or config.mode})", result))
 
 
 def code(result: dict[str, Any]) -> int:
@@ -67,9 +41,13 @@ def _told(say: Callable[[str], None], result: dict[str, Any]) -> int:
 VERB = Verb(
     "run",
     RunConfig,
-    call,
-    check=check,
-    show=show,
+    "agents.deployment.realtime.run:run",
+    tell="say",
+    missing="which bundle? latentmpc run BUNDLE --env ID --rate HZ",
+    folder="a bundle, a run or a checkpoint",
+    tasks=lambda config: config.env,
+    check=check_controller,
+    title="{0.path} ({0.mode})",
     code=code,
     positional="path",
     metavar="BUNDLE",
@@ -79,4 +57,3 @@ VERB = Verb(
     example="latentmpc run bundles/walker --rate 20",
     common="env rate mode deadline_ms seconds episodes max_misses realtime out replay digest",
 )
-main = VERB.main

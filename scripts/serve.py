@@ -1,30 +1,23 @@
 """`latentmpc serve BUNDLE`: a controller for clients on a network."""
 
 from agents.deployment.serving.config import ServeConfig, token_of
-from agents.runs.config import ConfigError
-from scripts.flags import require_controller
-from scripts.verb import Output, Verb
+from scripts.checks import check_controller
+from scripts.verb import Verb
 
 
 def check(config: ServeConfig) -> None:
-    """Raise ConfigError or CheckpointError without a controller, or a token that is needed."""
-    if not config.path:
-        raise ConfigError("which bundle? latentmpc serve BUNDLE")
-    require_controller(config, config.path, config.clients)
+    """Raise ConfigError for settings of another controller, or without a token that is needed."""
+    check_controller(config, config.clients)
     token_of(config)
-
-
-def call(config: ServeConfig, output: Output):
-    """The counters, when Ctrl-C has ended it."""
-    from agents.deployment.serving.serve import run_server
-
-    return run_server(config, output.say)
 
 
 VERB = Verb(
     "serve",
     ServeConfig,
-    call,
+    "agents.deployment.serving.serve:run_server",
+    tell="say",
+    missing="which bundle? latentmpc serve BUNDLE",
+    folder="a bundle, a run or a checkpoint",
     check=check,
     positional="path",
     metavar="BUNDLE",
@@ -34,4 +27,3 @@ VERB = Verb(
     example="latentmpc serve bundles/walker --port 8000",
     common="host port token_file mode clients window_ms idle_s realtime trust digest",
 )
-main = VERB.main

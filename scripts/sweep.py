@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.benchmarks.sweep.config import SweepConfig, plan_sweep
+from agents.reports.tables import Table
 from agents.runs.config import ConfigError
-from scripts.verb import Output, Verb
+from scripts.verb import Verb
 
 EXIT_NO_SETTING = 5
 
@@ -35,25 +36,16 @@ def gathered(argv: Sequence[str]) -> list[str]:
     return [*rest, "--grid=" + " ".join(grid)] if grid else rest
 
 
-def call(config: SweepConfig, output: Output):
-    """The summary of all settings."""
-    from scripts.tasks import require_task
-
-    require_task(plan_sweep(config).base.env_id)
-    from agents.benchmarks.sweep.sweep import sweep
-
-    return sweep(config, output.say)
-
-
-def show(config: SweepConfig, summary: dict[str, Any]) -> None:
-    """The settings that matter, and the verdict."""
+def show(config: SweepConfig, summary: dict[str, Any]) -> list[Table | str]:
+    """The settings that matter, the verdict, where to read on, and what to type next."""
     from agents.benchmarks.sweep.tables import short_tables
-    from scripts.output import print_table, report_table
 
-    for table in short_tables(summary):
-        print_table(report_table(table))
-    print(summary["verdict"])
-    print(_where(summary))
+    out, chosen = summary["out"], summary["recommendation"]
+    shown = [*short_tables(summary), summary["verdict"], f"report: {out}/report.html"]
+    if chosen:
+        model = "RUN" if chosen["training"] else summary["path"]
+        shown.append(f"use it: latentmpc eval {model} --config {out}/recommended.toml")
+    return shown
 
 
 def code(summary: dict[str, Any]) -> int:
@@ -63,20 +55,12 @@ def code(summary: dict[str, Any]) -> int:
     return 1 if summary["failures"] else 0
 
 
-def _where(summary) -> str:
-    """Where to read on, and what to type next."""
-    out = summary["out"]
-    lines = [f"report: {out}/report.html"]
-    if summary["recommendation"]:
-        model = summary["path"] if not summary["recommendation"]["training"] else "RUN"
-        lines.append(f"use it: latentmpc eval {model} --config {out}/recommended.toml")
-    return "\n".join(lines)
-
-
 VERB = Verb(
     "sweep",
     SweepConfig,
-    call,
+    "agents.benchmarks.sweep.sweep:sweep",
+    tell="say",
+    tasks=lambda config: plan_sweep(config).base.env_id,
     check=check,
     trust=True,
     show=show,
@@ -90,4 +74,3 @@ VERB = Verb(
     example="latentmpc sweep runs/walker --grid planner.horizon=1,3,6 planner.num_samples=32,128",
     common="grid episodes seed budget_ms rate_hz clock eliminate out jobs executor planner.method",
 )
-main, parse_sweep = VERB.main, VERB.settings

@@ -3,23 +3,16 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from envs.spec import EnvSpec
+from agents.reports.tables import Table
 from scripts.verb import Output, Verb
 
 
 @dataclass(frozen=True)
 class TasksConfig:
-    """What to list."""
+    """A filter of the list."""
 
     match: str = ""
     """Only those whose id or note contains this: `goal`, `walker`."""
-
-
-def require_task(env_id: str) -> EnvSpec:
-    """The spec of a task. Raises UnknownTaskError, with the nearest name, unless it exists."""
-    from envs import registry
-
-    return registry.make_spec(env_id)
 
 
 def call(config: TasksConfig, output: Output):
@@ -30,17 +23,11 @@ def call(config: TasksConfig, output: Output):
     return [asdict(t) for t in list_tasks() if wanted in f"{t.env_id} {t.note}".lower()]
 
 
-def show(config: TasksConfig, tasks: list[dict[str, Any]]) -> None:
+def show(config: TasksConfig, tasks: list[dict[str, Any]]) -> list[Table]:
     """A row a task."""
-    from rich.table import Table
-
-    from scripts.output import print_table
-
-    table = Table("task", "simulator", "obs", "action", "note")
-    for task in tasks:
-        sizes = ("" if n is None else str(n) for n in (task["obs_dim"], task["action_dim"]))
-        table.add_row(task["env_id"], task["backend"], *sizes, task["note"])
-    print_table(table)
+    keys = {"task": "env_id", "simulator": "backend", "obs": "obs_dim", "action": "action_dim"}
+    rows = [["" if t[k] is None else str(t[k]) for k in (*keys.values(), "note")] for t in tasks]
+    return [Table("", "", (*keys, "note"), rows)]
 
 
 VERB = Verb(
@@ -52,6 +39,4 @@ VERB = Verb(
     metavar="[TEXT]",
     about="List the tasks that can be trained on. Every continuous Gymnasium id works as well.",
     example="latentmpc tasks goal",
-    common="",
 )
-main = VERB.main

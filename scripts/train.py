@@ -1,7 +1,7 @@
 """`latentmpc train ENV`: learn a world model on a task, evaluate it, write a run directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,6 @@ from agents.runs.config import ConfigError, TrainConfig, preset_config
 from agents.training.parallel.population_config import Members, members
 from agents.training.parallel.process_config import ProcessConfig, ProcessId
 from envs.task_list import multi_id, task_names
-from scripts.flags import settings_of
 from scripts.verb import Output, Verb
 
 UNNAMED = "ENV"
@@ -40,7 +39,7 @@ class TrainCommand(TrainConfig):
     @property
     def base(self) -> TrainConfig:
         """The settings alone; every process has at least one device."""
-        config = settings_of(TrainConfig, self)
+        config = TrainConfig(**{f.name: getattr(self, f.name) for f in fields(TrainConfig)})
         if self.devices == 1 and self.processes > 1:
             config = replace(config, devices=self.processes)
         return replace(config, env_id=multi_id(self.tasks)) if self.tasks else config
@@ -80,7 +79,7 @@ class TrainCommand(TrainConfig):
 
 
 def defaults(given: Mapping[str, Any]) -> TrainConfig:
-    """What is not given: a preset's settings, and for several tasks simulators for each.
+    """Defaults: a preset's settings, and for several tasks simulators for each.
 
     Raises ConfigError for ENV and --tasks together, TaskListError for a list that is none.
     """
@@ -115,10 +114,10 @@ def check(command: TrainCommand) -> None:
 
 def call(command: TrainCommand, output: Output):
     """The result of the training; None in a process that only helps."""
-    from scripts.tasks import require_task
+    from envs.registry import make_spec
 
     config = command.config_of()
-    spec = require_task(config.env_id)
+    spec = make_spec(config.env_id)
     command.require_memory(spec.obs_dim, spec.action_dim, backend=spec.backend)
     told = {"console": output.console, "json_mode": output.json, "began": output.began}
     if command.many:
@@ -149,4 +148,3 @@ VERB = Verb(
     common="""run_dir env_steps seed seeds preset num_envs action_repeat planner.horizon
     planner.num_samples learner.batch_size learner.learning_rate loop""",
 )
-main = VERB.main

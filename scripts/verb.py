@@ -1,12 +1,15 @@
-"""A verb at work: its command line read, its call made, its result shown. One a page."""
+"""The description of a verb: typed settings, one call, its texts, how its result is shown."""
 
 import time
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache, cached_property
+from typing import Annotated, Any, Literal, get_type_hints
 
-from scripts.flags import parse
-from scripts.verb_spec import VerbSpec
+import tyro
+
+from agents.deployment.guard.config import ImportTrust
+from agents.reports.tables import Table
 
 
 class Output:
@@ -20,9 +23,9 @@ class Output:
     @cached_property
     def console(self) -> Any:
         """Standard error."""
-        from scripts.output import stderr_console
+        from rich.console import Console
 
-        return stderr_console()
+        return Console(stderr=True, highlight=False)
 
     def say(self, line: str) -> None:
         """A line, as it is."""
@@ -30,41 +33,82 @@ class Output:
 
     def stages(self) -> Any:
         """Progress of a job in stages: a context manager with `told(stage, done, total)`."""
-        from agents.runs.stages import Stages
+        from agents.runs.progress import Stages
 
         return Stages(self.console, quiet=self.json)
 
 
-class Verb(VerbSpec):
-    """A verb of the command, which reads its command line, runs and shows its result."""
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command. Nothing in it imports jax before `call`."""
 
-    def settings(self, argv: Sequence[str]) -> Any:
-        """Checked settings from a command line. Raises ConfigError; exits after --help."""
-        settings, _ = parse(self, argv)
-        self.check(settings)
-        return settings
+    name: str
+    """As it is typed after `latentmpc`."""
+    config: type
+    """Dataclass of its settings: flags, TOML keys and help come from it."""
+    call: str | Callable[[Any, Output], Any]
+    """"module:function" of the settings and what `tell` names, or (settings, `Output`) -> result.
 
-    def main(self, argv: Sequence[str]) -> int:
-        """Run a command line and return its exit code."""
-        return self.run(argv)[1]
+    A result is JSON-ready; None where nothing is left to be shown."""
+    about: str
+    """The first lines of its help."""
+    example: str
+    """A command line that works where the named folders exist."""
+    common: str = ""
+    """Names of the settings that people change, with spaces between; `--help` shows these."""
+    tell: Literal["", "say", "stages", "console"] = ""
+    """How a "module:function" says what it does: a function of a line, of stages, a console."""
+    positional: str = ""
+    """Names of the settings that are given without their flags, in order."""
+    metavar: str = ""
+    """Their names in the help."""
+    missing: str = ""
+    """The error where the first of them is empty; "" where it may be."""
+    folder: str = ""
+    """Where the first must be a directory: the error says of what."""
+    tasks: Callable[[Any], str | Iterable[str]] = lambda settings: ""
+    """(settings) -> the id, or ids, of tasks that must exist."""
+    title: str = ""
+    """Title of the result, formatted with the settings: "{0.env_id}: {0.out}"."""
+    base: Callable[[Mapping[str, Any]], Any] | None = None
+    """(settings given so far) -> defaults of the others."""
+    prepare: Callable[[Sequence[str]], Sequence[str]] = list
+    """Rewrites the command line before it is read."""
+    check: Callable[[Any], None] = lambda settings: None
+    """Raises for settings that cannot work here, before anything heavy is loaded."""
+    show: Callable[[Any, Any], Iterable[Table | str]] | None = None
+    """(settings, result) -> tables and lines; default: the single-valued entries as a table."""
+    trust: bool = False
+    """Whether it simulates the tasks that stored files name, so that it takes --trust."""
+    prints: bool = False
+    """Whether it writes on standard output while it works, and has no result."""
+    code: Callable[[Any], int] = lambda result: 0
+    """Exit code of a result."""
 
-    def run(self, argv: Sequence[str], quiet: bool = False) -> tuple[Any, int]:
-        """Result and exit code of a command line; `quiet` leaves standard output alone."""
-        began = time.perf_counter()
-        settings, json = parse(self, argv)
-        self.check(settings)
-        from scripts.output import print_json, print_table, stdout_to_stderr, summary
+    def defaults(self, given: Mapping[str, Any]) -> Any:
+        """The settings where nothing else is said; `given` may choose among presets."""
+        return self.config(**vars(self.base(given))) if self.base else self.config()
 
-        with stdout_to_stderr((json or quiet) and not self.prints):
-            result = self.call(settings, Output(json, began))
-        if result is None:
-            return None, 0
-        if quiet:
-            pass
-        elif json:
-            print_json(result)
-        elif self.show:
-            self.show(settings, result)
-        else:
-            print_table(summary(self.title.format(settings), result))
-        return result, self.code(result)
+
+@dataclass(frozen=True)
+class Own:
+    """Flags of the command line itself, which a TOML file cannot set."""
+
+    config: Annotated[str, tyro.conf.arg(metavar="FILE.toml")] = ""
+    """Settings from a file with these names as keys (blocks, as in `[planner]`, as tables)."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="NAME[/STAGE]")] = ""
+    """Settings of a recipe (`latentmpc recipes` lists them), or of one in a file of yours."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result, and nothing else, as JSON on standard output."""
+
+
+@cache
+def flags_class(verb: Verb) -> type:
+    """The settings of a verb, some of them positional, and the command line's own."""
+    hints, positional = get_type_hints(verb.config, include_extras=True), []
+    for name, metavar in zip(verb.positional.split(), verb.metavar.split(), strict=True):
+        kind = Annotated[hints[name], tyro.conf.Positional, tyro.conf.arg(metavar=metavar)]
+        positional.append((name, kind, field(default=getattr(verb.config, name))))
+    space = {"__doc__": verb.about}
+    bases = (Own, *([ImportTrust] if verb.trust else []), verb.config)
+    return make_dataclass("F", positional, bases=bases, frozen=True, namespace=space)

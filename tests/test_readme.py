@@ -15,8 +15,8 @@ import pytest
 from markdown.extensions.toc import slugify
 
 from agents.runs.settings import flat_types
-from scripts import flags, verb
-from scripts.cli import VERBS
+from scripts import command
+from scripts.cli import VERBS, verb_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -70,16 +70,16 @@ def accept(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if args[0] in ("--help", "--version"):
         return
     assert args[0] in VERBS, f"no verb {args[0]}"
-    real = verb.parse
+    real = command.parse
 
     def parse(*given):
         real(*given)
         raise Parsed
 
-    monkeypatch.setattr(verb, "parse", parse)
-    monkeypatch.setattr(flags, "read_toml", lambda *given: {})  # the reader's own file
+    monkeypatch.setattr(command, "parse", parse)
+    monkeypatch.setattr(command, "read_toml", lambda *given: {})  # the reader's own file
     with pytest.raises((Parsed, SystemExit)) as stopped:
-        import_module(VERBS[args[0]][0]).main(args[1:])
+        command.run(*verb_of(args))
     assert getattr(stopped.value, "code", 0) in (0, None)
 
 

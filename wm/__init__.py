@@ -1,1 +1,1 @@
-"""Latent world models: networks, losses, learner, checkpoints."""
+"""Latent world models: networks, losses, learners."""

@@ -4,10 +4,13 @@ Upper bounds are generous: what a large machine could mean. Imports no jax.
 """
 
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 Count = Annotated[int, Meta(ge=1, le=2**20)]
 Period = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -28,28 +31,43 @@ def check(config: Any, block: str) -> None:
     for name, kind in _kinds(type(config)).items():
         value = getattr(config, name)
         try:
-            msgspec.convert(value.item() if hasattr(value, "item") else value, kind)
+            convert(value, kind)
         except msgspec.ValidationError as error:
-            wanted = _wanted(kind, str(error))
-            raise ValueError(f"{block}.{name} must {wanted}, got {value!r}") from None
+            raise ValueError(
+                f"{block}.{name} must {wanted(kind, str(error))}, got {value!r}"
+            ) from None
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """A value, which may be numpy's, as a type holds it. Raises msgspec.ValidationError."""
+    return msgspec.convert(value.item() if hasattr(value, "item") else value, kind)
+
+
+def parts(kind: Any) -> tuple[Any, Meta | None]:
+    """A type without None and without its bounds, and these."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(option for option in get_args(kind) if option is not NoneType)
+    plain, *more = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    return plain, next((meta for meta in more if isinstance(meta, Meta)), None)
+
+
+def wanted(kind: Any, said: str) -> str:
+    """The rest of "must ..." for a value of which msgspec `said` why it is none."""
+    plain, meta = parts(kind)
+    if get_origin(plain) is Literal:
+        return "be one of " + ", ".join(filter(None, map(str, get_args(plain))))
+    if meta is None or ", got" in said:
+        return f"be {KINDS.get(plain, plain)}"
+    if meta.description:
+        return meta.description
+    low = f"[{_plain(meta.ge)}" if meta.gt is None else f"({_plain(meta.gt)}"
+    high = f"{_plain(meta.le)}]" if meta.lt is None else f"{_plain(meta.lt)})"
+    return f"lie in {low}, {high}"
 
 
 @cache
 def _kinds(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
-
-
-def _wanted(kind: Any, said: str) -> str:
-    """The rest of "must ..." for a value of which msgspec `said` why it is none."""
-    if get_origin(kind) is Literal:
-        return "be one of " + ", ".join(map(str, get_args(kind)))
-    plain, *bounds = get_args(kind) or (kind,)
-    if not bounds or ", got" in said:
-        return f"be of the type {plain.__name__}"
-    (meta,) = bounds
-    low = f"[{_plain(meta.ge)}" if meta.gt is None else f"({_plain(meta.gt)}"
-    high = f"{_plain(meta.le)}]" if meta.lt is None else f"{_plain(meta.lt)})"
-    return f"lie in {low}, {high}"
 
 
 def _plain(bound: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a planner and a learner need to know of a world model, and nothing more."""
+"""World models as planners and learners see them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -18,7 +18,7 @@ Mode = Literal["plan", "prior"]
 
 
 class Carry(NamedTuple):
-    """What the agent remembers from one decision to the next, one simulator."""
+    """State of the agent between decisions, one simulator."""
 
     plan: Plan
 
@@ -62,8 +62,7 @@ def act_once(
     fresh = planners.init(config, carry.plan.mean.shape[-1])
     moved = shift(carry.plan, 1, config.init_std)
     plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-    latent = encode(params, obs)
-    plan, info = planners.improve(config, model, params, latent, plan, key_plan)
+    plan, info = planners.improve(config, model, params, encode(params, obs), plan, key_plan)
     action = plan.mean[0]
     if explore:
         noise = jax.random.normal(key_noise, action.shape, action.dtype)
@@ -73,10 +72,14 @@ def act_once(
 
 def _prior_once(net: Networks, explore: bool, params, carry: Carry, obs, is_first, key):
     action = as_latent_model(net).prior(params, net.encode(params, obs), key if explore else None)
-    return action, carry, PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
+    return action, carry, _no_info(())
 
 
-SIDE_BY_SIDE = 16
+def _no_info(shape: tuple[int, ...]) -> PlanInfo:
+    return PlanInfo(*[jnp.zeros(shape)] * len(PlanInfo._fields))
+
+
+CPU_BATCH = 16
 """Simulators that a CPU plans for at once: what their sequences compute stays in its caches."""
 
 
@@ -86,9 +89,20 @@ def make_agent(
     *,
     mode: Mode = "plan",
     explore: bool = False,
+) -> Agent:
+    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted."""
+    return jitted(pure_agent(net, config, mode=mode, explore=explore))
+
+
+def pure_agent(
+    net: Networks,
+    config: PlannerConfig,
+    *,
+    mode: Mode = "plan",
+    explore: bool = False,
     sharded: bool = False,
 ) -> Agent:
-    """An agent in mode `plan` (search) or `prior` (reactive policy), jitted.
+    """The same for use inside a program.
 
     Where the simulators are to be `sharded` over devices, all of a device's are computed at once.
     """
@@ -96,13 +110,13 @@ def make_agent(
         one = partial(_prior_once, net, explore)
     else:
         one = partial(act_once, net.encode, planner_model(net), config, explore)
-    return vectorised(one, config, net.spec.action_dim, None if sharded else SIDE_BY_SIDE)
+    return vectorised(one, config, net.spec.action_dim, None if sharded else CPU_BATCH)
 
 
 def vectorised(
     one: Callable[..., tuple], config: PlannerConfig, action_dim: int, most: int | None
 ) -> Agent:
-    """An agent over many simulators, `most` of them at once, from what it does in one; jitted.
+    """An agent over many simulators, `most` of them at once, from what it does in one.
 
     Simulator i draws its noise from fold_in(key, i): its actions do not depend on how many
     other simulators there are.
@@ -110,14 +124,18 @@ def vectorised(
 
     def act(params, carry, obs, is_first, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(is_first.shape[0]))
-        rows = (carry, obs, is_first, keys)
-        return over_rows(partial(one, params), rows, most)
+        return over_rows(partial(one, params), (carry, obs, is_first, keys), most)
 
     def init_carry(num_envs: int) -> Carry:
         carry = Carry(planners.init(config, action_dim))
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 
-    return Agent(init_carry, jax.jit(act, compiler_options=cpu_options()))
+    return Agent(init_carry, act)
+
+
+def jitted(agent: Agent, **options: Any) -> Agent:
+    """`agent` whose `act` is a program of its own; `options` are further ones of jax.jit."""
+    return agent._replace(act=jax.jit(agent.act, compiler_options=cpu_options(), **options))
 
 
 def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:
@@ -128,15 +146,14 @@ def over_rows(one: Callable[..., Any], rows: tuple, most: int | None) -> Any:
     return jax.lax.map(lambda row: one(*row), rows, batch_size=most)
 
 
-def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
-    """Uniform actions, or none at all: the floors every controller is measured against."""
+def baseline_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
+    """Uniform random actions, or zero: the baselines every controller is measured against."""
 
     def act(params, carry, obs, is_first, key):
-        shape = (obs.shape[0], action_dim)
-        action = jnp.zeros(shape)
+        action = jnp.zeros((obs.shape[0], action_dim))
         if mode == "random":
-            action = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-        return action, carry, PlanInfo(*[jnp.zeros(obs.shape[0])] * len(PlanInfo._fields))
+            action = jax.random.uniform(key, action.shape, minval=-1.0, maxval=1.0)
+        return action, carry, _no_info(obs.shape[:1])
 
     nothing = Plan(*[jnp.zeros((1, action_dim))] * len(Plan._fields))
     return Agent(lambda num_envs: Carry(nothing), jax.jit(act))
@@ -145,7 +162,7 @@ def floor_agent(action_dim: int, mode: Literal["random", "zero"]) -> Agent:
 def agent_for(net: Networks, config: PlannerConfig, mode: str) -> Agent:
     """The deterministic agent of a mode: plan, prior, random or zero."""
     if mode == "random" or mode == "zero":
-        return floor_agent(net.spec.action_dim, mode)
+        return baseline_agent(net.spec.action_dim, mode)
     if mode == "plan" or mode == "prior":
         return make_agent(net, config, mode=mode)
     raise ValueError(f"mode must be plan, prior, random or zero, got {mode!r}")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
-from agents.acting.agent import Agent, act_once, vectorised
+from agents.acting.agent import Agent, act_once, jitted, vectorised
 from agents.runs.config import ConfigError
 from envs.native.env import NativeVectorEnv
 from envs.registry import make_vec
@@ -46,45 +46,43 @@ def make_oracle(spec: EnvSpec, config: PlannerConfig, net: Networks | None = Non
     if config.method == "gradient":
         raise ConfigError("the oracle cannot be differentiated: use another planner.method")
     one = partial(act_once, lambda params, moment: moment, _model(spec, net), config, False)
-    return vectorised(one, config, spec.action_dim, None)._replace(observe=moments_of)
+    return jitted(vectorised(one, config, spec.action_dim, None))._replace(observe=moments_of)
 
 
 def moments_of(env: NativeVectorEnv, obs: np.ndarray) -> Moment:
-    """What the oracle observes: the whole state [E, ...] of every simulator."""
+    """Observation of the oracle: the whole state [E, ...] of every simulator."""
     bits = np.ascontiguousarray(env.simulators.get_moments()).view(np.int32)
     return Moment(jnp.asarray(bits), jnp.asarray(obs, jnp.float32))
 
 
 def _model(spec: EnvSpec, net: Networks | None) -> Model:
     """The simulator as a model that planners can step."""
-    simulate = simulation(spec, _outcome)
+    simulate = simulation(spec, _stepped)
     discount = net.spec.discount if net else 1.0
-    latent_model = as_latent_model(net) if net else None
+    critic = as_latent_model(net) if net else None
 
     def step(params: Any, moment: Moment, action: Array) -> tuple[Moment, Array, Array]:
-        shapes = (
-            jax.ShapeDtypeStruct(moment.bits.shape, jnp.int32),
-            jax.ShapeDtypeStruct(moment.obs.shape, jnp.float32),
-            jax.ShapeDtypeStruct((), jnp.float32),
-            jax.ShapeDtypeStruct((), jnp.float32),
+        number = jax.ShapeDtypeStruct((), jnp.float32)
+        kinds = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), moment)
+        bits, obs, reward, going_on = on_host(
+            simulate, (*kinds, number, number), moment.bits, action
         )
-        bits, obs, reward, going_on = on_host(simulate, shapes, moment.bits, action)
         return Moment(bits, obs), reward, discount * going_on
 
     def value(params: Any, moment: Moment, key: Array) -> Array:
-        if latent_model is None:
+        if critic is None:
             return jnp.zeros(())
-        return latent_model.value(params, latent_model.encode(params, moment.obs), key)
+        return critic.value(params, critic.encode(params, moment.obs), key)
 
     def prior(params: Any, moment: Moment, key: Array | None) -> Array:
-        if latent_model is None:
+        if critic is None:
             return jnp.zeros(spec.action_dim)
-        return latent_model.prior(params, latent_model.encode(params, moment.obs), key)
+        return critic.prior(params, critic.encode(params, moment.obs), key)
 
     return Model(step=step, value=value, prior=prior)
 
 
-def _outcome(
+def _stepped(
     _: NativeVectorEnv, moments: np.ndarray, obs: np.ndarray, reward: np.ndarray, ended: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """bits, obs, reward, 1 - terminated."""

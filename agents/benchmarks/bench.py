@@ -5,18 +5,18 @@ OUT/ results.jsonl  one row an episode, in one order whatever ran first
      points/ train/  what is finished; the same command goes on from there
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agents.benchmarks.aggregate import aggregate
+from agents.benchmarks.cases import WORKER, Case, evaluation_case, training_case
 from agents.benchmarks.config import BenchConfig
-from agents.benchmarks.points import WORKER, eval_point, train_point
 from agents.benchmarks.report import write_bench_html, write_summary_md
 from agents.benchmarks.result_sets import write_results
-from agents.benchmarks.results import grouped
-from agents.jobs.queue import Outcome, Session
+from agents.benchmarks.results import Row, grouped
+from agents.jobs.queue import JobQueue, JobResult
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.load import find_checkpoint, stored_spec
@@ -24,28 +24,38 @@ from agents.runs.settings import train_config_from
 from agents.storage import checkpoint
 from envs.registry import make_spec
 
-Row = dict[str, Any]
-Told = Callable[[str], object]
+Models = dict[tuple[str, int], str]
+"""(task, training seed) to the path of a run or checkpoint."""
 
 
-def bench(config: BenchConfig, say: Told = lambda line: None) -> Row:
+def bench(config: BenchConfig, log: Callable[[str], object] = lambda line: None) -> Row:
     """Run or resume a bench; the summary as in summary.json.
 
-    `say` gets one line for every finished point. Failed points are listed in the summary; the
+    `log` gets one line for every finished case. Failed cases are listed in the summary; the
     rest goes on. Raises ConfigError, UnknownTaskError, StorageError and RunLockedError.
     """
-    given = _given_runs(config)
-    if given and not (config.tasks or config.suite):
-        config = replace(config, tasks=",".join(dict.fromkeys(task for task, _ in given)))
+    models = _given_runs(config)
+    if models and not (config.tasks or config.suite):
+        config = replace(config, tasks=",".join(dict.fromkeys(task for task, _ in models)))
     for task in config.task_list:
         make_spec(task)  # a wrong id is told before anything runs
     out = Path(config.directory)
-    with Session(
-        WORKER, out, executor=config.executor, jobs=config.jobs, on_done=_teller(say)
+
+    def on_done(key: str, case: Mapping[str, Any], outcome: JobResult) -> None:
+        del key
+        log(f"{case['name']}: {_state(case, outcome)}")
+
+    with JobQueue(
+        WORKER, out, executor=config.executor, jobs=config.jobs, on_done=on_done
     ) as session:
-        models, failures = _models(config, given, session)
+        failures = _train_missing(config, models, session)
         outcomes = session.submit(_evaluations(config, models))
-    failures += [_failure(outcome) for outcome in outcomes if outcome.result is None]
+    names = ("task", "agent", "clock", "train_seed")
+    failures += [
+        {**{name: o.point[name] for name in names}, "reason": o.error}
+        for o in outcomes
+        if o.result is None
+    ]
     done = [outcome.result for outcome in outcomes if outcome.result is not None]
     rows = [row for result in done for row in result["rows"]]
     summary = aggregate(rows, failures)
@@ -55,23 +65,20 @@ def bench(config: BenchConfig, say: Told = lambda line: None) -> Row:
     return summary
 
 
-def _teller(say: Told) -> Callable[[str, Mapping[str, Any], Outcome], None]:
-    def told(key: str, point: Mapping[str, Any], outcome: Outcome) -> None:
-        del key
-        state = "done before" if outcome.cached else "done"
-        if outcome.result is None:
-            state = f"failed: {outcome.error}"
-        elif point["kind"] == "eval":
-            returns = [row["return"] for row in outcome.result["rows"]]
-            state += f", return {sum(returns) / len(returns):.1f} over {len(returns)} episodes"
-        say(f"{point['name']}: {state}")
-
-    return told
+def _state(case: Mapping[str, Any], outcome: JobResult) -> str:
+    """The end of a case in a line."""
+    if outcome.result is None:
+        return f"failed: {outcome.error}"
+    state = "done before" if outcome.cached else "done"
+    if case["kind"] == "train":
+        return state
+    returns = [row["return"] for row in outcome.result["rows"]]
+    return f"{state}, return {sum(returns) / len(returns):.1f} over {len(returns)} episodes"
 
 
-def _given_runs(config: BenchConfig) -> dict[tuple[str, int], str]:
-    """(task, training seed) to the path of a given checkpoint. Raises ConfigError."""
-    given = {}
+def _given_runs(config: BenchConfig) -> Models:
+    """The checkpoints that are given. Raises ConfigError."""
+    given: Models = {}
     for path in config.run_list:
         found = find_checkpoint(path)
         trained = train_config_from(checkpoint.read_json(found, "config.json"), str(found))
@@ -87,39 +94,37 @@ def _given_runs(config: BenchConfig) -> dict[tuple[str, int], str]:
     return given
 
 
-def _models(
-    config: BenchConfig, given: Mapping[tuple[str, int], str], session: Session
-) -> tuple[dict[tuple[str, int], str], list[Row]]:
-    """Checkpoint of every (task, seed), trained here where none is given; and what failed."""
-    models, needed = dict(given), {"plan", "prior"} & set(config.agent_list)
-    tasks_given = {task for task, _ in given}
+def _train_missing(config: BenchConfig, models: Models, session: JobQueue) -> list[Row]:
+    """Add a model of every seed for the tasks that have none; the failures."""
+    if not {"plan", "prior"} & set(config.agent_list):
+        return []
+    given = {task for task, _ in models}
     wanted = [
-        (task, seed)
-        for task in config.task_list
-        for seed in config.seed_list
-        if needed and task not in tasks_given
+        (task, seed) for task in config.task_list for seed in config.seed_list if task not in given
     ]
-    outcomes = session.submit([train_point(config.training(*key)) for key in wanted])
+    outcomes = session.submit([training_case(config.training(*key)) for key in wanted])
     failures = []
     for key, outcome in zip(wanted, outcomes, strict=True):
         if outcome.result is None:
             failures.append({"task": key[0], "agent": "train", "reason": outcome.error})
         else:
             models[key] = outcome.result["run_dir"]
-    return models, failures
+    return failures
 
 
-def _evaluations(config: BenchConfig, models: Mapping[tuple[str, int], str]) -> list[Row]:
-    """Points of every task, agent, model and clock that there is something to learn from."""
-    points = []
-    for task in config.task_list:
-        trained = {seed: path for (name, seed), path in sorted(models.items()) if name == task}
-        for agent in config.agent_list:
-            points += _of_agent(config, task, agent, trained)
-    return points
+def _evaluations(config: BenchConfig, models: Models) -> list[Case]:
+    """Cases of every task, agent, model and clock that there is something to learn from."""
+    return [
+        case
+        for task in config.task_list
+        for agent in config.agent_list
+        for case in _of_agent(
+            config, task, agent, {s: path for (t, s), path in sorted(models.items()) if t == task}
+        )
+    ]
 
 
-def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str]) -> list[Row]:
+def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str]) -> list[Case]:
     count = config.oracle_episodes if agent == "oracle" else config.episodes
     common = {
         "seeds": range(config.eval_seed, config.eval_seed + count),
@@ -127,48 +132,34 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
         "action_repeat": config.train.action_repeat,
         "planner": config.planner.given,
     }
-    if agent in ("random", "zero"):
-        return [eval_point(task, agent, **{**common, "planner": {}, **_repeat_of(trained)})]
+    seed, path = next(iter(trained.items()), (None, ""))
+    if agent in ("random", "zero"):  # which act as often as the models they are compared with
+        common["planner"] = {}
+        if path:
+            common["action_repeat"] = stored_spec(find_checkpoint(path)).action_repeat
+        return [evaluation_case(task, agent, **common)]
     if agent == "oracle":  # with the critic of the first model, if there is one
-        first = next(iter(trained.items()), (None, ""))
-        return [eval_point(task, agent, checkpoint=first[1], train_seed=first[0], **common)]
+        return [evaluation_case(task, agent, checkpoint=path, train_seed=seed, **common)]
     return [
-        eval_point(task, agent, clock=clock, checkpoint=path, train_seed=seed, **common)
+        evaluation_case(task, agent, clock=clock, checkpoint=path, train_seed=seed, **common)
         for seed, path in trained.items()
         for clock in config.clock_list
         if agent == "plan" or not clock.startswith("fixed")  # the prior does not plan
     ]
 
 
-def _repeat_of(trained: Mapping[int, str]) -> Row:
-    """Floors act as often as the models they are compared with."""
-    for path in trained.values():
-        return {"action_repeat": stored_spec(find_checkpoint(path)).action_repeat}
-    return {}
-
-
-def _failure(outcome: Outcome) -> Row:
-    point = outcome.point
-    names = {name: point[name] for name in ("task", "agent", "clock", "train_seed")}
-    return {**names, "reason": outcome.error}
-
-
-def _write(
-    out: Path, rows: Iterable[Row], summary: Row, models: Mapping[tuple[str, int], str]
-) -> None:
-    """Everything that people and programs read."""
+def _write(out: Path, rows: Sequence[Row], summary: Row, models: Models) -> None:
+    """The files that people and programs read."""
     ordered = [row for group in grouped(rows).values() for row in group]
     write_results(out, ordered, summary, write_summary_md(summary))
     curves: dict[str, list[Row]] = {}
     videos = {}
     for (task, seed), path in sorted(models.items()):
         run = RunDir(path)
-        evals = [row for row in run.read_metrics() if row.get("kind") == "eval"]
-        if evals:
-            curve = {"label": f"seed {seed}", "frames": [row["frames"] for row in evals]}
-            curves.setdefault(task, []).append(
-                curve | {"returns": [row["return_mean"] for row in evals]}
-            )
+        if evals := [row for row in run.read_metrics() if row.get("kind") == "eval"]:
+            frames, returns = ([row[k] for row in evals] for k in ("frames", "return_mean"))
+            curve = {"label": f"seed {seed}", "frames": frames, "returns": returns}
+            curves.setdefault(task, []).append(curve)
         if run.video.exists():
             videos[f"{task}, seed {seed}"] = run.video
     write_bench_html(out / "report.html", summary, curves, videos)

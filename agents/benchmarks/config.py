@@ -3,52 +3,45 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from agents.evaluation.latency_model import LatencyModel
+from agents.jobs.queue import known_executor
 from agents.runs.bounds import Episodes, FewOrNone, Seed, Settings, TaskId, check
 from agents.runs.config import ConfigError, PlannerOverrides, TrainConfig
 from agents.runs.settings import unknown
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig
 
-AGENTS = ("plan", "prior", "random", "zero", "oracle")
-CORE = (
-    "cartpole-swingup",
-    "ball_in_cup-catch",
-    "reacher-easy",
-    "finger-spin",
-    "walker-walk",
-    "cheetah-run",
-    "pendulum-swingup",
-)
-GYM = ("InvertedPendulum-v5", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+AGENTS = ("plan", "prior", "oracle", "random", "zero")
+"""In the order of reports."""
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(NamedTuple):
     """Tasks, and how they are trained where no checkpoint is given."""
 
     tasks: tuple[str, ...]
     train: TrainConfig
 
 
+QUICK = TrainConfig(
+    action_repeat=4,
+    env_steps=8_000,
+    eval_every=2_000,
+    learner=LearnerConfig(batch_size=64, target_rate=0.02),
+    planner=PlannerConfig(horizon=4),
+)
+CORE = (
+    "cartpole-swingup ball_in_cup-catch reacher-easy finger-spin walker-walk cheetah-run "
+    "pendulum-swingup"
+)
+GYM = "InvertedPendulum-v5 Hopper-v5 HalfCheetah-v5 Walker2d-v5 Ant-v5"
 SUITES = {
-    "quick": Suite(
-        ("cartpole-swingup", "pendulum-swingup", "ball_in_cup-catch"),
-        TrainConfig(
-            action_repeat=4,
-            env_steps=8_000,
-            eval_every=2_000,
-            learner=LearnerConfig(batch_size=64, target_rate=0.02),
-            planner=PlannerConfig(horizon=4),
-        ),
-    ),
-    "dmc-core": Suite(CORE, TrainConfig()),
-    "gym-v5": Suite(GYM, TrainConfig()),
+    "quick": Suite(("cartpole-swingup", "pendulum-swingup", "ball_in_cup-catch"), QUICK),
+    "dmc-core": Suite(tuple(CORE.split()), TrainConfig()),
+    "gym-v5": Suite(tuple(GYM.split()), TrainConfig()),
 }
-
-
-NOT_TRAINED_WITH = {
+SET_BY_BENCH = {
     "env_id": "name the tasks, as in latentmpc bench walker-walk",
     "seed": "give --seeds",
     "run_dir": "trainings live in --out",
@@ -85,24 +78,21 @@ class BenchConfig(Settings):
     executor: str = "local"
     """local, ray or slurm."""
     jobs: FewOrNone = 1
-    """Points at once; more than one share the cores, and their latencies say so. 0: one by one
+    """Cases at once; more than one share the cores, and their latencies say so. 0: one by one
     in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
-    train: TrainConfig = field(default_factory=lambda: SUITES["quick"].train)
+    train: TrainConfig = QUICK
 
     def __post_init__(self):
         """Reject what cannot be run. Raises ConfigError naming the setting."""
         super().__post_init__()
-        from agents.evaluation.clock_config import Clock
-        from agents.jobs.queue import known_executor
-
         _known("suite", [self.suite_name], SUITES)
         _known("agent", self.agent_list, AGENTS)
-        for name, instead in NOT_TRAINED_WITH.items():
+        for name, instead in SET_BY_BENCH.items():
             if getattr(self.train, name) != getattr(TrainConfig, name):
                 raise ConfigError(f"train.{name} is not used by a bench: {instead}")
         for text in self.clock_list:
-            Clock.parse(text)
+            LatencyModel.parse(text)
         for seed in self.seed_list:
             check("seed", seed, Seed)
         known_executor(self.executor)
@@ -132,15 +122,14 @@ class BenchConfig(Settings):
     @property
     def seed_list(self) -> tuple[int, ...]:
         """Training seeds. Raises ConfigError for what is no integer."""
+        if not (seeds := _items(self.seeds)):
+            raise ConfigError("seeds must name at least one training seed, as in 0,1")
         try:
-            seeds = tuple(int(text) for text in _items(self.seeds))
+            return tuple(map(int, seeds))
         except ValueError:
             raise ConfigError(
                 f"seeds must be integers, comma-separated, got {self.seeds!r}"
             ) from None
-        if not seeds:
-            raise ConfigError("seeds must name at least one training seed, as in 0,1")
-        return seeds
 
     @property
     def run_list(self) -> tuple[str, ...]:

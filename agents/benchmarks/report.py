@@ -1,9 +1,8 @@
 """summary.md and report.html of a bench: one text and one self-contained page from its summary."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from markupsafe import Markup
 
 from agents.benchmarks.results import FREE, Row, to_score
@@ -17,6 +16,8 @@ from agents.storage.files import CheckpointError
 COLORS = {"plan": OURS, "prior": "#8250df", "oracle": GREEN, "random": GREY, "zero": "#bf8700"}
 OTHERS = ("#cf222e", "#0a7ea4", "#953800", "#116329")
 MARKERS = {"random": "|", "prior": "s", "plan": "o", "oracle": "D"}
+WIDTH = 9.2
+"""Inches, of figures over the whole page."""
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -36,13 +37,13 @@ def write_bench_html(
     `curves`: task to its trainings, each {"label", "frames": [n], "returns": [n]}. `videos`: title
     to an mp4 file; one that is not there is named. Raises StorageError.
     """
-    made, curves = tables(summary), curves or {}
+    made, figures, curves = tables(summary), _figures(summary), curves or {}
     failed = [Card.of(made.pop("failures"), "wide failed")] if "failures" in made else []
+    with_curves = [t for t in summary["tasks"] if curves.get(t) or published_curves(t)]
     cards = [
         *failed,
-        *_over_tasks(summary),
-        *[_curve(task, summary, curves.get(task, [])) for task in _with_curves(summary, curves)],
-        *map(Card.of, made.values()),
+        *[Card(t.title, [*figures.get(n, []), t], t.note, "wide") for n, t in made.items()],
+        *[_curve(task, summary, curves.get(task, [])) for task in with_curves],
         *[_video(name, Path(file)) for name, file in sorted((videos or {}).items())],
     ]
     title = f"Bench of {', '.join(summary['agents'])} on {', '.join(summary['tasks'])}"
@@ -75,24 +76,17 @@ def _ends(interval: list) -> str:
     return f"95 % interval {low} to {high}"
 
 
-def _with_curves(summary: Row, curves: Mapping[str, Sequence[Row]]) -> list[str]:
-    return [task for task in summary["tasks"] if curves.get(task) or published_curves(task)]
-
-
-def _over_tasks(summary: Row) -> Iterator[Card]:
-    """Figures over tasks, those that have something to show."""
-    made = tables(summary)
-    if found := [o for o in summary["overall"] if o["iqm"] is not None]:
-        yield Card("Interquartile mean", [_iqm(summary, found)], made["overall"].note)
-        note = "Higher is better everywhere; bands are 95 %, point by point."
-        yield Card("Performance profile", [_profiles(summary, found)], note)
-    if pairs := [i for i in one_way(summary) if i["probability"] is not None]:
-        shown = made["improvement"]
-        yield Card(shown.title, [_improvement(summary, pairs)], shown.note)
-    if costs := _scored(summary, "clock_costs"):
-        yield Card(made["clocks"].title, [_clock_costs(summary, costs)], made["clocks"].note)
-    if gaps := _scored(summary, "gaps"):
-        yield Card(made["gaps"].title, [_gaps(summary, gaps)], made["gaps"].note, "wide")
+def _figures(summary: Row) -> dict[str, list[Markup]]:
+    """Figures above the tables of these names, those that have something to show."""
+    known = [o for o in summary["overall"] if o["iqm"] is not None]
+    pairs = [i for i in one_way(summary) if i["probability"] is not None]
+    costs, gaps = _scored(summary, "clock_costs"), _scored(summary, "gaps")
+    return {
+        "overall": [_iqm(summary, known), _profiles(summary, known)] if known else [],
+        "improvement": [_improvement(summary, pairs)] if pairs else [],
+        "clocks": [_clock_costs(summary, costs)] if costs else [],
+        "gaps": [_gaps(summary, gaps)] if gaps else [],
+    }
 
 
 def _scored(summary: Row, name: str) -> list[Row]:
@@ -113,7 +107,7 @@ def _iqm(summary: Row, found: list[Row]) -> Markup:
         for i, o in enumerate(found)
     ]
     words = {"xlabel": "interquartile mean of scores, 95 % interval"}
-    return ranking([policy(o["agent"], o["clock"]) for o in found], series, words)
+    return ranking([policy(o["agent"], o["clock"]) for o in found], series, words, WIDTH)
 
 
 def _improvement(summary: Row, pairs: list[Row]) -> Markup:
@@ -125,7 +119,7 @@ def _improvement(summary: Row, pairs: list[Row]) -> Markup:
     names = [f"{p['a']} over {policy(p['b'], p['clock'])}" for p in pairs]
     words = {"xlabel": "probability of improvement, 95 % interval", "xlim": (-0.03, 1.03)}
     half = [Rule(0.5, color="black", axis="x")]
-    return ranking(names, series, words, rules=half)
+    return ranking(names, series, words, WIDTH, rules=half)
 
 
 def _interval(value: float, ends: list, line: int, color: str, text: Sequence[str] = ()) -> Series:
@@ -136,21 +130,14 @@ def _interval(value: float, ends: list, line: int, color: str, text: Sequence[st
 
 def _profiles(summary: Row, found: list[Row]) -> Markup:
     """Share of runs x tasks above each score, with pointwise bands."""
-    series = [
-        Series(
-            o["profile"]["score"],
-            o["profile"]["share"],
-            policy(o["agent"], o["clock"]),
-            _color(o["agent"], summary),
-            _dash(o["clock"], summary),
-            o["profile"]["low"],
-            o["profile"]["high"],
-            band=True,
-        )
-        for o in found
-    ]
-    words = {"xlabel": "score", "ylabel": "share of runs above it", "ylim": (-0.02, 1.02)}
-    return chart(series, words, legend=4)
+    series = []
+    for o in found:
+        name, color = policy(o["agent"], o["clock"]), _color(o["agent"], summary)
+        level, share, low, high = (o["profile"][k] for k in ("score", "share", "low", "high"))
+        dash = _dash(o["clock"], summary)
+        series.append(Series(level, share, name, color, dash, low, high, band=True))
+    words = {"xlabel": "score", "ylabel": "share of runs above it, 95 %", "ylim": (-0.02, 1.02)}
+    return chart(series, words, legend=4, size=(WIDTH, 3.6))
 
 
 def _dash(clock: str, summary: Row) -> str:
@@ -162,7 +149,7 @@ def _gaps(summary: Row, gaps: list[Row]) -> Markup:
     """Scores of random, prior, plan and oracle on each task: where return is won and lost."""
     lines = range(len(gaps))
     at = {
-        a: [float(to_score(_known(g["returns"][a]), summary["scales"][g["task"]])) for g in gaps]
+        a: [float(to_score(g["returns"][a], summary["scales"][g["task"]])) for g in gaps]
         for a in MARKERS
     }
     series = [
@@ -175,7 +162,7 @@ def _gaps(summary: Row, gaps: list[Row]) -> Markup:
     ]
     words = {"xlabel": "score (blue: what planning adds; green: what model error costs)"}
     names = [policy(g["task"], g["clock"]) for g in gaps]
-    return ranking(names, series, words, 9.2, legend=4)
+    return ranking(names, series, words, WIDTH, legend=4)
 
 
 def _clock_costs(summary: Row, costs: list[Row]) -> Markup:
@@ -185,21 +172,17 @@ def _clock_costs(summary: Row, costs: list[Row]) -> Markup:
     for i, clock in enumerate([FREE, *[c for c in summary["clocks"] if c != FREE]]):
         some = [c for c in costs if clock in (FREE, c["clock"])]
         key = "return_free" if clock == FREE else "return_clock"
-        x = [float(to_score(_known(c[key]), summary["scales"][c["task"]])) for c in some]
+        x = [float(to_score(c[key], summary["scales"][c["task"]])) for c in some]
         y = [names.index(f"{c['task']}, {c['agent']}") for c in some]
         label = "free compute" if clock == FREE else clock
         color, marker = (OURS, "o") if clock == FREE else ("black", "<vx+"[(i - 1) % 4])
         series.append(Series(x, y, label, color, marker, style={"ms": 6}))
-    return ranking(names, series, {"xlabel": "score"}, legend=4)
-
-
-def _known(value: float | None) -> float:
-    return np.nan if value is None else value
+    return ranking(names, series, {"xlabel": "score"}, WIDTH, legend=4)
 
 
 def _curve(task: str, summary: Row, trainings: Sequence[Row]) -> Card:
     """Our trainings over frames and this bench's returns, beside published curves."""
-    ends = [t["frames"][-1] for t in trainings if len(t["frames"])]
+    ends = [t["frames"][-1] for t in trainings if t["frames"]]
     labels = [t["label"] for t in trainings]
     if len(labels) > 3:
         labels = ["trainings", *[None] * (len(labels) - 1)]
@@ -207,19 +190,13 @@ def _curve(task: str, summary: Row, trainings: Sequence[Row]) -> Card:
         Series(t["frames"], t["returns"], label, style={"lw": 1.2, "alpha": 0.7})
         for t, label in zip(trainings, labels, strict=True)
     ]
-    rules = [
-        Rule(
-            c["return_mean"],
-            policy(c["agent"], c["clock"]),
-            _color(c["agent"], summary),
-            _dash(c["clock"], summary),
-            band=c["return_ci95"]
-            if c["clock"] == FREE and c["return_ci95"][0] is not None
-            else None,
-        )
-        for c in summary["cells"]
-        if c["task"] == task and c["return_mean"] is not None and c["agent"] != "zero"
-    ]
+    rules = []
+    for c in summary["cells"]:
+        if c["task"] == task and c["return_mean"] is not None and c["agent"] != "zero":
+            name, color = policy(c["agent"], c["clock"]), _color(c["agent"], summary)
+            shown = c["clock"] == FREE and c["return_ci95"][0] is not None
+            band = c["return_ci95"] if shown else None
+            rules.append(Rule(c["return_mean"], name, color, _dash(c["clock"], summary), band=band))
     words = {"xlabel": "frames", "ylabel": "return"}
     figure = chart(series, words, rules=rules, legend=3, size=(6, 3.6))
     known = "Grey: other published methods; sources in agents/reports/published.py."

@@ -13,7 +13,7 @@ from agents.runs.directory import plain
 from agents.storage import sealed
 from agents.storage.files import CheckpointError, write_atomically
 
-MOST_RESULTS = 1 << 28
+MAX_RESULT_BYTES = 1 << 28
 
 
 class CompareError(ConfigError):
@@ -21,7 +21,7 @@ class CompareError(ConfigError):
 
 
 class _Episode(msgspec.Struct):
-    """What a row of results.jsonl must hold; other fields are let through."""
+    """Required fields of a row of results.jsonl; others are let through."""
 
     key: str
     task: str
@@ -35,7 +35,7 @@ class _Episode(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    """What result.json must hold; `mode` is there in evaluations only."""
+    """Required fields of result.json; `mode` is there in evaluations only."""
 
     env_id: str
     seed: int
@@ -43,7 +43,7 @@ class _Result(msgspec.Struct):
 
 
 class _Evaluation(msgspec.Struct):
-    """What eval.json must hold."""
+    """Required fields of eval.json."""
 
     episode_returns: list[float | None]
     valid: list[bool]
@@ -112,41 +112,39 @@ def _run_rows(path: Path) -> list[Row]:
             f"cannot read {path / 'eval.json'}: {len(episodes.episode_returns)} returns for "
             f"{len(episodes.valid)} flags in valid; evaluate again (latentmpc eval)"
         )
-    shared = {"task": result.env_id, "agent": result.mode or "plan", "clock": FREE}
-    seed = result.seed if result.mode else _seed_after_training()
-    train_seed = None if result.mode else result.seed
-    pairs = zip(episodes.episode_returns, episodes.valid, strict=True)
+    trained = not result.mode  # else by `eval`
+    if trained:
+        from agents.runs.networks import EVAL_SEED as seed  # with it comes jax
+    else:
+        seed = result.seed
     return [
         {
-            **shared,
             "key": str(index),
-            "train_seed": train_seed,
+            "task": result.env_id,
+            "agent": result.mode or "plan",
+            "clock": FREE,
+            "train_seed": result.seed if trained else None,
             "episode": index,
             "seed": (seed, index),
             "return": total,
             "valid": valid,
         }
-        for index, (total, valid) in enumerate(pairs)
+        for index, (total, valid) in enumerate(
+            zip(episodes.episode_returns, episodes.valid, strict=True)
+        )
     ]
-
-
-def _seed_after_training() -> int:
-    """Seed of the evaluation that ends a training."""
-    from agents.runs.networks import EVAL_SEED  # with it comes jax
-
-    return EVAL_SEED
 
 
 def _decode(path: Path, kind: type) -> Any:
     try:
-        return msgspec.convert(sealed.parse(_read(path), MOST_RESULTS), kind)
+        return msgspec.convert(sealed.parse(_read(path), MAX_RESULT_BYTES), kind)
     except ValueError as error:
         raise _unreadable(str(path), error) from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return sealed.read(path.parent, path.name, MOST_RESULTS)
+        return sealed.read(path.parent, path.name, MAX_RESULT_BYTES)
     except CheckpointError as error:
         raise CompareError(f"cannot read {path.parent}: {error}") from None
 

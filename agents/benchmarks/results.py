@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from agents.benchmarks.config import AGENTS
 from agents.evaluation import stats
 from agents.evaluation.paired import Difference, paired
 
 Row = dict[str, Any]
 Key = tuple[str, str, str]
 """Task, agent, clock."""
-AGENTS = ("plan", "prior", "oracle", "random", "zero")
+Policy = tuple[str, str]
+"""Agent, clock."""
 FREE = "free"
 
 
@@ -36,19 +38,21 @@ def valid_return(row: Row) -> float:
 
 def by_seed(rows: Sequence[Row]) -> dict[int, float]:
     """Evaluation seed to the mean valid return on it, over the trained models."""
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        found.setdefault(row["seed"], []).append(valid_return(row))
-    kept = {seed: stats.clean(values) for seed, values in found.items()}
-    return {seed: float(values.mean()) for seed, values in kept.items() if len(values)}
+    found = _means(rows, "seed")
+    return {seed: mean for seed, mean in found.items() if np.isfinite(mean)}
 
 
 def by_training(rows: Sequence[Row]) -> list[float]:
     """Mean valid return of each trained model; NaN without a valid episode."""
-    found: dict[int | None, list[float]] = {}
+    return list(_means(rows, "train_seed").values())
+
+
+def _means(rows: Sequence[Row], name: str) -> dict[Any, float]:
+    """Mean valid returns of the rows with one value of `name`."""
+    found: dict[Any, list[float]] = {}
     for row in rows:
-        found.setdefault(row["train_seed"], []).append(valid_return(row))
-    return [stats.mean(values) for values in found.values()]
+        found.setdefault(row[name], []).append(valid_return(row))
+    return {value: stats.mean(returns) for value, returns in found.items()}
 
 
 def in_common(a: Sequence[Row], b: Sequence[Row]) -> np.ndarray:
@@ -72,7 +76,7 @@ def is_gymnasium(task: str) -> bool:
 
 
 def scale(task: str, groups: dict[Key, list[Row]]) -> Row:
-    """Which return scores 0 (`low`) and which 1 (`high`); None where nothing sets them.
+    """The returns that score 0 (`low`) and 1 (`high`); None where nothing sets them.
 
     DMControl: 0 and 1000. Gymnasium: random actions, and the oracle or else the best agent.
     """
@@ -98,8 +102,13 @@ def to_score(returns: Any, of: Row) -> np.ndarray:
     return (np.asarray(returns, float) - of["low"]) / (of["high"] - of["low"])
 
 
+def policies(keys: Iterable[Key]) -> list[Policy]:
+    """Agents and clocks, in order."""
+    return sorted({key[1:] for key in keys}, key=lambda policy: agent_order(*policy))
+
+
 def agent_order(agent: str, clock: str) -> tuple:
-    """What agents are sorted by: as listed above; free compute first, then clocks by their time."""
+    """Sort key: agents as in AGENTS; free compute first, then clocks by their time."""
     kind, _, rest = clock.partition(":")
     known = AGENTS.index(agent) if agent in AGENTS else len(AGENTS)
     milliseconds = float(rest) if re.fullmatch(r"\d+(\.\d+)?", rest) else 0.0

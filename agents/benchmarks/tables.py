@@ -39,30 +39,12 @@ def _overall(summary: Row) -> Table:
         "runs": lambda o: f"{o['runs']} {o['unit']}s",
         "tasks": lambda o: f"{o['tasks']} of {len(summary['tasks'])}",
     }
-    note = f"{_scale_note(summary)} {_unit_note(summary)}"
+    note = (
+        "Scores: return / 1000 on DMControl; on Gymnasium 0 is random actions and 1 the oracle or "
+        "else the best agent, where there are random actions. Intervals are 95 %; those over "
+        "episodes hold the luck of the start and none of training."
+    )
     return Table.of("Over tasks", note, summary["overall"], columns)
-
-
-def _scale_note(summary: Row) -> str:
-    scales = summary["scales"]
-    relative = sorted({s["high_is"] for s in scales.values() if s["low"] and s["high_is"]})
-    parts = ["Scores: return / 1000 on DMControl"]
-    if relative:
-        parts.append(f"0 is random actions and 1 the {' or '.join(relative)} agent on Gymnasium")
-    if without := [task for task, s in scales.items() if s["low"] is None]:
-        parts.append(f"none on {', '.join(without)} (no random actions to compare with)")
-    return "; ".join(parts) + "."
-
-
-def _unit_note(summary: Row) -> str:
-    """What the intervals are taken over."""
-    over_episodes = "over episodes (they hold the luck of the start and none of training)"
-    trained = list(dict.fromkeys(o["agent"] for o in summary["overall"] if o["unit"] == "training"))
-    if not trained:
-        return f"Intervals are 95 %, {over_episodes}."
-    if all(o["unit"] == "training" for o in summary["overall"]):
-        return "Intervals are 95 %, over trainings."
-    return f"Intervals are 95 %, over trainings for {' and '.join(trained)}, else {over_episodes}."
 
 
 def _improvement(summary: Row) -> Table:
@@ -82,15 +64,13 @@ def _returns(summary: Row) -> Table:
         "agent": lambda c: policy(c["agent"], c["clock"]),
         "return": lambda c: within(c["return_mean"], c["return_ci95"]),
         "IQM": lambda c: number(c["return_iqm"]),
-        "success": lambda c: _success(c["success"]),
+        "success": lambda c: (
+            within(c["success"]["rate"], c["success"]["ci95"], score) if c["success"] else ""
+        ),
         "valid / asked": lambda c: f"{c['episodes_valid']} / {c['episodes_asked']}",
     }
     note = "Invalid episodes are left out and counted."
     return Table.of("Returns", note, summary["cells"], columns)
-
-
-def _success(found: Row | None) -> str:
-    return within(found["rate"], found["ci95"], score) if found else ""
 
 
 def _gaps(summary: Row) -> Table:

@@ -26,7 +26,7 @@ from envs.spec import EnvSpec
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 ROW_FIELDS = ("obs", "action", "reward", "terminated", "state")
-"""What every dataset has; `pixels` and `physics` are there when they were recorded."""
+"""Arrays of every dataset; `pixels` and `physics` are there when they were recorded."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,12 @@ class Info:
 
     def to_json(self) -> dict[str, Any]:
         """As `json.dumps` accepts it."""
-        return {
-            "format": files.FORMAT,
-            "env_id": self.spec.env_id,
-            "spec": self.spec.to_json(),
-            "episodes": [asdict(e) for e in self.episodes],
-            "state": [asdict(q) for q in self.state],
-            "changes": [[name, list(shape)] for name, shape in self.changes],
-            "origin": dict(self.origin),
-            "versions": dict(self.versions),
-        }
+        about = {"format": files.FORMAT, "env_id": self.spec.env_id}
+        return {**about, **asdict(self), "spec": self.spec.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Info":
-        """What `to_json` wrote. Raises EnvError or ValueError for anything else."""
+        """The inverse of `to_json`. Raises EnvError or ValueError for anything else."""
         found = msgspec.convert(data, _Stored)
         if found.format != files.FORMAT:
             raise ValueError(f"format {found.format!r}, expected {files.FORMAT}")
@@ -133,7 +125,7 @@ class _Stored(msgspec.Struct):
 
 
 class Data(Protocol):
-    """What learning needs of a dataset: the one below, or arrays in memory."""
+    """Data to learn from: the dataset below, or arrays in memory."""
 
     def slices(
         self,
@@ -141,10 +133,10 @@ class Data(Protocol):
         split: Split,
         batch: int,
         length: int,
-        pixels: bool = False,
-        fields: Sequence[str] = (),
+        *,
+        fields: Sequence[str],
     ) -> dict[str, np.ndarray]:
-        """Random stretches of consecutive rows, [B, length, ...] of each field (and pixels)."""
+        """Random stretches of consecutive rows, [B, length, ...] of each field."""
         ...
 
 
@@ -180,8 +172,8 @@ class Dataset:
             )
         entries = files.check(folder, full)
         try:
-            raw = sealed.read(folder, files.DATA, files.MOST_DATA)
-            info = Info.from_json(sealed.parse(raw, files.MOST_DATA))
+            raw = sealed.read(folder, files.DATA, files.MAX_DATA)
+            info = Info.from_json(sealed.parse(raw, files.MAX_DATA))
         except (ValueError, RuntimeError) as error:
             where = folder / files.DATA
             raise DatasetError(f"{where} is not of this version ({error})") from None
@@ -217,15 +209,16 @@ class Dataset:
     ) -> dict[str, np.ndarray]:
         """`batch` random stretches of `length` rows within episodes, every one equally likely.
 
-        Returns arrays [B, T, ...] of `fields`, with `pixels` too when asked for. Where a stretch
-        ends with its episode the last action is zero; it leads nowhere in the stretch. Raises
-        ConfigError when the split has no episode as long, or pixels were not recorded.
+        Returns arrays [B, T, ...] of `fields`, and of "pixels" too where `pixels` asks for them.
+        Where a stretch ends with its episode the last action is zero; it leads nowhere in the
+        stretch. Raises ConfigError when the split has no episode as long, or pixels were not
+        recorded.
         """
         rows = self.slice_rows(rng, split, batch, length)
-        if pixels and not self.has_pixels:
+        fields = (*fields, "pixels") if pixels else fields
+        if "pixels" in fields and not self.has_pixels:
             raise ConfigError(f"{self.path} has no pixels: collect without --no-pixels")
-        names = (*fields, "pixels") if pixels else fields
-        return {name: self.arrays[name][rows] for name in names}
+        return {name: self.arrays[name][rows] for name in fields}
 
     def slice_rows(
         self, rng: np.random.Generator, split: Split, batch: int, length: int

@@ -29,13 +29,13 @@ from agents.storage.manifest import Entry
 FORMAT = 1
 DATA, ARRAYS = "data.json", "arrays"
 HOW = "collect it again into another directory, or restore the files"
-MOST_DATA = 1 << 27
+MAX_DATA = 1 << 27
 _NAME = re.compile(rf"{ARRAYS}/[A-Za-z0-9_]{{1,64}}\.npy")
 
 
 def _most(name: str) -> int:
     """Bytes that a file of a dataset may have."""
-    return MOST_DATA if name == DATA else manifest.MOST_FILE if _NAME.fullmatch(name) else 0
+    return MAX_DATA if name == DATA else manifest.MOST_FILE if _NAME.fullmatch(name) else 0
 
 
 LISTED = manifest.Kind(_most, required=(DATA,), closed=False)
@@ -75,7 +75,7 @@ def stamp_file(path: Path) -> Path:
 
 
 def _stamp(path: Path, entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """What changes when a file does: entry, size, number and times. Raises CheckpointError."""
+    """What changes with a file: entry, size, number and times. Raises CheckpointError."""
     stamp = {}
     for name, entry in entries.items():
         with sealed.opened(path, name, _most(name), str(entry)) as (file, size):

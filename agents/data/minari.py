@@ -7,15 +7,15 @@ takes any local Minari dataset of flat observations and continuous actions.
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agents.data import writer as dataset_write
+from agents.data import writer
+from agents.data.collect import Progress, summarise
 from agents.data.dataset import Dataset, DatasetError, Episode, Info, split_names
-from agents.data.files import MOST_DATA
+from agents.data.files import MAX_DATA
 from agents.data.simulate import obs_quantities
 from agents.runs.config import ConfigError
 from agents.runs.versions import installed
@@ -25,19 +25,17 @@ from envs.registry import NAMESPACE, VERSION, make_spec, register
 from envs.spec import EnvError, EnvSpec
 
 Rows = dict[str, np.ndarray]
-Told = Callable[[str, int, int], None]
 _KEY, _INFOS, _SHARD = "latentmpc", ("state", "physics"), 16
 
 
-def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[str, Any]:
+def export(dataset: Dataset, out: Path, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Write `out` (a new Minari dataset directory) and return a summary.
 
     Raises ConfigError (extra missing, `out` not empty), StorageError.
     """
     storage_of = _minari("minari.dataset.minari_storage").MinariStorage
     buffer_of = _minari("minari.data_collector").EpisodeBuffer
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty: give a new directory")
+    _require_empty(out)
     made_directory(out)
     observation, action = _spaces(dataset)
     try:
@@ -55,7 +53,7 @@ def export(dataset: Dataset, out: Path, told: Told = lambda *_: None) -> dict[st
         )
         for i, episode in enumerate(dataset.episodes):
             storage.update_episodes([buffer_of(**_to_buffer(dataset, i, episode))])
-            told("exporting", i + 1, len(dataset.episodes))
+            progress("exporting", i + 1, len(dataset.episodes))
     except OSError as error:
         raise storage_error(out, error) from error
     return {"minari": str(out), "episodes": len(dataset.episodes)}
@@ -95,7 +93,7 @@ def _spaces(dataset: Dataset) -> tuple[Any, Any]:
 
 
 def _env_spec(dataset: Dataset) -> Any:
-    """What Gymnasium makes the environment from; None where it does not know it."""
+    """Gymnasium's spec of the environment; None where it does not know it."""
     import gymnasium
 
     register()
@@ -106,42 +104,46 @@ def _env_spec(dataset: Dataset) -> Any:
     return None
 
 
-def load(source: str, out: Path, env_id: str = "", told: Told = lambda *_: None) -> dict[str, Any]:
+def load(
+    source: str, out: Path, env_id: str = "", progress: Progress = lambda *_: None
+) -> dict[str, Any]:
     """Make the dataset `out` from a Minari dataset: a directory, or the id of a local one.
 
     `env_id` names its task where the data do not say, or say something unknown here. Raises
     ConfigError, StorageError.
     """
-    from agents.data.collect import summarise
-
     minari = _minari("minari")
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty: give a new directory")
+    _require_empty(out)
     try:
         stored = _open(minari, source)
     except (ValueError, FileNotFoundError, OSError, KeyError, AssertionError) as error:
         raise ConfigError(f"{source} is no local Minari dataset ({_line(error)})") from None
     ours = stored.storage.metadata.get(_KEY)
     try:
-        old = (
-            Info.from_json(sealed.parse(ours.encode(), MOST_DATA))
-            if isinstance(ours, str)
-            else None
-        )
+        old = None
+        if isinstance(ours, str):
+            old = Info.from_json(sealed.parse(ours.encode(), MAX_DATA))
     except (ValueError, RuntimeError) as error:
         raise DatasetError(f"{source}: {_KEY} is not of this version ({error})") from None
-    spec = old.spec if old else _spec_of(stored, env_id)
-    low, high = stored.action_space.low, stored.action_space.high
-    counts: list[int] = []
-    for number, part in enumerate(_parts(stored)):
-        rows = [_from_buffer(data, spec, low, high) for data in part]
-        counts += [len(r["action"]) - 1 for r in rows]
-        dataset_write.write_shard(out, number, rows)
-        told("importing", len(counts), len(stored))
-    lengths, _ = dataset_write.assemble(out, -(-len(counts) // _SHARD))
-    episodes = old.episodes if old else _episodes(stored, lengths)
-    dataset_write.finish(out, _info(old, spec, episodes, source))
+    spec, indices = old.spec if old else _spec_of(stored, env_id), stored.episode_indices
+    starts = range(0, len(indices), _SHARD)
+    for number, first in enumerate(starts):
+        part = stored.iterate_episodes(indices[first : first + _SHARD])
+        writer.write_shard(out, number, [_from_buffer(d, spec, stored.action_space) for d in part])
+        progress("importing", min(first + _SHARD, len(indices)), len(indices))
+    lengths, invalid = writer.assemble(out, len(starts))
+    if old is None:
+        splits, seeds = split_names(len(indices), 0, 0.1, 0.1), [0] * len(indices)
+        episodes = writer.episodes(out, lengths, invalid, splits, seeds, "minari")
+        state, origin = obs_quantities(spec), {"minari": source}
+        old = Info(spec, episodes, state, (), origin, installed())
+    writer.finish(out, old)
     return summarise(Dataset.open(out))
+
+
+def _require_empty(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty: give a new directory")
 
 
 def _open(minari: Any, source: str) -> Any:
@@ -152,19 +154,9 @@ def _open(minari: Any, source: str) -> Any:
     return minari.load_dataset(source, download=False)
 
 
-def _parts(stored: Any) -> Iterator[list[Any]]:
-    part = []
-    for data in stored.iterate_episodes():
-        part.append(data)
-        if len(part) == _SHARD:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _from_buffer(data: Any, spec: EnvSpec, low: np.ndarray, high: np.ndarray) -> Rows:
-    """Rows [L + 1, ...] of a Minari episode; actions are scaled to [-1, 1]."""
+def _from_buffer(data: Any, spec: EnvSpec, actions: Any) -> Rows:
+    """Rows [L + 1, ...] of a Minari episode; actions in a Box `actions` are scaled to [-1, 1]."""
+    low, high = actions.low, actions.high
     obs, length = data.observations, len(data.rewards)
     infos = data.infos or {}
     pixels = obs.get("pixels") if isinstance(obs, dict) else None
@@ -209,21 +201,6 @@ def _spec_of(stored: Any, env_id: str) -> EnvSpec:
         return make_spec(name)
     except EnvError as error:
         raise ConfigError(f"{_line(error)}; give --env-id") from None
-
-
-def _episodes(stored: Any, lengths: list[int]) -> tuple[Episode, ...]:
-    splits, found, start = split_names(len(lengths), 0, 0.1, 0.1), [], 0
-    for i, (data, length) in enumerate(zip(stored.iterate_episodes(), lengths, strict=True)):
-        ret, ended = float(np.sum(data.rewards)), bool(np.any(data.terminations))
-        found.append(Episode(start, length, 0, splits[i], "minari", ret, ended, False))
-        start += length + 1
-    return tuple(found)
-
-
-def _info(old: Info | None, spec: EnvSpec, episodes: tuple[Episode, ...], source: str) -> Info:
-    if old is not None:
-        return old
-    return Info(spec, episodes, obs_quantities(spec), (), {"minari": source}, installed())
 
 
 def _line(error: BaseException) -> str:

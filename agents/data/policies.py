@@ -1,4 +1,4 @@
-"""Who acts while data is collected: noise of several kinds, a trained run, a task's own script.
+"""Policies that collect data: noise of several kinds, a trained run, a task's own script.
 
 Everything is a function of the seed, the episode's number and the time, so that the same command
 gives the same data.
@@ -20,7 +20,7 @@ _ACTIONS, _EPSILON = 1, 2  # streams of an episode, apart from the simulator's o
 
 
 def make_policy(config: CollectConfig, spec: EnvSpec, episodes: Sequence[int], steps: int) -> Act:
-    """Who acts in these episodes, simulator i in episode `episodes[i]`."""
+    """The policy of these episodes, simulator i in episode `episodes[i]`."""
     if config.policy in ("random", "noise"):
         drawn = np.stack([open_loop(config, spec, e, steps) for e in episodes])
         return lambda t, env, obs: drawn[:, t]

@@ -44,61 +44,51 @@ def simulate(config: CollectConfig, episodes: Sequence[int]) -> list[Rows]:
     steps = episode_steps(config, env.env_spec)
     act = make_policy(config, env.env_spec, episodes, steps)
     obs, info = env.reset(seed=[episode_seed(config.seed, e) for e in episodes])
-    record = Recorder(env, config, steps)
-    record.moment(obs, info)
+    reader = StateReader(env)
+    size = config.size if config.pixels and not reader.native else 0
+    moments, decisions = [_moment(env, reader, size, obs, info)], []
     running = np.ones(len(episodes), bool)
     for t in range(steps):
         action = np.asarray(act(t, env, obs), np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
-        record.decision(action, reward, terminated, info["invalid"], running)
-        record.moment(obs, info)
+        taken = {"action": action, "reward": reward.astype(np.float32), "terminated": terminated}
+        decisions.append({**taken, "invalid": info["invalid"].copy(), "running": running})
+        moments.append(_moment(env, reader, size, obs, info))
         running = running & ~(terminated | truncated)
         if not running.any():
             break
     env.close()
-    return record.episodes()
+    return by_episode(moments, decisions)
 
 
-class Recorder:
-    """Keeps what a vector environment went through, in the fields of a dataset."""
+def _moment(env: Any, reader: "StateReader", size: int, obs: np.ndarray, info: dict) -> Rows:
+    """The rows [E, ...] before a decision; `size` of pictures, 0 for none."""
+    rows = {"obs": np.asarray(obs, np.float32), "state": reader.read(obs, info)}
+    if not np.isfinite(rows["obs"]).all():
+        raise EnvError(f"{env.env_spec.env_id} gave an observation that is not finite")
+    if reader.native:
+        rows["physics"] = env.simulators.get_moments()
+    if size:
+        rows["pixels"] = np.stack([env.render(i, size, size) for i in range(env.num_envs)])
+    return rows
 
-    def __init__(self, env: Any, config: CollectConfig, steps: int):
-        self._env, self._state = env, StateReader(env)
-        self._inline = (config.size if config.pixels else 0) if not self._state.native else 0
-        self._moments: list[Rows] = []
-        self._decisions: list[Rows] = []
 
-    def moment(self, obs: np.ndarray, info: dict[str, Any]) -> None:
-        """The rows before a decision."""
-        rows = {"obs": np.asarray(obs, np.float32), "state": self._state.read(obs, info)}
-        if not np.isfinite(rows["obs"]).all():
-            raise EnvError(f"{self._env.env_spec.env_id} gave an observation that is not finite")
-        if self._state.native:
-            rows["physics"] = self._env.simulators.get_moments()
-        if self._inline:
-            size, count = self._inline, self._env.num_envs
-            rows["pixels"] = np.stack([self._env.render(i, size, size) for i in range(count)])
-        self._moments.append(rows)
+def by_episode(moments: list[Rows], decisions: list[Rows]) -> list[Rows]:
+    """Rows of T + 1 moments and T decisions by episode.
 
-    def decision(self, action, reward, terminated, invalid, running) -> None:
-        """What was decided there and what came of it."""
-        rows = {"action": action, "reward": reward.astype(np.float32), "terminated": terminated}
-        self._decisions.append({**rows, "invalid": invalid.copy(), "running": running.copy()})
-
-    def episodes(self) -> list[Rows]:
-        """Everything by episode; a decision in which the physics broke down is cut off."""
-        moments = _stacked(self._moments)
-        taken = _stacked(self._decisions)
-        lengths = (taken["running"] & ~taken["invalid"]).sum(0)
-        broken = taken["running"] & taken["invalid"]
-        found = []
-        for i, length in enumerate(lengths):
-            rows = {name: values[: length + 1, i] for name, values in moments.items()}
-            for name in ("action", "reward", "terminated"):
-                values = taken[name][:length, i]
-                rows[name] = np.concatenate([values, np.zeros_like(taken[name][:1, i])])
-            found.append({**rows, "invalid": np.asarray(broken[:, i].any())})
-        return found
+    A decision in which the physics broke down is cut off.
+    """
+    seen, taken = _stacked(moments), _stacked(decisions)
+    lengths = (taken["running"] & ~taken["invalid"]).sum(0)
+    broken = taken["running"] & taken["invalid"]
+    found = []
+    for i, length in enumerate(lengths):
+        rows = {name: values[: length + 1, i] for name, values in seen.items()}
+        for name in ("action", "reward", "terminated"):
+            values = taken[name][:length, i]
+            rows[name] = np.concatenate([values, np.zeros_like(taken[name][:1, i])])
+        found.append({**rows, "invalid": np.asarray(broken[:, i].any())})
+    return found
 
 
 def _stacked(rows: list[Rows]) -> Rows:
@@ -156,10 +146,10 @@ def obs_quantities(spec: EnvSpec) -> tuple[Quantity, ...]:
     )
 
 
+_QUATERNION = [(f"quat{i}", "quaternion") for i in "wxyz"]
 _QPOS = {
-    0: [("x", "position"), ("y", "position"), ("z", "position")]
-    + [(f"quat{i}", "quaternion") for i in "wxyz"],
-    1: [(f"quat{i}", "quaternion") for i in "wxyz"],
+    0: [(i, "position") for i in "xyz"] + _QUATERNION,
+    1: _QUATERNION,
     2: [("", "position")],
     3: [("", "angle")],
 }
@@ -169,17 +159,13 @@ _QVEL = {0: ("vx", "vy", "vz", "wx", "wy", "wz"), 1: ("wx", "wy", "wz"), 2: ("",
 
 def joint_quantities(model: Any) -> tuple[Quantity, ...]:
     """qpos and qvel of a model, named by joint."""
-    joints = [
-        (model.joint(j).name or f"joint{j}", int(model.jnt_type[j])) for j in range(model.njnt)
-    ]
-    places = [
-        Quantity(f"qpos:{name}{'.' if part else ''}{part}", kind)
-        for name, joint in joints
-        for part, kind in _QPOS[joint]
-    ]
-    speeds = [
-        Quantity(f"qvel:{name}{'.' if part else ''}{part}", "velocity")
-        for name, joint in joints
-        for part in _QVEL[joint]
-    ]
-    return (*places, *speeds)
+    positions, speeds = [], []
+    for j in range(model.njnt):
+        name, kind = model.joint(j).name or f"joint{j}", int(model.jnt_type[j])
+        positions += [Quantity(_named(f"qpos:{name}", part), what) for part, what in _QPOS[kind]]
+        speeds += [Quantity(_named(f"qvel:{name}", part), "velocity") for part in _QVEL[kind]]
+    return (*positions, *speeds)
+
+
+def _named(joint: str, part: str) -> str:
+    return f"{joint}.{part}" if part else joint

@@ -13,12 +13,13 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from agents.data import files as files
-from agents.data.dataset import Info
+from agents.data.dataset import Episode, Info
 from agents.runs.directory import plain
 from agents.storage import npy as npy_files
 from agents.storage import sealed
@@ -33,7 +34,7 @@ from agents.storage.files import (
 
 Rows = dict[str, np.ndarray]
 WORK = "work"
-MOST_SHARD = 1 << 36
+MAX_SHARD = 1 << 36
 _DIGEST = 32  # bytes of SHA-256 before the content of a shard
 
 
@@ -61,7 +62,7 @@ def read_shard(folder: Path, number: int) -> Rows | None:
     """A finished shard; None when it is not there or was damaged."""
     path = shard_path(folder, number)
     try:
-        raw = sealed.read(folder, path.relative_to(folder).as_posix(), MOST_SHARD)
+        raw = sealed.read(folder, path.relative_to(folder).as_posix(), MAX_SHARD)
         digest, data = raw[:_DIGEST], raw[_DIGEST:]
         return npy_files.archive(data) if hashlib.sha256(data).digest() == digest else None
     except (CheckpointError, ValueError):
@@ -97,6 +98,29 @@ def assemble(folder: Path, shards: int) -> tuple[list[int], list[bool]]:
     return lengths, invalid
 
 
+def episodes(
+    folder: Path,
+    lengths: Sequence[int],
+    invalid: Sequence[bool],
+    splits: Sequence[str],
+    seeds: Sequence[int],
+    policy: str,
+) -> tuple[Episode, ...]:
+    """The entries of data.json for the episodes whose rows were assembled."""
+    reward, terminated = (
+        np.load(folder / files.ARRAYS / f"{name}.npy", mmap_mode="r")
+        for name in ("reward", "terminated")
+    )
+    found, start = [], 0
+    for length, broken, split, seed in zip(lengths, invalid, splits, seeds, strict=True):
+        rows = slice(start, start + length + 1)
+        ret = float(reward[rows].sum(dtype=np.float64))
+        ended = bool(terminated[rows].any())
+        found.append(Episode(start, length, seed, split, policy, ret, ended, broken))
+        start = rows.stop
+    return tuple(found)
+
+
 def _shards(folder: Path, count: int) -> Iterator[Rows]:
     for number in range(count):
         if (shard := read_shard(folder, number)) is None:
@@ -107,6 +131,12 @@ def _shards(folder: Path, count: int) -> Iterator[Rows]:
         yield shard
 
 
+def write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """The header of an .npy file whose data follows row by row."""
+    descr = npy.dtype_to_descr(dtype)
+    npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+
+
 def write_array(path: Path, parts: Iterator[np.ndarray], rows: int) -> None:
     """Concatenate parts into an .npy file of `rows` rows. Raises StorageError."""
     temporary = path.with_name(f".tmp-{path.name}")
@@ -114,10 +144,7 @@ def write_array(path: Path, parts: Iterator[np.ndarray], rows: int) -> None:
         with created(temporary) as file:
             for number, part in enumerate(parts):
                 if number == 0:
-                    shape = (rows, *part.shape[1:])
-                    descr = npy.dtype_to_descr(part.dtype)
-                    header = {"descr": descr, "fortran_order": False, "shape": shape}
-                    npy.write_array_header_1_0(file, header)
+                    write_header(file, part.dtype, (rows, *part.shape[1:]))
                 file.write(np.ascontiguousarray(part).tobytes())
         temporary.replace(path)
     except OSError as error:

@@ -12,59 +12,34 @@ import jax
 import numpy as np
 
 from agents.deployment import decision
-from agents.deployment.decision import Memory
+from agents.deployment.decision import REPORT, ControllerState, Inputs
 from agents.runs.compile import cpu_options
 from planning import anytime
 from planning.config import PlannerConfig
-from planning.types import PlanInfo
 from wm.tdmpc.model import Networks
 
 DECAY = 0.9
 """A stage is expected to take its longest time of late; what is longer ago counts so much less."""
 NOTHING, PRIOR = -1, 0
 """Work of a tick on which nothing ran, or the prior alone; from 1 on it counts iterations."""
-NO_REPORT = np.zeros(1 + len(PlanInfo._fields), np.float32)
-FALLBACK = 1 + PlanInfo._fields.index("fallback")
+NO_REPORT = np.zeros(len(REPORT), np.float32)
 
 
-class Made(NamedTuple):
-    """What the computing of a tick came to."""
+class Decision(NamedTuple):
+    """The computed decision of a tick."""
 
     action: np.ndarray
     report: np.ndarray
-    memory: Memory
+    """[9], entries as in `REPORT`."""
+    state: ControllerState
     source: str
-    """plan, prior or shifted."""
+    """plan, prior or shifted (the rest of the last plan)."""
     work: int
 
     @property
     def no_plan(self) -> bool:
         """Whether a plan was searched for and no sequence was valid: this action is none of one."""
-        return self.source == "plan" and self.report[FALLBACK] != 0
-
-
-class Pace:
-    """How long the stages of a tick take, in seconds: the worst of late.
-
-    A stage that is left out becomes more attractive with every tick, so that a planner that was
-    slow for a moment is tried again.
-    """
-
-    def __init__(self) -> None:
-        self.expected: dict[str, float] = {"rest": 0.0}
-
-    def begin(self, stage: str, seconds: list[float]) -> None:
-        """Take the median of some measurements."""
-        self.expected[stage] = float(np.median(seconds))
-
-    def learn(self, stage: str, seconds: float) -> None:
-        """Take one measurement."""
-        before = self.expected.get(stage, seconds)
-        self.expected[stage] = max(seconds, DECAY * before + (1 - DECAY) * seconds)
-
-    def left_out(self, stage: str) -> None:
-        """The stage did not fit."""
-        self.expected[stage] *= DECAY
+        return self.source == "plan" and self.report[REPORT.index("fallback")] != 0
 
 
 class Budget(NamedTuple):
@@ -75,99 +50,98 @@ class Budget(NamedTuple):
 
 
 class AnytimePlanner:
-    """The decision of mode `auto`: programs of one iteration each, and their times.
+    """The decisions of mode `auto`: programs of one iteration each, and their times.
 
     With a budget that holds all iterations the actions are those of mode `plan`.
 
     Attributes:
         programs: first, more/COUNT (an iteration of so many sequences) and watch (the prior).
-        pace: what each of them takes.
+        expected: seconds that each of them, and the rest of a tick, takes: the worst of late.
+        timer: a clock, in seconds.
     """
 
     def __init__(self, net: Networks, config: PlannerConfig, timer: Callable[[], float]):
-        steps, self._counts = decision.stepwise(net, config), anytime.counts(config)
-        self._horizon, self._timer = config.horizon, timer
-        self.pace = Pace()
-        functions: dict[str, Callable[..., Any]] = {
-            "first": steps.first,
-            "watch": decision.reacting(net),
-        }
-        functions |= {f"more/{count}": partial(steps.more, count) for count in self._counts[1:]}
+        first, more = decision.refining_policy(net, config)
+        functions = {"first": first, "watch": decision.prior_policy(net)}
+        self._refinements = [f"more/{count}" for count in anytime.counts(config)[1:]]
+        for name in self._refinements:
+            functions[name] = partial(more, int(name.removeprefix("more/")))
         options = cpu_options()
-        self.programs = {k: jax.jit(f, compiler_options=options) for k, f in functions.items()}
+        self.programs: dict[str, Callable[..., Any]] = {
+            name: jax.jit(function, compiler_options=options)
+            for name, function in functions.items()
+        }
+        self.expected = {"rest": 0.0}
+        self.timer, self._horizon = timer, config.horizon
 
-    def warmup(self, params: Any, memory: Memory, obs: np.ndarray, given: np.ndarray) -> None:
+    def warmup(self, params: Any, inputs: Inputs) -> None:
         """Compile everything and measure it."""
         seconds: dict[str, list[float]] = {name: [] for name in self.programs}
         for repeat in range(6):
-            inputs = (params, memory, obs, given, np.int32(repeat > 0))
-            thought = None
-            for name in ("watch", "first", *(f"more/{count}" for count in self._counts[1:])):
-                arguments = (params, thought) if name.startswith("more/") else inputs
-                begin = self._timer()
-                out = self._run(name, *arguments)
+            inputs, refined = inputs._replace(elapsed=np.int32(repeat > 0)), None
+            for name in ("watch", "first", *self._refinements):
+                arguments = (params, refined) if name in self._refinements else (params, *inputs)
+                begin = self.timer()
+                _, _, state, *others = self._run(name, *arguments)
                 if repeat:  # the first one compiled
-                    seconds[name].append(self._timer() - begin)
-                memory, thought = out[1], out[-1]
-        for name, measured in seconds.items():
-            self.pace.begin(name, measured)
+                    seconds[name].append(self.timer() - begin)
+                inputs, refined = inputs._replace(state=state), others and others[0]
+        self.expected |= {name: float(np.median(measured)) for name, measured in seconds.items()}
 
-    def decide(
-        self,
-        params: Any,
-        memory: Memory,
-        obs: np.ndarray,
-        given: np.ndarray,
-        elapsed: int,
-        budget: Budget,
-    ) -> Made:
+    def decide(self, params: Any, inputs: Inputs, budget: Budget) -> Decision:
         """The best decision that the budget allows."""
-        inputs = (params, memory, obs, given, np.int32(elapsed))
         if not self._fits("first", 1, budget):
-            self.pace.left_out("first")
-            return self._without_search(inputs, elapsed, budget)
-        made, memory, thought = self._timed("first", *inputs)
+            self._left_out("first")
+            return self._without_search(params, inputs, budget)
+        action, report, state, refined = self._timed("first", params, *inputs)
         work = 1
-        for count in self._counts[1:]:
-            settled = made.report[-1] < work  # the search stopped by itself
-            if settled or not self._fits(f"more/{count}", work + 1, budget):
+        for name in self._refinements:
+            settled = report[-1] < work  # the search stopped by itself
+            if settled or not self._fits(name, work + 1, budget):
                 break
-            made, memory, thought = self._timed(f"more/{count}", params, thought)
+            action, report, state, refined = self._timed(name, params, refined)
             work += 1
-        return Made(made.action, made.report, memory, "plan", work)
+        return Decision(action, report, state, "plan", work)
 
-    def _without_search(self, inputs: tuple, elapsed: int, budget: Budget) -> Made:
+    def learn(self, stage: str, seconds: float) -> None:
+        """Take one measurement."""
+        before = self.expected.get(stage, seconds)
+        self.expected[stage] = max(seconds, DECAY * before + (1 - DECAY) * seconds)
+
+    def _without_search(self, params: Any, inputs: Inputs, budget: Budget) -> Decision:
         """The rest of the last plan; the prior where there is none.
 
         The prior's program also says how surprising the observation is, so it runs if it fits.
         """
-        memory: Memory = inputs[1]
-        age = int(memory.age) + elapsed if elapsed else self._horizon
+        state, elapsed = inputs.state, int(inputs.elapsed)
+        age = int(state.age) + elapsed if elapsed else self._horizon
         planned = age < self._horizon
-        shifted = np.clip(np.asarray(memory.plan.mean)[min(age, self._horizon - 1)], -1, 1)
+        shifted = np.clip(np.asarray(state.plan.mean)[min(age, self._horizon - 1)], -1, 1)
         if planned and not self._fits("watch", PRIOR, budget):
-            self.pace.left_out("watch")
-            return Made(shifted, NO_REPORT, memory, "shifted", NOTHING)
-        made, memory = self._timed("watch", *inputs)
+            self._left_out("watch")
+            return Decision(shifted, NO_REPORT, state, "shifted", NOTHING)
+        action, report, state = self._timed("watch", params, *inputs)
         if planned:
-            return Made(shifted, made.report, memory, "shifted", PRIOR)
-        return Made(made.action, made.report, memory, "prior", PRIOR)
+            return Decision(shifted, report, state, "shifted", PRIOR)
+        return Decision(action, report, state, "prior", PRIOR)
 
     def _fits(self, stage: str, work: int, budget: Budget) -> bool:
         """Whether the stage, which brings the work done to `work`, is expected to end in time."""
         if budget.work is not None:
             return work <= budget.work
-        expected = self.pace.expected
-        return self._timer() + expected[stage] + expected["rest"] <= budget.end
+        return self.timer() + self.expected[stage] + self.expected["rest"] <= budget.end
+
+    def _left_out(self, stage: str) -> None:
+        """It becomes more attractive: a planner that was slow for a moment is tried again."""
+        self.expected[stage] *= DECAY
 
     def _timed(self, stage: str, *arguments: Any) -> Any:
-        begin = self._timer()
+        begin = self.timer()
         out = self._run(stage, *arguments)
-        self.pace.learn(stage, self._timer() - begin)
+        self.learn(stage, self.timer() - begin)
         return out
 
     def _run(self, stage: str, *arguments: Any) -> Any:
         """A program, waited for."""
-        made, *others = self.programs[stage](*arguments)
-        host = made._replace(action=np.asarray(made.action), report=np.asarray(made.report))
-        return host, *others
+        action, report, *others = self.programs[stage](*arguments)
+        return np.asarray(action), np.asarray(report), *others

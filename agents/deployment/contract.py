@@ -27,57 +27,51 @@ class ContractError(CheckpointError):
 
 @dataclass(frozen=True)
 class ObsSchema:
-    """What an observation has to be."""
+    """The form of an observation."""
 
     names: tuple[tuple[str, int], ...]
     """(name, size) of its parts, in order."""
     shape: tuple[int, ...]
     dtype: str = "float32"
-    """What the model computes in; observations may come in any of `OBS_DTYPES`."""
+    """Type the model computes in; observations may come in any of `OBS_DTYPES`."""
     low: tuple[float | None, ...] = ()
     """Least value of each entry that is believed; None where none is known; () for no bounds."""
     high: tuple[float | None, ...] = ()
 
     def __post_init__(self):
         """Reject schemas no observation could meet. Raises ContractError naming the field."""
-        if len(self.shape) != 1 or self.shape[0] < 1:
-            raise ContractError(f"obs.shape must be one positive size, got {list(self.shape)}")
-        if self.dtype != "float32":
-            raise ContractError(f"obs.dtype must be float32, got {self.dtype!r}")
-        if sum(size for _, size in self.names) != self.shape[0]:
-            raise ContractError(f"obs.names must add up to {self.shape[0]}, got {self.names}")
+        one = len(self.shape) == 1 and self.shape[0] >= 1
+        _require(one, "obs.shape", "be one positive size", list(self.shape))
+        _require(self.dtype == "float32", "obs.dtype", "be float32", repr(self.dtype))
+        total = sum(size for _, size in self.names)
+        _require(total == self.shape[0], "obs.names", f"add up to {self.shape[0]}", self.names)
         _check_bounds("obs", self.low, self.high, self.shape[0])
 
 
 @dataclass(frozen=True)
 class ActionLimits:
-    """What an action will be."""
+    """Limits of an action."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     safe: tuple[float, ...] = ()
-    """What a stopped controller answers; () is zero, as far as the limits allow."""
+    """Action of a stopped controller; () is zero, as far as the limits allow."""
     rate: tuple[float | None, ...] = ()
     """Most change of each entry a second; None or () for no limit."""
     names: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Reject empty limits and unsafe stops. Raises ContractError naming the field."""
-        if not self.low:
-            raise ContractError("action.low must have an entry for each dimension, got none")
-        _check_bounds("action", self.low, self.high, len(self.low))
+        _require(bool(self.low), "action.low", "have an entry for each dimension", "none")
+        _check_bounds("action", self.low, self.high, self.dim)
         for name in ("safe", "rate", "names"):
-            if (given := getattr(self, name)) and len(given) != len(self.low):
-                raise ContractError(
-                    f"action.{name} must have {len(self.low)} entries, got {len(given)}"
-                )
-        for i, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            if self.safe and not low <= self.safe[i] <= high:
-                raise ContractError(
-                    f"action.safe[{i}] must lie in [{low}, {high}], got {self.safe[i]}"
-                )
-            if self.rate and self.rate[i] is not None and not _positive(self.rate[i]):
-                raise ContractError(f"action.rate[{i}] must be positive, got {self.rate[i]}")
+            size = len(getattr(self, name))
+            _require(size in (0, self.dim), f"action.{name}", f"have {self.dim} entries", size)
+        for i, safe in enumerate(self.safe):
+            low, high = self.low[i], self.high[i]
+            _require(low <= safe <= high, f"action.safe[{i}]", f"lie in [{low}, {high}]", safe)
+        for i, rate in enumerate(self.rate):
+            _require(rate is None or _positive(rate), f"action.rate[{i}]", "be positive", rate)
 
     @property
     def dim(self) -> int:
@@ -100,8 +94,7 @@ class Surprise:
 
     def __post_init__(self):
         """Reject a threshold that says nothing. Raises ContractError."""
-        if not _positive(self.threshold):
-            raise ContractError(f"surprise.threshold must be positive, got {self.threshold}")
+        _require(_positive(self.threshold), "surprise.threshold", "be positive", self.threshold)
 
 
 @dataclass(frozen=True)
@@ -138,19 +131,19 @@ class Contract:
 
     def __post_init__(self):
         """Reject what no controller could keep. Raises ContractError naming the field."""
-        if self.format != FORMAT:
-            raise ContractError(f"format must be {FORMAT}, got {self.format}: another version's")
+        _require(
+            self.format == FORMAT, "format", f"be {FORMAT}", f"{self.format}: another version's"
+        )
         for name in ("control_dt", "max_obs_age"):
-            if not _positive(getattr(self, name)):
-                raise ContractError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.action_repeat < 1:
-            raise ContractError(f"action_repeat must be at least 1, got {self.action_repeat}")
+            _require(_positive(getattr(self, name)), name, "be positive", getattr(self, name))
+        _require(self.action_repeat >= 1, "action_repeat", "be at least 1", self.action_repeat)
         for name in ("params_digest", "config_digest"):
-            if not re.fullmatch(r"[0-9a-f]{64}", getattr(self, name)):
-                raise ContractError(f"{name} must be a SHA-256 in hex, got {getattr(self, name)!r}")
+            text = getattr(self, name)
+            known = re.fullmatch(r"[0-9a-f]{64}", text) is not None
+            _require(known, name, "be a SHA-256 in hex", repr(text))
         for name in ("created", "expires"):
-            if (text := getattr(self, name)) and not _is_day(text):
-                raise ContractError(f"{name} must be a day like 2026-01-31, got {text!r}")
+            text = getattr(self, name)
+            _require(not text or _is_day(text), name, "be a day like 2026-01-31", repr(text))
 
     @property
     def period(self) -> float:
@@ -165,29 +158,36 @@ class Contract:
     def from_json(cls, data: Any, where: str = "contract.json") -> "Contract":
         """The contract that `to_json` wrote. Raises ContractError naming `where` and the field."""
         try:
-            if isinstance(data, Mapping) and data.get("format", FORMAT) != FORMAT:
-                raise ContractError(f"format must be {FORMAT}, got {data['format']!r}")
             _check_names(cls, data)
+            given = data.get("format", FORMAT)
+            _require(given == FORMAT, "format", f"be {FORMAT}", repr(given))
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, ContractError):
-                raise ContractError(f"{where}: {error.__cause__}") from None
-            raise ContractError(f"{where}: {_said(error)}") from None
+            text, _, place = str(error).partition(" - at `$")
+            place = place.strip("`.")
+            said = error.__cause__ or (f"{place}: {text}" if place else text)
+            raise ContractError(f"{where}: {said}") from None
         except ContractError as error:
             raise ContractError(f"{where}: {error}") from None
+
+
+def _require(holds: bool, name: str, wanted: str, got: Any) -> None:
+    """Raises ContractError naming the field unless something holds of it."""
+    if not holds:
+        raise ContractError(f"{name} must {wanted}, got {got}")
 
 
 def _check_bounds(what: str, low: tuple, high: tuple, size: int) -> None:
     """Raises ContractError unless low < high, finite where given."""
     for name, bound in (("low", low), ("high", high)):
-        if bound and len(bound) != size:
-            raise ContractError(f"{what}.{name} must have {size} entries, got {len(bound)}")
+        right = len(bound) in (0, size)
+        _require(right, f"{what}.{name}", f"have {size} entries", len(bound))
         for i, value in enumerate(bound):
-            if value is not None and not math.isfinite(value):
-                raise ContractError(f"{what}.{name}[{i}] must be finite, got {value}")
+            known = value is None or math.isfinite(value)
+            _require(known, f"{what}.{name}[{i}]", "be finite", value)
     for i, (a, b) in enumerate(zip(low, high, strict=False)):
-        if a is not None and b is not None and not a < b:
-            raise ContractError(f"{what}.low[{i}] must be below {what}.high[{i}], got {a} and {b}")
+        below = a is None or b is None or a < b
+        _require(below, f"{what}.low[{i}]", f"be below {what}.high[{i}]", f"{a} and {b}")
 
 
 def _check_names(cls: type, data: Any, prefix: str = "") -> None:
@@ -197,17 +197,10 @@ def _check_names(cls: type, data: Any, prefix: str = "") -> None:
     known = {f.name for f in fields(cls)}
     if strange := sorted(str(key) for key in data.keys() - known):
         raise ContractError(f"unknown field {prefix}{strange[0]}; expected {sorted(known)}")
-    nested = {"obs": ObsSchema, "action": ActionLimits, "surprise": Surprise}
-    for name, kind in nested.items():
-        if cls is Contract and data.get(name) is not None:
-            _check_names(kind, data[name], f"{name}.")
-
-
-def _said(error: msgspec.ValidationError) -> str:
-    """What msgspec found, with the field in front."""
-    text, _, path = str(error).partition(" - at `$")
-    place = path.rstrip("`").lstrip(".")
-    return f"{place}: {text}" if place else text
+    if cls is Contract:
+        for name, kind in (("obs", ObsSchema), ("action", ActionLimits), ("surprise", Surprise)):
+            if data.get(name) is not None:
+                _check_names(kind, data[name], f"{name}.")
 
 
 def _positive(value: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""What of a trained model goes into its contract."""
+"""The contract of a trained model."""
 
 import hashlib
 from dataclasses import asdict, replace
@@ -34,7 +34,7 @@ def contract_for(trained: Trained, **changes: Any) -> Contract:
     Ranges of observations and the threshold of surprise are unknown (unbounded, none) until
     they are calibrated (`agents.deployment.guard.surprise`); `changes` replaces fields.
     """
-    spec = trained.spec
+    spec, config = trained.spec, trained.config
     contract = Contract(
         env_id=spec.env_id,
         obs=ObsSchema(names=spec.obs_names, shape=(spec.obs_dim,)),
@@ -43,16 +43,12 @@ def contract_for(trained: Trained, **changes: Any) -> Contract:
         action_repeat=spec.action_repeat,
         max_obs_age=STALE_AFTER * spec.control_dt * spec.action_repeat,
         params_digest=params_digest(trained.params),
-        config_digest=digest(trained.config),
-        settings=asdict(trained.config) | {"run_dir": ""},  # where it lay is nobody's business
+        config_digest=digest(config),
+        settings=asdict(config) | {"run_dir": ""},  # where it lay is nobody's business
         spec=spec.to_json(),
         versions=installed(),
-        training={
-            "preset": trained.config.preset,
-            "env_steps": trained.config.env_steps,
-            "seed": trained.config.seed,
-            "checkpoint": trained.path.name,
-        },
+        training={name: getattr(config, name) for name in ("preset", "env_steps", "seed")}
+        | {"checkpoint": trained.path.name},
         created=date.today().isoformat(),
     )
     return replace(contract, **changes)

@@ -1,7 +1,7 @@
-"""Closed-loop evaluation on simulators of its own, and what it says of model and planner."""
+"""Closed-loop evaluation on simulators of its own: returns, predictions, latencies."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from agents.acting.agent import Agent, agent_for
 from agents.evaluation import stats
 from agents.evaluation.result import EvalResult
-from agents.evaluation.tasks import View, pooled, views
+from agents.evaluation.tasks import EvalTask, eval_tasks, pooled
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.runs.load import Trained, check_spec, load
@@ -26,6 +26,7 @@ from wm.tdmpc.model import Networks
 
 MAX_K = 10
 PAIRS = 512
+LOGGED = ("obs", "action", "reward", "running", "predicted", "invalid")
 
 
 def evaluate(
@@ -35,48 +36,53 @@ def evaluate(
 
     The episodes are a function of params and seed alone; a list has a seed for each.
     """
+    log = _episodes(agent, params, env, seed)
+    result = EvalResult(
+        episode_returns=log["reward"].sum(0).tolist(),
+        episode_lengths=log["running"].sum(0).tolist(),
+        valid=np.logical_not(log["invalid"].any(0)).tolist(),
+    )
+    _compare_predictions(result, log, discount)
+    return result, log
+
+
+def _episodes(
+    agent: Agent,
+    params: Any,
+    env,
+    seed: int | list[int],
+    decided: Callable[[int, float], bool] = lambda t, milliseconds: False,
+) -> dict[str, np.ndarray]:
+    """One episode on each simulator: what is LOGGED of every step, [T, E, ...].
+
+    `decided` is called between decision and step; the episodes end there if it returns True.
+    """
     obs, _ = env.reset(seed=seed)
-    num_envs = env.num_envs
-    first = seed[0] if isinstance(seed, list) else seed
-    carry, key = agent.init_carry(num_envs), jax.random.key(first)
-    is_first, running = np.ones(num_envs, bool), np.ones(num_envs, bool)
-    log: dict[str, list] = {k: [] for k in ("obs", "action", "reward", "running", "predicted")}
-    invalid_any, t = np.zeros(num_envs, bool), 0
+    key = jax.random.key(seed[0] if isinstance(seed, list) else seed)
+    carry, t, log = agent.init_carry(env.num_envs), 0, []
+    is_first, running = np.ones(env.num_envs, bool), np.ones(env.num_envs, bool)
     while running.any():
         key_t = jax.random.fold_in(key, t)
+        begin = time.perf_counter()
         action, carry, info = agent.act(
             params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
         )
         action = np.asarray(action)
+        last = decided(t, 1e3 * (time.perf_counter() - begin))
         following, reward, terminated, truncated, step_info = env.step(action)
-        _append(log, obs, action, np.where(running, reward, 0), running, info.mean_value)
-        invalid_any |= step_info["invalid"] & running
-        running = running & ~(terminated | truncated)
+        reward, invalid = np.where(running, reward, 0), step_info["invalid"] & running
+        predicted = np.asarray(info.mean_value)
+        log.append((np.asarray(obs, np.float32), action, reward, running, predicted, invalid))
+        running = running & ~(terminated | truncated | last)
         obs, is_first, t = following, step_info["is_reset"], t + 1
-    stacked = {k: np.stack(v) for k, v in log.items()}
-    result = EvalResult(
-        episode_returns=stacked["reward"].sum(0).tolist(),
-        episode_lengths=stacked["running"].sum(0).tolist(),
-        valid=(~invalid_any).tolist(),
-    )
-    _compare_predictions(result, stacked, discount)
-    return result, stacked
-
-
-def _append(log: dict[str, list], obs, action, reward, running, predicted) -> None:
-    log["obs"].append(np.asarray(obs, np.float32))
-    log["action"].append(action)
-    log["reward"].append(reward)
-    log["running"].append(running)
-    log["predicted"].append(np.asarray(predicted))
+    return {name: np.stack(rows) for name, rows in zip(LOGGED, zip(*log, strict=True), strict=True)}
 
 
 def _compare_predictions(result: EvalResult, log: dict, discount: float, most: int = 300) -> None:
     """Fill predicted and realised, thinned; returns cut by a time limit are left out."""
-    to_go, tail = np.zeros_like(log["reward"]), np.zeros(log["reward"].shape[1])
-    for t in reversed(range(len(tail_rows := log["reward"]))):
-        tail = tail_rows[t] + discount * tail
-        to_go[t] = tail
+    to_go = np.array(log["reward"], float)
+    for t in reversed(range(len(to_go) - 1)):
+        to_go[t] += discount * to_go[t + 1]
     effective = int(np.ceil(3 / (1 - discount)))  # beyond it, what is cut off weighs under 5 %
     times = np.arange(log["reward"].shape[0])[:, None]
     keep = log["running"] & (times < log["running"].sum(0) - effective)
@@ -119,33 +125,30 @@ def measure_latency(
     """One episode of one simulator: milliseconds of every decision, frames, and a note.
 
     Every `frame_every`-th decision is rendered (0: none); where rendering fails the note says
-    why and the episode goes on. The first decision (compilation) is not counted. After `most`
-    decisions it ends.
+    why and the episode goes on. Compilation is not counted. After `most` decisions it ends.
     """
-    obs, _ = env.reset(seed=seed)
-    carry, key = agent.init_carry(1), jax.random.key(seed)
-    is_first, milliseconds, images = np.ones(1, bool), [], []
-    jax.block_until_ready(
-        agent.act(params, carry, agent.observe(env, obs), jnp.asarray(is_first), key)
-    )
-    done, t, note = False, 0, "" if frame_every else "switched off (--no-video)"
-    while not done:
-        key_t = jax.random.fold_in(key, t)
-        begin = time.perf_counter()
-        action, carry, _ = agent.act(
-            params, carry, agent.observe(env, obs), jnp.asarray(is_first), key_t
-        )
-        action = np.asarray(action)
-        milliseconds.append(1e3 * (time.perf_counter() - begin))
-        if frame_every and t % frame_every == 0:
+    times, images, note = [], [], "" if frame_every else "switched off (--no-video)"
+
+    def decided(t: int, milliseconds: float) -> bool:
+        nonlocal note
+        times.append(milliseconds)
+        if not note and t % frame_every == 0:
             try:
                 images.append(env.render())
             except EnvError as error:
-                frame_every, note = 0, str(error)
-        obs, _, terminated, truncated, info = env.step(action)
-        done, is_first, t = bool(terminated[0] | truncated[0]), info["is_reset"], t + 1
-        done = done or t == most
-    return milliseconds, images, note
+                note = str(error)
+        return t + 1 == most
+
+    obs, _ = env.reset(seed=seed)
+    warm_up(agent, params, env, obs, jax.random.key(seed))
+    _episodes(agent, params, env, seed, decided)
+    return times, images, note
+
+
+def warm_up(agent: Agent, params: Any, env, obs: Any, key: Any) -> None:
+    """Compile before anything is timed."""
+    carry, first = agent.init_carry(env.num_envs), jnp.ones(env.num_envs, bool)
+    jax.block_until_ready(agent.act(params, carry, agent.observe(env, obs), first, key))
 
 
 def in_training(
@@ -153,10 +156,10 @@ def in_training(
 ) -> dict[str, Any]:
     """Returns of the agents "plan" and "prior" on simulators apart from those that train."""
     results: dict[str, dict[str, EvalResult]] = {name: {} for name in agents}
-    for view in views(config.env_id, repeat, net.spec.discount):
-        env = make_vec(view.env_id, config.eval_episodes, action_repeat=config.action_repeat)
+    for task in eval_tasks(config.env_id, repeat, net.spec.discount):
+        env = make_vec(task.env_id, config.eval_episodes, action_repeat=config.action_repeat)
         for name, agent in agents.items():
-            results[name][view.task], _ = evaluate(agent, params, env, EVAL_SEED, view.discount)
+            results[name][task.name], _ = evaluate(agent, params, env, EVAL_SEED, task.discount)
         env.close()
     planned, prior = (pooled(list(results[name].values())) for name in ("plan", "prior"))
     returns = np.array(planned.episode_returns)
@@ -178,17 +181,17 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
     out = output_directory(config.out) if config.out else None
     trained = load(config.path)
     repeat, discount = trained.spec.action_repeat, trained.net.spec.discount
-    chosen = views(trained.config.env_id, repeat, discount, config.env_id)
+    chosen = eval_tasks(trained.config.env_id, repeat, discount, config.env_id)
     planner = config.planner.apply(trained.config.planner)
     agent = agent_for(trained.net, planner, config.mode)
-    outcomes = {view.task: _on_task(trained, agent, view, config) for view in chosen}
+    outcomes = {task.name: _on_task(trained, agent, task, config) for task in chosen}
     result = pooled([own for own, _ in outcomes.values()])
-    tasks = {task: stats.summarise(own) for task, (own, _) in outcomes.items()}
+    tasks = {task: stats.return_summary(own) for task, (own, _) in outcomes.items()}
     summary = {
         "env_id": config.env_id or trained.config.env_id,
         "mode": config.mode,
         "checkpoint": str(trained.path),
-        **stats.summarise(result),
+        **stats.return_summary(result),
         **({"tasks": tasks} if len(tasks) > 1 else {}),
         "plan_ms": stats.percentiles(result.plan_ms),
         "seed": config.seed,
@@ -203,17 +206,17 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
 
 
 def _on_task(
-    trained: Trained, agent: Agent, view: View, config: EvalConfig
+    trained: Trained, agent: Agent, task: EvalTask, config: EvalConfig
 ) -> tuple[EvalResult, float]:
     """Episodes and latencies on one task; the seconds that the episodes took."""
     repeat = trained.spec.action_repeat
-    env = make_vec(view.env_id, config.episodes, action_repeat=repeat)
+    env = make_vec(task.env_id, config.episodes, action_repeat=repeat)
     check_spec(trained, env.env_spec)
     began = time.perf_counter()
-    result, _ = evaluate(agent, trained.params, env, config.seed, view.discount)
+    result, _ = evaluate(agent, trained.params, env, config.seed, task.discount)
     seconds = time.perf_counter() - began
     env.close()
-    alone = make_vec(view.env_id, 1, action_repeat=repeat)
+    alone = make_vec(task.env_id, 1, action_repeat=repeat)
     result.plan_ms, _, _ = measure_latency(agent, trained.params, alone, config.seed, 0)
     alone.close()
     return result, seconds

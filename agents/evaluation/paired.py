@@ -41,14 +41,12 @@ class Difference:
         }
 
 
-def paired(a, b, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
+def paired(a, b, confidence: float = CONFIDENCE) -> Difference:
     """Difference A - B of paired values [n]; a pair counts when both are finite."""
-    return pooled([np.asarray(a, float) - np.asarray(b, float)], confidence, power)
+    return pooled([np.asarray(a, float) - np.asarray(b, float)], confidence)
 
 
-def pooled(
-    differences: Sequence[Any], confidence: float = CONFIDENCE, power: float = POWER
-) -> Difference:
+def pooled(differences: Sequence[Any], confidence: float = CONFIDENCE) -> Difference:
     """Mean over tasks of the mean paired difference, with Welch's degrees of freedom.
 
     `differences` holds one array [n] a task. Without two pairs on every task there is a mean and
@@ -64,43 +62,36 @@ def pooled(
     sizes = np.array([len(x) for x in kept])
     variances = np.array([x.var(ddof=1) for x in kept])
     parts = variances / sizes
-    error, free = math.sqrt(parts.sum()) / len(kept), _degrees(parts, sizes)
+    shares = parts / (parts.sum() or 1)
+    # Welch-Satterthwaite degrees of freedom; without any spread they do not matter
+    free = 1 / ((shares**2 / (sizes - 1)).sum() or 1)
+    error = math.sqrt(parts.sum()) / len(kept)
     half = float(scipy_stats.t.ppf((1 + confidence) / 2, free)) * error
     spread = math.sqrt(variances.sum()) / len(kept)
     effect = mean / spread if spread else math.inf
-    needed = pairs_to_resolve(effect, confidence, power) if mean else None
+    needed = pairs_to_resolve(effect, confidence) if mean else None
     return Difference(count, mean, mean - half, mean + half, needed)
 
 
-def unpaired(a, b, confidence: float = CONFIDENCE, power: float = POWER) -> Difference:
+def unpaired(a, b) -> Difference:
     """Difference A - B of two independent samples (Welch); `pairs` counts all values."""
-    half = pooled([clean(a), -clean(b)], confidence, power)
+    half = pooled([clean(a), -clean(b)])
     return replace(half, mean=2 * half.mean, low=2 * half.low, high=2 * half.high)
 
 
-def pairs_to_resolve(
-    effect: float, confidence: float = CONFIDENCE, power: float = POWER
-) -> int | None:
+def pairs_to_resolve(effect: float, confidence: float = CONFIDENCE) -> int | None:
     """Fewest pairs with which a paired t test finds `effect` (mean / standard deviation).
 
-    None when no number of them would.
+    With a power of 80 %; None when no number of pairs would do.
     """
     if not abs(effect) > 1e-9:
         return None
     alpha = 1 - confidence
-    ideal = ((scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(power)) / effect) ** 2
+    ideal = ((scipy_stats.norm.ppf(1 - alpha / 2) + scipy_stats.norm.ppf(POWER)) / effect) ** 2
     count = max(2, math.ceil(ideal))
-    while count < 100_000 and _power(count, abs(effect), alpha) < power:
+    while count < 100_000 and _power(count, abs(effect), alpha) < POWER:
         count += 1
     return count
-
-
-def _degrees(parts: np.ndarray, sizes: np.ndarray) -> float:
-    """Welch-Satterthwaite degrees of freedom."""
-    if not parts.any():
-        return float(sizes.sum() - len(sizes))
-    shares = parts / parts.sum()
-    return float(1 / (shares**2 / (sizes - 1)).sum())
 
 
 def _power(count: int, effect: float, alpha: float) -> float:

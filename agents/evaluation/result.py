@@ -1,4 +1,4 @@
-"""What evaluation episodes returned, and what the planner had expected of them."""
+"""Results of evaluation episodes, beside what the planner had predicted."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class EvalResult:
-    """Outcome of evaluation episodes, in plain Python and numpy."""
+    """Results of evaluation episodes, in plain Python."""
 
     episode_returns: list[float]
     episode_lengths: list[int]

@@ -13,7 +13,8 @@ from scipy import stats as scipy_stats
 
 REPS = 10_000
 CONFIDENCE = 0.95
-_AT_ONCE = 1 << 22  # numbers of a resample held in memory
+CHUNK = 1 << 22
+"""Numbers of resamples that are held in memory."""
 _NAN = float("nan")
 Interval = tuple[float, float]
 Strata = Sequence[Any]
@@ -25,20 +26,15 @@ def clean(values: Any) -> np.ndarray:
     return x[np.isfinite(x)]
 
 
-def mean_ci(
-    values, confidence: float = CONFIDENCE, seed: int = 0, reps: int = REPS
-) -> tuple[float, float, float]:
-    """Mean and its percentile-bootstrap interval; NaN without values."""
-    x = clean(values)
-    if not len(x):
-        return _NAN, _NAN, _NAN
-    return float(x.mean()), *bootstrap([x], mean_of, confidence, seed, reps)
-
-
 def mean(values) -> float:
     """Mean; NaN without values."""
     x = clean(values)
     return float(x.mean()) if len(x) else _NAN
+
+
+def mean_ci(values, seed: int = 0, reps: int = REPS) -> tuple[float, float, float]:
+    """Mean and its percentile-bootstrap interval; NaN without values."""
+    return mean(values), *bootstrap([values], mean_of, seed, reps)
 
 
 def iqm(values) -> float:
@@ -47,25 +43,22 @@ def iqm(values) -> float:
     return float(scipy_stats.trim_mean(x, 0.25)) if len(x) else _NAN
 
 
-def optimality_gap(values, target: float = 1.0) -> float:
-    """Mean shortfall from `target`; what exceeds it does not make up for others."""
-    x = clean(values)
-    return float(np.maximum(target - x, 0).mean()) if len(x) else _NAN
+def optimality_gap(values) -> float:
+    """Mean shortfall from 1; what exceeds it does not make up for others."""
+    return mean(np.maximum(1 - clean(values), 0))
 
 
 def percentiles(values) -> dict[str, float]:
     """{"p50", "p95", "p99"}; NaN without values."""
     x = clean(values)
-    if not len(x):
-        return dict.fromkeys(("p50", "p95", "p99"), _NAN)
-    return {f"p{q}": float(np.percentile(x, q)) for q in (50, 95, 99)}
+    return {f"p{q}": float(np.percentile(x, q)) if len(x) else _NAN for q in (50, 95, 99)}
 
 
-def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, ...]:
+def wilson(successes: int, trials: int) -> tuple[float, ...]:
     """Success rate and its Wilson interval (rate, low, high); NaN without trials."""
     if not trials:
         return _NAN, _NAN, _NAN
-    found = scipy_stats.binomtest(successes, trials).proportion_ci(confidence, "wilson")
+    found = scipy_stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, "wilson")
     return successes / trials, float(found.low), float(found.high)
 
 
@@ -88,25 +81,24 @@ def resamples(
 
     `statistic` takes how often each of a stratum's n units was drawn, [reps, n] a stratum.
     """
-    rng, chunk, found = np.random.default_rng(seed), max(1, _AT_ONCE // sum(sizes)), []
+    rng, chunk, found = np.random.default_rng(seed), max(1, CHUNK // sum(sizes)), []
     for begin in range(0, reps, chunk):
         count = min(chunk, reps - begin)
         found.append(statistic(*[_multiplicities(size, count, rng) for size in sizes]))
     return np.concatenate(found)
 
 
-def ends(drawn: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+def ends(drawn: np.ndarray) -> Interval:
     """Percentile interval of resamples [reps]; NaN without any."""
     if not len(drawn):
         return _NAN, _NAN
-    low, high = _quantiles(drawn, confidence)
+    low, high = _quantiles(drawn)
     return float(low), float(high)
 
 
 def bootstrap(
     strata: Strata,
     statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    confidence: float = CONFIDENCE,
     seed: int = 0,
     reps: int = REPS,
 ) -> Interval:
@@ -119,7 +111,7 @@ def bootstrap(
     def joint(*counts: np.ndarray) -> np.ndarray:
         return statistic(values, np.concatenate(counts, -1))
 
-    return ends(resamples([*map(len, kept)], joint, seed, reps), confidence)
+    return ends(resamples([*map(len, kept)], joint, seed, reps))
 
 
 def auroc(events: Any, controls: Any) -> float:
@@ -148,11 +140,12 @@ def rank_correlation(a: Any, b: Any) -> float:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if len(a) < 2 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return _NAN
-    return float(np.corrcoef(scipy_stats.rankdata([a, b], axis=1))[0, 1])
+    found: Any = scipy_stats.spearmanr(a, b)
+    return float(found.statistic)
 
 
 def improvement(
-    a: Strata, b: Strata, confidence: float = CONFIDENCE, seed: int = 0, reps: int = REPS
+    a: Strata, b: Strata, seed: int = 0, reps: int = REPS
 ) -> tuple[float, float, float]:
     """Probability that a run of A beats one of B on a task, ties half, mean over tasks; interval.
 
@@ -169,11 +162,11 @@ def improvement(
 
     sizes = [size for of in wins for size in of.shape]
     point = float(np.mean([of.mean() for of in wins]))
-    return point, *ends(resamples(sizes, over_tasks, seed, reps), confidence)
+    return point, *ends(resamples(sizes, over_tasks, seed, reps))
 
 
 def profile(
-    strata: Strata, taus, confidence: float = CONFIDENCE, seed: int = 0, reps: int = 2000
+    strata: Strata, taus, seed: int = 0, reps: int = 2000
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Performance profile: share of runs x tasks above each tau, and its pointwise band, each [T].
 
@@ -188,11 +181,11 @@ def profile(
     def share(*drawn: np.ndarray) -> np.ndarray:
         return np.sum([*map(np.matmul, drawn, above)], 0) / sum(map(len, above))
 
-    low, high = _quantiles(resamples([*map(len, above)], share, seed, reps), confidence)
+    low, high = _quantiles(resamples([*map(len, above)], share, seed, reps))
     return np.concatenate(above).mean(0), low, high
 
 
-def summarise(result: Any) -> dict[str, Any]:
+def return_summary(result: Any) -> dict[str, Any]:
     """Return with its interval, over the valid episodes."""
     returns = np.array(result.episode_returns)[np.array(result.valid, bool)]
     mean, low, high = mean_ci(returns)
@@ -205,8 +198,8 @@ def summarise(result: Any) -> dict[str, Any]:
     }
 
 
-def _quantiles(x: np.ndarray, confidence: float) -> np.ndarray:
-    return np.quantile(x, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+def _quantiles(x: np.ndarray) -> np.ndarray:
+    return np.quantile(x, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
 
 
 def _wins(a: Any, b: Any) -> np.ndarray:
@@ -216,6 +209,6 @@ def _wins(a: Any, b: Any) -> np.ndarray:
 
 
 def _multiplicities(size: int, reps: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `size` runs is drawn in each resample, [reps, size]."""
+    """Draws of each of `size` runs in each resample, [reps, size]."""
     drawn = rng.integers(0, size, (reps, size)) + size * np.arange(reps)[:, None]
     return np.bincount(drawn.ravel(), minlength=reps * size).reshape(reps, size).astype(float)

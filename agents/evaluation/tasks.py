@@ -1,4 +1,4 @@
-"""Evaluating one model on several tasks: a view of each, and what they come to together."""
+"""The tasks that one model is evaluated on, and their results together."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -15,36 +15,36 @@ from envs.task_list import task_names, view_id
 from wm.types import discount_for
 
 
-class View(NamedTuple):
+class EvalTask(NamedTuple):
     """One task of a model."""
 
-    task: str
+    name: str
     env_id: str
-    """What `make_vec` takes to simulate it as the model sees it."""
+    """Id with which `make_vec` simulates it as the model sees it."""
     discount: float
 
 
-def views(env_id: str, action_repeat: int, discount: float, only: str = "") -> list[View]:
+def eval_tasks(env_id: str, action_repeat: int, discount: float, only: str = "") -> list[EvalTask]:
     """The tasks behind a run's `env_id`: one as a rule, each of them in a model of several.
 
     `only` takes one task: of several, one among them; else any task in place of the run's own.
     `discount` is that of the model of a single task; each of several has its own. Raises
     ConfigError naming the nearest where a model of several has no such task.
     """
-    tasks = task_names(env_id)
-    if not tasks:
-        return [View(only or env_id, only or env_id, discount)]
-    if only and only not in tasks:
-        near = difflib.get_close_matches(only, tasks, n=1, cutoff=0.0)[0]
+    names = task_names(env_id)
+    if not names:
+        return [EvalTask(only or env_id, only or env_id, discount)]
+    if only and only not in names:
+        near = difflib.get_close_matches(only, names, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"{only} is none of the tasks of this run ({', '.join(tasks)}): did you mean {near}?"
+            f"{only} is none of the tasks of this run ({', '.join(names)}): did you mean {near}?"
         )
-
-    def view(task: str) -> View:
-        steps = make_spec(task, action_repeat).episode_steps
-        return View(task, view_id(env_id, task), discount_for(steps))
-
-    return [view(task) for task in ([only] if only else tasks)]
+    return [
+        EvalTask(
+            name, view_id(env_id, name), discount_for(make_spec(name, action_repeat).episode_steps)
+        )
+        for name in ([only] if only else names)
+    ]
 
 
 def pooled(results: Sequence[EvalResult]) -> EvalResult:
@@ -62,14 +62,14 @@ def pooled(results: Sequence[EvalResult]) -> EvalResult:
 
 def by_task(results: Mapping[str, Mapping[str, EvalResult]]) -> dict[str, dict[str, Any]]:
     """{task: summary} of {task: {agent: result}}, as in result.json."""
-
-    def mean(result: EvalResult) -> float:
-        return stats.summarise(result)["return_mean"]
-
     return {
         task: {
-            **stats.summarise(own["plan"]),
-            **{f"{name}_return_mean": mean(own[name]) for name in own if name != "plan"},
+            **stats.return_summary(own["plan"]),
+            **{
+                f"{name}_return_mean": stats.return_summary(result)["return_mean"]
+                for name, result in own.items()
+                if name != "plan"
+            },
         }
         for task, own in results.items()
     }

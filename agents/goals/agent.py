@@ -1,39 +1,49 @@
 """The agent with a goal: remember, encode, plan in latent space, act; and plan again every tick.
 
 Written for one simulator, vmapped over many, jitted once. The goal is an observation; what it
-means to be there is the objective's business (`planning/objective.py`). The memory holds the
-frames that the model's history needs, as they really were, so that velocities are in the latent
-whenever it plans.
+means to be there is a matter of the terms of the cost. The memory holds the frames that the
+model's history needs, as they really were, so that velocities are in the latent whenever it plans.
 
 A model steps a *block* of decisions at a time and plans are in blocks too, but every decision is
 replanned: the plan is moved on by one decision, which is less than a block.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from agents.goals.config import LEARNED
 from agents.runs.compile import cpu_options
 from planning import registry as planners
 from planning.config import PlannerConfig
-from planning.objective import Objective, Problem, Situation, Weights, World, planner_model
+from planning.objective import (
+    EFFORT,
+    CostModel,
+    PlanParams,
+    PlanState,
+    Term,
+    at_the_end,
+    on_the_way,
+    planner_model,
+    smoothness,
+)
 from planning.types import Plan, PlanInfo
 
 Array = jax.Array
 
 
 class GoalModel(NamedTuple):
-    """A reward-free world model as functions for ONE latent, and its times (static).
+    """A reward-free world model as functions for ONE latent, its goal heads and times (static).
 
     encode(params, frames [history, ...]) -> latent, the latest frame last
     step(params, latent, actions [block x A], oldest first) -> latent
     embed(params, latent) -> [D]
     critic(params, embedding [D], goal [D]) -> [] cost to go in [0, 1], or None
-    leap(params, embedding [D], embedding [D]) -> [] how far a step is beyond a step, or None
+    reachability(params, embedding [D], next embedding [D]) -> [] penalty of a step that cannot be
+        made, or None
     policy(params, embedding [D], goal [D]) -> actions [block x A], or None
     """
 
@@ -49,7 +59,7 @@ class GoalModel(NamedTuple):
     block: int = 1
     """Decisions a step spans."""
     critic: Callable[[Any, Array, Array], Array] | None = None
-    leap: Callable[[Any, Array, Array], Array] | None = None
+    reachability: Callable[[Any, Array, Array], Array] | None = None
     policy: Callable[[Any, Array, Array], Array] | None = None
 
     @property
@@ -58,15 +68,16 @@ class GoalModel(NamedTuple):
         return (self.history - 1) * self.spacing + 1
 
 
-class Guidance(NamedTuple):
+class GoalParams(NamedTuple):
     """Everything that plans depend on and that is data: nothing here compiles anything anew."""
 
     model: Any
     """Parameters of the world model."""
-    weights: Weights
+    weights: dict[str, Array]
+    """[] of each term of the cost."""
     scale: Array
     """[] mean square between embeddings of two random observations: distances are shares of it."""
-    reach: Array
+    radius: Array
     """[] distance from which on farther is no worse; infinite is the plain mean square."""
     low: Array
     high: Array
@@ -76,7 +87,7 @@ class Guidance(NamedTuple):
 
 
 class GoalCarry(NamedTuple):
-    """What the agent remembers from one decision to the next, one simulator."""
+    """The memory from one decision to the next, one simulator."""
 
     plan: Plan
     frames: Array
@@ -89,7 +100,7 @@ class GoalAgent(NamedTuple):
     """Functions over E simulators (static).
 
     init_carry(E) -> GoalCarry with leading axis E
-    act(guidance, carry, frames [E, ...], goals [E, ...], is_first [E], keys [E])
+    act(goal_params, carry, frames [E, ...], goals [E, ...], is_first [E], keys [E])
         -> (action [E, A], GoalCarry, PlanInfo [E])
     """
 
@@ -97,47 +108,59 @@ class GoalAgent(NamedTuple):
     act: Callable[..., tuple[Array, GoalCarry, PlanInfo]]
 
 
-def within(reach: Array, far: Array) -> Array:
-    """A distance that saturates at `reach`, beyond which farther is no worse; none if infinite."""
-    some = jnp.where(jnp.isinf(reach), 1.0, reach)  # the slope of a branch not taken counts too
-    return jnp.where(jnp.isinf(reach), far, some * -jnp.expm1(-far / some))
+def saturating(radius: Array, distance: Array) -> Array:
+    """A distance that saturates at `radius`, beyond which farther is no worse; none if infinite."""
+    some = jnp.where(jnp.isinf(radius), 1.0, radius)  # the slope of a branch not taken counts too
+    return jnp.where(jnp.isinf(radius), distance, some * -jnp.expm1(-distance / some))
 
 
-def latent_world(model: GoalModel) -> World:
-    """What the model offers to an objective; `params` is a Guidance, goals are embeddings [D]."""
+def cost_model(model: GoalModel) -> CostModel:
+    """The model and its terms for a planner; `params` is a GoalParams, goals are embeddings [D]."""
 
-    def distance(guide: Guidance, latent: Any, goal: Array) -> Array:
-        far = jnp.mean((model.embed(guide.model, latent) - goal) ** 2) / guide.scale
-        return within(guide.reach, far)
+    def embed(params: GoalParams, latent: Any) -> Array:
+        return model.embed(params.model, latent)
 
-    def limits(guide: Guidance, latent: Any, action: Array) -> Array:
-        place = model.embed(guide.model, latent)
-        outside = jnp.maximum(guide.low - place, 0.0) + jnp.maximum(place - guide.high, 0.0)
-        return jnp.mean(outside**2) / guide.scale
+    def distance(params: GoalParams, latent: Any, goal: Array) -> Array:
+        apart = jnp.mean((embed(params, latent) - goal) ** 2) / params.scale
+        return saturating(params.radius, apart)
 
-    def critic(guide: Guidance, latent: Any, goal: Array) -> Array:
+    def limits(params: GoalParams, latent: Any, goal: Array) -> Array:
+        at = embed(params, latent)
+        outside = jnp.maximum(params.low - at, 0.0) + jnp.maximum(at - params.high, 0.0)
+        return jnp.mean(outside**2) / params.scale
+
+    def critic(params: GoalParams, latent: Any, goal: Array) -> Array:
         assert model.critic is not None
-        return model.critic(guide.critic, model.embed(guide.model, latent), goal)
+        return model.critic(params.critic, embed(params, latent), goal)
 
-    def leap(guide: Guidance, latent: Any, after: Any) -> Array:
-        assert model.leap is not None
-        places = model.embed(guide.model, latent), model.embed(guide.model, after)
-        return model.leap(guide.critic, *places)
+    def reachability(params: GoalParams, goal: Array, before: PlanState, action, after) -> Array:
+        assert model.reachability is not None
+        ends = embed(params, before.latent), embed(params, after)
+        return model.reachability(params.critic, *ends)
 
-    def prior(guide: Guidance, latent: Any, goal: Array, key: Array | None) -> Array:
+    def prior(params: GoalParams, latent: Any, goal: Array, key: Array | None) -> Array:
         assert model.policy is not None
-        action = model.policy(guide.policy, model.embed(guide.model, latent), goal)
+        action = model.policy(params.policy, embed(params, latent), goal)
         if key is None:
             return action
         return action + PRIOR_NOISE * jax.random.normal(key, action.shape, action.dtype)
 
-    return World(
-        step=lambda guide, latent, action: model.step(guide.model, latent, action),
-        distance=distance,
-        critic=critic if model.critic else None,
-        leap=leap if model.leap else None,
-        limits=limits,
-        prior=prior if model.policy else None,
+    terms = {
+        "path": on_the_way(distance),
+        "progress": on_the_way(critic),
+        "leap": Term(reachability),
+        "effort": EFFORT,
+        "smoothness": smoothness(model.block),
+        "limits": on_the_way(limits),
+        "goal": at_the_end(distance),
+        "critic": at_the_end(critic),
+    }
+    if model.critic is None:
+        terms = {name: term for name, term in terms.items() if name not in LEARNED}
+    return CostModel(
+        lambda params, latent, action: model.step(params.model, latent, action),
+        terms,
+        prior if model.policy else None,
     )
 
 
@@ -145,13 +168,13 @@ PRIOR_NOISE = 0.3
 """Standard deviation around the policy's mode of the sequences it proposes."""
 
 
-def embed_goal(model: GoalModel, guide: Guidance, frame: Array) -> Array:
-    """Embedding [D] of a goal frame: standing still there."""
+def embed_goal(model: GoalModel, params: Any, frame: Array) -> Array:
+    """Embedding [D] of a goal frame: standing still there; `params` are the world model's."""
     frames = jnp.broadcast_to(frame, (model.history, *frame.shape))
-    return model.embed(guide.model, model.encode(guide.model, frames))
+    return model.embed(params, model.encode(params, frames))
 
 
-def remember(model: GoalModel, frames: Array, frame: Array, is_first: Array) -> Array:
+def remember(frames: Array, frame: Array, is_first: Array) -> Array:
     """The memory with a new frame; an episode begins as if it had stood still before."""
     moved = jnp.concatenate([frames[1:], frame[None]])
     return jnp.where(is_first, jnp.broadcast_to(frame, moved.shape), moved)
@@ -167,72 +190,80 @@ def moved_on(plan: Plan, block: int, init_std: float) -> Plan:
     return Plan(moved(plan.mean), jnp.full_like(plan.std, init_std), moved(plan.sample))
 
 
-def _seen(model: GoalModel, guide: Guidance, carry: GoalCarry, frame, goal, is_first):
-    """Memory, latent and embedded goal of one simulator."""
-    frames = remember(model, carry.frames, frame, is_first)
-    latent = model.encode(guide.model, frames[:: model.spacing])
-    return frames, latent, embed_goal(model, guide, goal)
+Decide = Callable[..., tuple[Array, Plan, PlanInfo]]
+"""(params, carry, latent, goal [D], is_first, key) -> (actions [block x A], plan, report)"""
 
 
-def _executed(model: GoalModel, block: Array) -> tuple[Array, Array]:
-    """The first action [A] of a block, and what the carry keeps of it."""
-    action = jnp.clip(block[: model.action_dim], -1.0, 1.0)
-    return action, jnp.tile(action, model.block)
+def by_planning(
+    model: CostModel, block: int, config: PlannerConfig, terms: Sequence[str]
+) -> Decide:
+    """Decide by planning for `terms` (mode 2), in steps of `block` decisions."""
+    search = planner_model(model, terms, config.horizon)
+
+    def decide(params: GoalParams, carry: GoalCarry, latent, goal, is_first, key):
+        fresh = planners.init(config, carry.action.shape[-1])
+        moved = moved_on(carry.plan, block, config.init_std)
+        plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
+        at = PlanState(latent, jnp.where(is_first, 0.0, carry.action))
+        problem = PlanParams(params, goal, params.weights)
+        plan, info = planners.improve(config, search, problem, at, plan, key)
+        return plan.mean[0], plan, info
+
+    return decide
 
 
-def plan_once(
+def by_policy(model: GoalModel) -> Decide:
+    """Decide by the goal-conditioned policy alone (mode 1)."""
+
+    def decide(params: GoalParams, carry: GoalCarry, latent, goal, is_first, key):
+        assert model.policy is not None
+        actions = model.policy(params.policy, model.embed(params.model, latent), goal)
+        return actions, carry.plan, PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
+
+    return decide
+
+
+def act_once(
     model: GoalModel,
-    objective: Objective,
-    config: PlannerConfig,
-    guide: Guidance,
+    decide: Decide,
+    params: GoalParams,
     carry: GoalCarry,
     frame: Array,
     goal: Array,
     is_first: Array,
     key: Array,
 ) -> tuple[Array, GoalCarry, PlanInfo]:
-    """One decision of one simulator by planning (mode 2); a function of its arguments alone."""
-    frames, latent, goal = _seen(model, guide, carry, frame, goal, is_first)
-    fresh = planners.init(config, model.block * model.action_dim)
-    moved = moved_on(carry.plan, model.block, config.init_std)
-    plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-    before = jnp.where(is_first, 0.0, carry.action)
-    search = planner_model(objective, latent_world(model))
-    problem = Problem(guide, goal, guide.weights)
-    plan, info = planners.improve(config, search, problem, Situation(latent, before), plan, key)
-    action, kept = _executed(model, plan.mean[0])
-    return action, GoalCarry(plan, frames, kept), info
-
-
-def react_once(
-    model: GoalModel, guide: Guidance, carry: GoalCarry, frame, goal, is_first, key
-) -> tuple[Array, GoalCarry, PlanInfo]:
-    """One decision of one simulator by the goal-conditioned policy alone (mode 1)."""
-    if model.policy is None:
-        raise ValueError("there is no goal-conditioned policy")
-    frames, latent, goal = _seen(model, guide, carry, frame, goal, is_first)
-    action = model.policy(guide.policy, model.embed(guide.model, latent), goal)
-    action, kept = _executed(model, action)
-    nothing = PlanInfo(*[jnp.zeros(())] * len(PlanInfo._fields))
-    return action, GoalCarry(carry.plan, frames, kept), nothing
+    """One decision of one simulator; a function of its arguments alone."""
+    frames = remember(carry.frames, frame, is_first)
+    latent = model.encode(params.model, frames[:: model.spacing])
+    embedded = embed_goal(model, params.model, goal)
+    actions, plan, info = decide(params, carry, latent, embedded, is_first, key)
+    action = jnp.clip(actions[: model.action_dim], -1.0, 1.0)
+    return action, GoalCarry(plan, frames, jnp.tile(action, model.block)), info
 
 
 def make_goal_agent(
-    model: GoalModel, config: PlannerConfig, objective: Objective, *, reactive: bool = False
+    model: GoalModel, config: PlannerConfig, terms: Sequence[str], *, reactive: bool = False
 ) -> GoalAgent:
-    """An agent that plans for `objective`, or that only reacts; jitted.
+    """An agent that plans for `terms` of the cost, or that only reacts; jitted.
 
     Every simulator has its own goal and its own key; what it does depends on no other.
     """
-    planning = partial(plan_once, model, replace(objective, block=model.block), config)
-    one = partial(react_once, model) if reactive else planning
+    planned = by_planning(cost_model(model), model.block, config, terms)
+    one = partial(act_once, model, by_policy(model) if reactive else planned)
+    frames = jnp.zeros((model.memory, *model.frame_shape), model.frame_dtype)
+    return vectorised(one, config, frames, model.block * model.action_dim)
 
-    def act(guide, carry, frames, goals, is_first, keys):
-        return jax.vmap(one, (None, 0, 0, 0, 0, 0))(guide, carry, frames, goals, is_first, keys)
+
+def vectorised(
+    one: Callable[..., tuple], config: PlannerConfig, frames: Array, size: int
+) -> GoalAgent:
+    """An agent of many simulators from what it does in one, whose memory begins as `frames`."""
+
+    def act(params, carry, frames, goals, is_first, keys):
+        return jax.vmap(one, (None, 0, 0, 0, 0, 0))(params, carry, frames, goals, is_first, keys)
 
     def init_carry(num_envs: int) -> GoalCarry:
-        size = model.block * model.action_dim
-        frames = jnp.zeros((model.memory, *model.frame_shape), model.frame_dtype)
         carry = GoalCarry(planners.init(config, size), frames, jnp.zeros(size))
         return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
 

@@ -30,7 +30,7 @@ class ObjectiveConfig(Settings, block="objective"):
     progress: bounds.Weight = 0.0
     """Learned cost to go, mean over the horizon."""
     leap: bounds.Weight = 0.0
-    """By how much steps go farther than the critic knows them to."""
+    """Penalty of steps that lead farther than the critic knows a step to reach."""
     effort: bounds.Weight = 0.0
     """Mean square of the actions."""
     smoothness: bounds.Weight = 0.0
@@ -47,10 +47,14 @@ class ObjectiveConfig(Settings, block="objective"):
             raise ConfigError("objective: at least one weight must be positive")
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weight of every term."""
+        return {name: value for name, value in asdict(self).items() if name != "reach"}
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """Terms that count."""
-        weights = {k: v for k, v in asdict(self).items() if k != "reach"}
-        return tuple(name for name, weight in weights.items() if weight > 0)
+        return tuple(name for name, weight in self.weights.items() if weight > 0)
 
 
 class _Overrides(Settings, block="objective"):
@@ -94,7 +98,7 @@ PLANNER = PlannerConfig(
 """Planning to goals on a laptop. Distances have no natural unit, so the temperature is found."""
 
 PLAIN = ObjectiveConfig()
-"""Without learned guides: straight latent distance."""
+"""Without goal heads: straight latent distance."""
 GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, leap=10.0, reach=0.02)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
 LEARNED = ("critic", "progress", "leap")
@@ -103,12 +107,12 @@ PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
 
 
-def goal_planner(overrides: PlannerOverrides, guided: bool) -> PlannerConfig:
+def goal_planner(overrides: PlannerOverrides, with_policy: bool) -> PlannerConfig:
     """The planner that was asked for; other methods begin from what is customary for them.
 
     Raises ConfigError naming a bad setting.
     """
-    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if guided else PLANNER
+    base = replace(PLANNER, num_prior_samples=PRIOR_SAMPLES) if with_policy else PLANNER
     return overrides.apply(base)
 
 
@@ -141,13 +145,13 @@ class GoalEvalConfig(Settings):
     objective: ObjectiveOverrides = field(default_factory=ObjectiveOverrides)
 
     @property
-    def led(self) -> bool:
+    def with_policy(self) -> bool:
         """Whether a learned policy, where there is one, proposes sequences; not to the oracle."""
         return self.guides and self.mode != "oracle"
 
 
 @dataclass(frozen=True)
-class GuideConfig(Settings, block="guide"):
+class GoalHeadsConfig(Settings, block="guide"):
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
     updates: bounds.Total = 3_000
@@ -162,7 +166,7 @@ class GuideConfig(Settings, block="guide"):
     stride: bounds.Few = 4
     """Decisions between two moments that are always compared, whatever the goal."""
     bound: bounds.Positive = 10.0
-    """Weight of keeping distances within what was taken, beside spreading places apart."""
+    """Weight of keeping distances within the decisions it took, beside spreading embeddings."""
     same_episode: bounds.Share = 0.6
     """Share of goals that come later in the same episode; the others are any moment's."""
     nearness: bounds.InnerShare = 0.1
@@ -173,7 +177,7 @@ class GuideConfig(Settings, block="guide"):
     """Learn from each episode turned by so many random angles, in tasks that look the same from
     all sides; 0: as it was recorded."""
     advantage: bounds.Weight = 3.0
-    """How much more the policy imitates actions that brought the goal nearer than expected."""
+    """Preference of the policy for imitating actions that brought the goal nearer than expected."""
     imagined: bounds.FewOrNone = 3
     """Steps of the model over which the policy brings down the planner's cost; 0 only imitates."""
     imitation: bounds.Weight = 0.1
@@ -185,7 +189,7 @@ class GuideConfig(Settings, block="guide"):
 
     @property
     def objective(self) -> ObjectiveConfig:
-        """What is planned for with these guides."""
+        """The objective that goes with these heads."""
         return replace(GUIDED, path=self.path, reach=self.reach)
 
 
@@ -197,10 +201,10 @@ class DistillConfig:
     """Pretrain run or checkpoint."""
     data: str = ""
     """Dataset to learn from instead of the run's own."""
-    guide: GuideConfig = field(default_factory=GuideConfig)
+    guide: GoalHeadsConfig = field(default_factory=GoalHeadsConfig)
 
 
-def memory_needed(guide: GuideConfig) -> needs.Parts:
+def memory_needed(guide: GoalHeadsConfig) -> needs.Parts:
     """Bytes of critic and policy, of two hidden layers, and of an update."""
     rows = guide.batch_size * (1 + guide.imagined)
     lower = "--guide.batch-size or --guide.imagined"

@@ -8,9 +8,15 @@ import numpy as np
 from agents.data.dataset import Dataset
 from agents.evaluation import stats
 from agents.goals import critic as goal_critic
-from agents.goals.config import DistillConfig, GuideConfig
+from agents.goals.config import DistillConfig, GoalHeadsConfig
 from agents.goals.hindsight import Table
-from agents.goals.model import Guides, guide_folder, learn_guides, save_guides, table_of
+from agents.goals.model import (
+    GoalHeads,
+    goal_heads_folder,
+    learn_goal_heads,
+    save_goal_heads,
+    table_of,
+)
 from agents.runs import load_pretrained as jepa_load
 from agents.runs.config import ConfigError
 
@@ -19,7 +25,7 @@ PAIRS = 4096
 
 
 def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
-    """Learn the guides of a run from its data; the result as a JSON-ready dict.
+    """Learn the heads of a run from its data; the result as a JSON-ready dict.
 
     Raises ConfigError, CheckpointError (a damaged run or dataset), StorageError.
     """
@@ -33,13 +39,13 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     began = time.perf_counter()
     table = table_of(trained, data, turns=config.guide.turns)
     embedded = time.perf_counter()
-    guides, losses = learn_guides(config.guide, table, _reporter(config.guide, console), trained)
-    judged = judge(guides, table_of(trained, data, "validation"))
-    guides.data = str(path)
-    save_guides(trained, guides)
+    heads, losses = learn_goal_heads(config.guide, table, _reporter(config.guide, console), trained)
+    judged = judge(heads, table_of(trained, data, "validation"))
+    heads.data = str(path)
+    save_goal_heads(trained, heads)
     return {
         "checkpoint": str(trained.path),
-        "guides": str(guide_folder(trained.path) / trained.path.name),
+        "guides": str(goal_heads_folder(trained.path) / trained.path.name),
         "data": str(path),
         "rows": int(table.last.shape[0]),
         **losses,
@@ -49,35 +55,35 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     }
 
 
-def judge(guides: Guides, table: Table) -> dict[str, float]:
-    """What the critic says of moments of the same unseen episode.
+def judge(heads: GoalHeads, table: Table) -> dict[str, float]:
+    """The critic on moments of the same unseen episode.
 
-    critic_bound: share of pairs whose predicted decisions do not exceed those taken by more than
-    a tenth (what was taken is an upper bound). critic_rank: rank correlation of the two.
+    critic_bound: share of pairs whose predicted decisions do not exceed the real ones by more than
+    a tenth (what it took is an upper bound). critic_rank: rank correlation of the two.
     """
-    rng, rows = np.random.default_rng(guides.config.seed), len(table.last)
+    rng, rows = np.random.default_rng(heads.config.seed), len(table.last)
     at = rng.integers(0, rows, PAIRS)
     last = np.asarray(table.last)[at]
-    goal = np.minimum(at + rng.integers(1, int(3 / guides.config.nearness), PAIRS), last)
+    goal = np.minimum(at + rng.integers(1, int(3 / heads.config.nearness), PAIRS), last)
     at, goal = at[goal > at], goal[goal > at]
     if len(at) < 2:
         raise ConfigError("the validation episodes are too short to judge a critic on")
     cost = goal_critic.cost_to_go(
-        guides.arrays["critic"], guides.config, table.place[at], table.goal[goal]
+        heads.arrays["critic"], heads.config, table.embedding[at], table.goal[goal]
     )
-    found = np.asarray(goal_critic.decisions(cost, guides.config.discount))
-    taken = goal - at
+    found = np.asarray(goal_critic.decisions(cost, heads.config.discount))
+    steps = goal - at
     return {
-        "critic_bound": float(np.mean(found <= 1.1 * taken + 1)),
-        "critic_rank": stats.rank_correlation(found, taken),
+        "critic_bound": float(np.mean(found <= 1.1 * steps + 1)),
+        "critic_rank": stats.rank_correlation(found, steps),
     }
 
 
-def _reporter(config: GuideConfig, console: Any):
+def _reporter(config: GoalHeadsConfig, console: Any):
     """Says now and then how far it is."""
     if console is None:
         return None
-    every = max(config.updates // 5 // goal_critic.AT_ONCE, 1) * goal_critic.AT_ONCE
+    every = max(config.updates // 5 // goal_critic.BATCH, 1) * goal_critic.BATCH
 
     def report(stage: str, done: int, loss: float) -> None:
         if done % every == 0 or done == config.updates:

@@ -1,28 +1,35 @@
-"""Success on held-out goals: the agent of a pretrain run, beside the floor and the oracle."""
+"""Success on held-out goals: the agent of a pretrain run, beside random actions and the oracle."""
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any
-
-import numpy as np
 
 from agents.evaluation import stats
 from agents.evaluation.evaluate import output_directory
-from agents.goals.agent import GoalAgent, make_goal_agent
+from agents.goals.agent import make_goal_agent
 from agents.goals.config import HELD_OUT, LEARNED, PLAIN, GoalEvalConfig, goal_planner
 from agents.goals.config import ObjectiveConfig as ObjectiveConfig
 from agents.goals.held_out import held_out, recorded_seeds
-from agents.goals.model import Guides, embed_goals, goal_model, guidance, load_guides, spread
+from agents.goals.model import (
+    GoalHeads,
+    embed_goals,
+    goal_model,
+    goal_params,
+    load_goal_heads,
+    spread,
+)
 from agents.goals.oracle import NOT_TRUE, goal_oracle
 from agents.goals.rollout import (
-    Eyes,
-    Outcome,
-    floor_agent,
+    STATE,
+    Actor,
+    GoalOutcome,
+    ObservationSource,
+    baseline,
+    picture_source,
     plan_milliseconds,
     run_goals,
-    seeing_pictures,
-    seeing_state,
 )
 from agents.runs import load_pretrained as jepa_load
 from agents.runs.config import ConfigError
@@ -33,48 +40,36 @@ from agents.storage.files import write_atomically
 from envs.registry import make_vec
 from envs.spec import EnvSpec
 from planning.config import PlannerConfig
-from planning.objective import Objective
 
 SCALE_GOALS = 256
 """Goals, none of them held out, that say how far apart embeddings are."""
 
 
-@dataclass
-class Controlled:
-    """An agent ready to run on simulators of a task."""
-
-    agent: GoalAgent
-    guidance: Any
-    eyes: Eyes
-    planner: PlannerConfig | None = None
-    objective: ObjectiveConfig | None = None
-
-
 def evaluate_goals(config: GoalEvalConfig) -> dict[str, Any]:
     """`eval` of a pretrain run: a JSON-ready dict.
 
-    Raises ConfigError (no such path, another environment, no guides), CheckpointError, EnvError.
+    Raises ConfigError (no such path, another environment, no heads), CheckpointError, EnvError.
     """
     out = output_directory(config.out) if config.out else None
     trained = jepa_load.load(config.path)
     spec = task_spec(trained, config.env_id)
-    controlled = controlled_by(config, trained, spec)
+    actor = actor_for(config, trained, spec)
     oracle = _oracle(config, spec) if config.oracle_goals else None  # mistakes come before work
     began = time.perf_counter()
     seeds = held_out(config, recorded_seeds(trained))
-    outcomes = closed_loop(controlled, spec, config, seeds)
+    outcomes = closed_loop(actor, spec, config, seeds)
     result = {
         "env_id": spec.env_id,
         "mode": config.mode,
         "checkpoint": str(trained.path),
         "objective_learned": trained.config.objective,
         "observes": "pixels" if trained.net.config.pixels else "state",
-        **summarise(outcomes, spec),
+        **success_summary(outcomes, spec),
         "eval_wall_s": time.perf_counter() - began,
-        "plan_ms": stats.percentiles(latency(controlled, spec, config)),
+        "plan_ms": stats.percentiles(latency(actor, spec, config)),
         "seed": config.seed,
-        "planner": asdict(controlled.planner) if controlled.planner else None,
-        "objective": asdict(controlled.objective) if controlled.objective else None,
+        "planner": asdict(actor.planner) if actor.planner else None,
+        "objective": asdict(actor.objective) if actor.objective else None,
         "versions": installed(),
     }
     result |= _references(config, spec, seeds, oracle)
@@ -105,90 +100,77 @@ def task_spec(trained: JepaTrained, env_id: str = "") -> EnvSpec:
     return env.env_spec
 
 
-def controlled_by(config: GoalEvalConfig, trained: JepaTrained, spec: EnvSpec) -> Controlled:
-    """The agent of a mode, its data and its eyes. Raises ConfigError."""
+def actor_for(config: GoalEvalConfig, trained: JepaTrained, spec: EnvSpec) -> Actor:
+    """The agent of a mode, its data and its source. Raises ConfigError."""
     if config.mode == "random" or config.mode == "zero":
-        return Controlled(floor_agent(spec.action_dim, config.mode), None, seeing_nothing())
+        return baseline(spec.action_dim, config.mode)
     if config.mode == "oracle":
         return _oracle(config, spec)
-    guides = load_guides(trained) if config.guides else None
-    planner, objective = settings(config, guides)
-    if config.mode == "prior" and guides is None:
+    heads = load_goal_heads(trained) if config.guides else None
+    planner, objective = settings(config, heads)
+    if config.mode == "prior" and heads is None:
         raise ConfigError(
             f"{config.path} has no goal-conditioned policy: learn one with "
             f"`latentmpc distill {config.path}`"
         )
-    model = goal_model(trained.net, guides)
-    eyes = eyes_of(trained, spec)
-    guide = guidance(trained.params, objective, scales(trained, spec, eyes, guides), guides)
-    wanted = Objective(objective.terms, planner.horizon)
-    agent = make_goal_agent(model, planner, wanted, reactive=config.mode == "prior")
-    return Controlled(agent, guide, eyes, planner, objective)
+    model = goal_model(trained.net, heads)
+    source = source_of(trained, spec)
+    params = goal_params(trained.params, objective, scales(trained, spec, source, heads), heads)
+    agent = make_goal_agent(model, planner, objective.terms, reactive=config.mode == "prior")
+    return Actor(agent, params, source, planner, objective)
 
 
 def settings(
-    config: GoalEvalConfig, guides: Guides | None
+    config: GoalEvalConfig, heads: GoalHeads | None
 ) -> tuple[PlannerConfig, ObjectiveConfig]:
     """Planner and objective: the defaults for what was learned, and what was asked for.
 
-    Raises ConfigError for learned terms without guides.
+    Raises ConfigError for learned terms without heads.
     """
-    objective = config.objective.apply(guides.config.objective if guides else PLAIN)
-    if guides is None and set(LEARNED) & set(objective.terms):
+    objective = config.objective.apply(heads.config.objective if heads else PLAIN)
+    if heads is None and set(LEARNED) & set(objective.terms):
         raise ConfigError(
             f"{config.path} has no critic: learn one with `latentmpc distill {config.path}`"
         )
-    return goal_planner(config.planner, guides is not None), objective
+    return goal_planner(config.planner, heads is not None), objective
 
 
-def eyes_of(trained: JepaTrained, spec: EnvSpec) -> Eyes:
-    """Seeing what the model was trained on."""
+def source_of(trained: JepaTrained, spec: EnvSpec) -> ObservationSource:
+    """The observations that the model was trained on."""
     if trained.net.config.pixels:
-        return seeing_pictures(spec.env_id, trained.net.spec.frame_shape[0])
-    return seeing_state()
-
-
-def seeing_nothing() -> Eyes:
-    """For the floors."""
-    return Eyes(lambda env, obs, begun: obs, lambda env: np.zeros(env.num_envs))
+        return picture_source(spec.env_id, trained.net.spec.frame_shape[0])
+    return STATE
 
 
 def scales(
-    trained: JepaTrained, spec: EnvSpec, eyes: Eyes, guides: Guides | None
+    trained: JepaTrained, spec: EnvSpec, source: ObservationSource, heads: GoalHeads | None
 ) -> dict[str, Any]:
-    """How far apart embeddings are: over the data of the guides, or over goals not held out."""
-    if guides:
-        return guides.arrays
+    """Scale and bounds of embeddings: over the data of the heads, or over goals not held out."""
+    if heads:
+        return heads.arrays
     env = make_vec(spec.env_id, SCALE_GOALS, action_repeat=spec.action_repeat)
     env.reset(seed=HELD_OUT - SCALE_GOALS)
-    frames = eyes.goals(env)
+    frames = source.goals(env)
     env.close()
     return spread(embed_goals(goal_model(trained.net), trained.params, frames))
 
 
 def closed_loop(
-    controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig, seeds: list[int]
-) -> list[Outcome]:
+    actor: Actor, spec: EnvSpec, config: GoalEvalConfig, seeds: list[int]
+) -> list[GoalOutcome]:
     """Every held-out goal once."""
     env = make_vec(spec.env_id, min(config.slots, len(seeds)), action_repeat=spec.action_repeat)
-    outcomes = run_goals(
-        controlled.agent, controlled.guidance, env, controlled.eyes, seeds, config.seed
-    )
-    env.close()
-    return outcomes
+    with closing(env):
+        return run_goals(actor, env, seeds, config.seed)
 
 
-def latency(controlled: Controlled, spec: EnvSpec, config: GoalEvalConfig) -> list[float]:
+def latency(actor: Actor, spec: EnvSpec, config: GoalEvalConfig) -> list[float]:
     """Milliseconds of decisions of one simulator."""
-    env = make_vec(spec.env_id, 1, action_repeat=spec.action_repeat)
-    found = plan_milliseconds(
-        controlled.agent, controlled.guidance, env, controlled.eyes, HELD_OUT + config.seed
-    )
-    env.close()
-    return found
+    with closing(make_vec(spec.env_id, 1, action_repeat=spec.action_repeat)) as env:
+        return plan_milliseconds(actor, env, HELD_OUT + config.seed)
 
 
-def summarise(outcomes: list[Outcome], spec: EnvSpec) -> dict[str, Any]:
+def success_summary(outcomes: list[GoalOutcome], spec: EnvSpec) -> dict[str, Any]:
     """Success with its Wilson interval, steps to success, and what went wrong."""
     successes = [o for o in outcomes if o.success]
     rate, low, high = stats.wilson(len(successes), len(outcomes))
@@ -207,23 +189,22 @@ def summarise(outcomes: list[Outcome], spec: EnvSpec) -> dict[str, Any]:
     }
 
 
-def _oracle(config: GoalEvalConfig, spec: EnvSpec) -> Controlled:
-    """The planner of a run without guides, on the true simulator, with the terms it has."""
-    planner = goal_planner(config.planner, guided=False)
+def _oracle(config: GoalEvalConfig, spec: EnvSpec) -> Actor:
+    """The planner of a run without heads, on the true simulator, with the terms it has."""
+    planner = goal_planner(config.planner, with_policy=False)
     objective = replace(config.objective.apply(PLAIN), **dict.fromkeys(NOT_TRUE, 0.0))
-    agent, eyes = goal_oracle(spec, planner, objective)
-    return Controlled(agent, None, eyes, planner, objective)
+    return goal_oracle(spec, planner, objective)
 
 
 def _references(
-    config: GoalEvalConfig, spec: EnvSpec, seeds: list[int], oracle: Controlled | None
+    config: GoalEvalConfig, spec: EnvSpec, seeds: list[int], oracle: Actor | None
 ) -> dict[str, Any]:
     """Random actions, and the oracle, on the same goals."""
     found = {}
     if config.floor and config.mode not in ("random", "zero"):
-        floor = Controlled(floor_agent(spec.action_dim, "random"), None, seeing_nothing())
-        found["floor"] = summarise(closed_loop(floor, spec, config, seeds), spec)
+        floor = baseline(spec.action_dim, "random")
+        found["floor"] = success_summary(closed_loop(floor, spec, config, seeds), spec)
     if oracle is not None:
         reached = closed_loop(oracle, spec, config, seeds[: config.oracle_goals])
-        found["oracle"] = summarise(reached, spec)
+        found["oracle"] = success_summary(reached, spec)
     return found

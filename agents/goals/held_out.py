@@ -1,4 +1,4 @@
-"""What is held out: starts, goals and episodes that nothing was learned from."""
+"""Held-out starts, goals and episodes, which nothing was learned from."""
 
 import itertools
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.data.files import MOST_DATA
+from agents.data.files import MAX_DATA
 from agents.goals.config import HELD_OUT, GoalEvalConfig
-from agents.goals.model import guide_data
+from agents.goals.model import goal_heads_data
 from agents.runs.config import ConfigError
 from agents.runs.load_pretrained import JepaTrained
 from agents.storage import sealed
@@ -23,16 +23,16 @@ def held_out(config: GoalEvalConfig, recorded: frozenset[int]) -> list[int]:
 
 
 def recorded_seeds(trained: JepaTrained) -> frozenset[int]:
-    """Seeds of the episodes that model and guides learned from; none where data is not here."""
+    """Seeds of the episodes that model and heads learned from; none where data is not here."""
 
     def of(data: str) -> list[int]:
         try:
-            stored = sealed.read_json(Path(data, "data.json"), MOST_DATA)
+            stored = sealed.read_json(Path(data, "data.json"), MAX_DATA)
             return [int(episode["seed"]) for episode in stored["episodes"]]
         except (CheckpointError, ValueError, KeyError, TypeError):
             return []
 
-    return frozenset(of(trained.data_info.get("path", "")) + of(guide_data(trained)))
+    return frozenset(of(trained.data_info.get("path", "")) + of(goal_heads_data(trained)))
 
 
 def unlearned(dataset: Dataset, learned: str) -> Dataset:

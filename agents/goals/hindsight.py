@@ -1,8 +1,8 @@
 """Recorded episodes as a table of embeddings, and goals relabelled in hindsight.
 
-Every row of the data has two embeddings: as the place where the agent is (with its real history)
-and as a goal (standing still there, as goals are embedded when acting; an observation vector of a
-moment in motion is shown without its velocities).
+Every row of the data has two embeddings: of the moment with its real history, and as a goal
+(standing still there, as goals are embedded when acting; an observation vector of a moment in
+motion is shown without its velocities).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.goals.agent import GoalModel
-from agents.goals.config import GuideConfig
+from agents.goals.config import GoalHeadsConfig
 
 Array = jax.Array
 CHUNK = 512
@@ -25,12 +25,12 @@ VELOCITY = "velocity"
 class Table(NamedTuple):
     """N rows of data; on device."""
 
-    place: Array
-    """[N, D] embeddings with history."""
+    embedding: Array
+    """[N, D] with history."""
     goal: Array
-    """[N, D] embeddings of the same moments as goals."""
+    """[N, D] of the same moments as goals."""
     action: Array
-    """[N, block x A] actions taken from here on."""
+    """[N, block x A] actions from here on."""
     last: Array
     """[N] last row of the episode."""
 
@@ -38,18 +38,18 @@ class Table(NamedTuple):
 class Hindsight(NamedTuple):
     """B rows, moments a stride later, and goals for them."""
 
-    place: Array
+    embedding: Array
     """[B, D]"""
     action: Array
     """[B, block x A]"""
-    later: Array
-    """[B, D] place `lead` decisions later."""
+    next_embedding: Array
+    """[B, D] `lead` decisions later."""
     lead: Array
     """[B] decisions between the two: the stride, less where the episode ends."""
     goal: Array
     """[B, D]"""
-    taken: Array
-    """[B] decisions from place to goal in the episode; infinite where the goal is elsewhere."""
+    steps: Array
+    """[B] decisions to the goal in the episode; infinite where the goal is elsewhere."""
 
 
 def at_rest(
@@ -70,42 +70,6 @@ def at_rest(
     return still
 
 
-def embed_rows(
-    model: GoalModel,
-    params: Any,
-    frames: Any,
-    starts: np.ndarray,
-    lengths: np.ndarray,
-    goals: Any = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [N, D] of all rows as places and as goals.
-
-    `frames` are rows [N, ...] of whole episodes; before its first row an episode stood still.
-    `goals` are the same rows as goals show them, where these look different.
-    """
-    goals = frames if goals is None else goals
-    back = model.spacing * np.arange(model.history - 1, -1, -1)
-    row = np.concatenate([s + np.arange(n) for s, n in zip(starts, lengths, strict=True)])
-    first = np.repeat(starts, lengths)
-
-    def all_of(frames: Any, index: np.ndarray) -> np.ndarray:
-        found = []
-        for begin in range(0, len(index), CHUNK):
-            part = index[begin : begin + CHUNK]
-            full = np.resize(part, (CHUNK, *part.shape[1:]))  # one program for all
-            found.append(np.asarray(_embed(model, params, jnp.asarray(frames[full])))[: len(part)])
-        return np.concatenate(found)
-
-    place = all_of(frames, np.maximum(row[:, None] - back, first[:, None]))
-    return place, all_of(goals, np.repeat(row[:, None], model.history, axis=1))
-
-
-@partial(jax.jit, static_argnums=0)
-def _embed(model: GoalModel, params: Any, histories: Array) -> Array:
-    """Embeddings [n, D]; compiled once a model, however many tables it makes."""
-    return jax.vmap(lambda frames: model.embed(params, model.encode(params, frames)))(histories)
-
-
 def make_table(
     model: GoalModel,
     params: Any,
@@ -117,19 +81,38 @@ def make_table(
 ) -> Table:
     """The table of episodes that begin at rows `starts` and have `lengths` rows.
 
-    Rows of other episodes are left out. At an episode's end its last action is repeated. `goals`
-    are the rows as goals show them, where these look different (`at_rest`).
+    Rows of other episodes are left out. Before its first row an episode stood still, at its end
+    its last action is repeated. `goals` are the rows as goals show them, where these look
+    different (`at_rest`).
     """
-    place, goal = embed_rows(model, params, frames, starts, lengths, goals)
-    blocks, last, begin = [], [], 0
-    for start, length in zip(starts, lengths, strict=True):
-        step = np.arange(length)[:, None] + np.arange(model.block)
-        taken = np.asarray(action[start : start + length])[np.clip(step, 0, max(length - 2, 0))]
-        blocks.append(taken.reshape(length, -1))
-        last.append(np.full(length, begin + length - 1))
-        begin += length
-    arrays = (place, goal, np.concatenate(blocks), np.concatenate(last).astype(np.int32))
+    row = np.concatenate([s + np.arange(n) for s, n in zip(starts, lengths, strict=True)])
+    first, last = (np.repeat(x, lengths)[:, None] for x in (starts, starts + lengths - 1))
+    back = model.spacing * np.arange(model.history - 1, -1, -1)
+    step = np.clip(row[:, None] + np.arange(model.block), first, np.maximum(last - 1, first))
+    embed = partial(_embedded, model, params)
+    arrays = (
+        embed(frames, np.maximum(row[:, None] - back, first)),
+        embed(frames if goals is None else goals, np.repeat(row[:, None], model.history, axis=1)),
+        np.asarray(action)[step].reshape(len(row), -1),
+        np.repeat(np.cumsum(lengths) - 1, lengths).astype(np.int32),
+    )
     return Table(*(jnp.asarray(x) for x in arrays))
+
+
+def _embedded(model: GoalModel, params: Any, frames: Any, index: np.ndarray) -> np.ndarray:
+    """Embeddings [N, D] of the histories of `frames` at `index` [N, history]."""
+    found = []
+    for begin in range(0, len(index), CHUNK):
+        part = index[begin : begin + CHUNK]
+        full = np.resize(part, (CHUNK, *part.shape[1:]))  # one program for all
+        found.append(np.asarray(_embed(model, params, jnp.asarray(frames[full])))[: len(part)])
+    return np.concatenate(found)
+
+
+@partial(jax.jit, static_argnums=0)
+def _embed(model: GoalModel, params: Any, histories: Array) -> Array:
+    """Embeddings [n, D]; compiled once a model, however many tables it makes."""
+    return jax.vmap(lambda frames: model.embed(params, model.encode(params, frames)))(histories)
 
 
 def joined(tables: Sequence[Table]) -> Table:
@@ -139,7 +122,7 @@ def joined(tables: Sequence[Table]) -> Table:
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *moved)
 
 
-def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
+def relabel(table: Table, config: GoalHeadsConfig, key: Array) -> Hindsight:
     """A batch of rows with goals, some from later in the same episode and some from anywhere."""
     keys = jax.random.split(key, 5)
     count, rows = config.batch_size, table.last.shape[0]
@@ -150,15 +133,15 @@ def relabel(table: Table, config: GuideConfig, key: Array) -> Hindsight:
     same = (jax.random.uniform(keys[2], (count,)) < config.same_episode) & (left > 0)
     other = jax.random.randint(keys[3], (count,), 0, rows)
     goal = jnp.where(same, at + jnp.minimum(ahead, left), other)
-    within = (goal >= at) & (goal <= table.last[at])
-    taken = jnp.where(within, goal - at, jnp.inf).astype(jnp.float32)
-    noise = jax.random.normal(keys[4], (3, count, table.place.shape[1]))
-    noise = noise * (config.noise * table.place.std(0))[None, None]
+    later = (goal >= at) & (goal <= table.last[at])
+    steps = jnp.where(later, goal - at, jnp.inf).astype(jnp.float32)
+    noise = jax.random.normal(keys[4], (3, count, table.embedding.shape[1]))
+    noise = noise * (config.noise * table.embedding.std(0))[None, None]
     return Hindsight(
-        table.place[at] + noise[0],
+        table.embedding[at] + noise[0],
         table.action[at],
-        table.place[at + lead] + noise[1],
+        table.embedding[at + lead] + noise[1],
         lead.astype(jnp.float32),
         table.goal[goal] + noise[2],
-        taken,
+        steps,
     )

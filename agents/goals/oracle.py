@@ -11,23 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.oracle import on_host, simulation
-from agents.goals.agent import GoalAgent, within
+from agents.goals.agent import (
+    GoalCarry,
+    GoalParams,
+    by_planning,
+    saturating,
+    vectorised,
+)
 from agents.goals.config import HELD_OUT, LEARNED, ObjectiveConfig
-from agents.goals.model import reach_of, weights_of
-from agents.goals.rollout import Eyes
-from agents.runs.compile import cpu_options
+from agents.goals.model import radius_of, weights_of
+from agents.goals.rollout import Actor, ObservationSource
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 from envs.spec import EnvSpec
-from planning import registry as planners
 from planning.config import PlannerConfig
-from planning.objective import Objective, Problem, Situation, World, planner_model
-from planning.types import PlanInfo, shift
+from planning.objective import EFFORT, CostModel, at_the_end, on_the_way, smoothness
 
 Array = jax.Array
 NOT_TRUE = (*LEARNED, "limits")
 """Terms that the true world lacks: it has no critic, and no latents that could leave their box."""
-SAMPLED = 256  # goals that say how far apart goals are
+SAMPLED_GOALS = 256  # goals that say how far apart goals are
 
 
 class Moment(NamedTuple):
@@ -39,41 +42,35 @@ class Moment(NamedTuple):
     """[G] float32"""
 
 
-def goal_oracle(
-    spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig
-) -> tuple[GoalAgent, Eyes]:
-    """The agent and how it sees; the objective has none of `NOT_TRUE`. Raises ConfigError."""
+def goal_oracle(spec: EnvSpec, config: PlannerConfig, objective: ObjectiveConfig) -> Actor:
+    """The oracle; the objective has none of `NOT_TRUE`. Raises ConfigError."""
     if spec.backend != "native" or config.method == "gradient":
         raise ConfigError("the oracle needs native simulators and a planner without gradients")
     periods, spreads = _geometry(spec)
-    reach, weights = reach_of(objective), weights_of(objective)
+    weights, radius = weights_of(objective), radius_of(objective)
+    known = GoalParams(*[None] * 6)._replace(weights=weights, radius=radius)  # pyright: ignore
 
-    def distance(params: Any, moment: Moment, goal: Array) -> Array:
-        return within(reach, _distance(periods, spreads, params, moment, goal))
+    def distance(params: GoalParams, moment: Moment, goal: Array) -> Array:
+        return saturating(params.radius, _distance(periods, spreads, moment, goal))
 
-    world = World(_step(spec), distance=distance)
-    search = planner_model(Objective(objective.terms, config.horizon), world)
+    terms = {
+        "path": on_the_way(distance),
+        "effort": EFFORT,
+        "smoothness": smoothness(),
+        "goal": at_the_end(distance),
+    }
+    decide = by_planning(CostModel(_step(spec), terms), 1, config, objective.terms)
 
-    def one(plan, before: Array, moment: Moment, goal: Array, is_first: Array, key: Array):
-        fresh = planners.init(config, spec.action_dim)
-        moved = shift(plan, 1, config.init_std)
-        plan = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), fresh, moved)
-        at = Situation(moment, jnp.where(is_first, 0.0, before))
-        problem = Problem(None, goal, weights)
-        plan, info = planners.improve(config, search, problem, at, plan, key)
-        return jnp.clip(plan.mean[0], -1.0, 1.0), plan, info
+    def one(params: None, carry: GoalCarry, moment: Moment, goal: Array, is_first, key: Array):
+        action, plan, info = decide(known, carry, moment, goal, is_first, key)
+        action = jnp.clip(action, -1.0, 1.0)
+        return action, GoalCarry(plan, carry.frames, action), info
 
-    def act(guidance, carry, moments, goals, is_first, keys) -> tuple[Array, Any, PlanInfo]:
-        plans, before = carry
-        action, plans, info = jax.vmap(one)(plans, before, moments, goals, is_first, keys)
-        return action, (plans, action), info
-
-    def init_carry(num_envs: int):
-        carry = planners.init(config, spec.action_dim), jnp.zeros(spec.action_dim)
-        return jax.tree.map(lambda x: jnp.repeat(x[None], num_envs, axis=0), carry)
-
-    eyes = Eyes(_moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32))
-    return GoalAgent(init_carry, jax.jit(act, compiler_options=cpu_options())), eyes
+    source = ObservationSource(
+        _moments, lambda env: jnp.asarray(env.goal_view().achieved, jnp.float32)
+    )
+    agent = vectorised(one, config, jnp.zeros(0), spec.action_dim)
+    return Actor(agent, None, source, config, objective)
 
 
 def _moments(env: Any, obs: np.ndarray, begun: np.ndarray) -> Moment:
@@ -88,8 +85,8 @@ def _achieved(env: Any) -> np.ndarray:
 
 def _geometry(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray]:
     """Period [G] (0: none) and spread [G] of the achieved quantities over random goals."""
-    env = make_vec(spec.env_id, SAMPLED, action_repeat=spec.action_repeat)
-    env.reset(seed=HELD_OUT - SAMPLED)
+    env = make_vec(spec.env_id, SAMPLED_GOALS, action_repeat=spec.action_repeat)
+    env.reset(seed=HELD_OUT - SAMPLED_GOALS)
     task, goals = env.simulators.task, np.array(env.goal_view().achieved)
     env.close()
     turn = 2 * np.pi * np.eye(goals.shape[1])
@@ -97,9 +94,7 @@ def _geometry(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray]:
     return np.where(periodic, 2 * np.pi, 0.0), np.maximum(goals.std(0), 1e-6)
 
 
-def _distance(
-    periods: np.ndarray, spreads: np.ndarray, params: Any, moment: Moment, goal: Array
-) -> Array:
+def _distance(periods: np.ndarray, spreads: np.ndarray, moment: Moment, goal: Array) -> Array:
     """Mean square over the spread of goals; 1 for two independent ones."""
     away = moment.achieved - goal
     turns = jnp.asarray(np.where(periods, periods, 1.0), jnp.float32)

@@ -8,36 +8,24 @@ simulators matters.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from agents.goals.agent import GoalAgent
+from agents.goals.config import ObjectiveConfig
 from agents.goals.surprise import Log
+from planning.config import PlannerConfig
 
 
-class GoalEnv(Protocol):
-    """What is needed of a vector environment with goals (`envs.native.env`, tasks with goals)."""
+class ObservationSource(NamedTuple):
+    """Observations of simulators and goals for an agent; trees of arrays with leading axis E.
 
-    num_envs: int
-
-    def reset(self, *, seed: Any, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        """Start episodes where `options["reset_mask"]` says."""
-        ...
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One decision; the info has `success` [E]."""
-        ...
-
-
-class Eyes(NamedTuple):
-    """How an agent sees simulators and goals; trees of arrays with leading axis E.
-
-    frames(env, obs [E, O], begun [E]) -> what the agent takes for its observations; `begun`
-        says whose are the first of an episode
-    goals(env) -> what it takes for the goals of the current episodes
+    frames(env, obs [E, O], begun [E]) -> the agent's observations; `begun` where they are the first
+        of an episode
+    goals(env) -> the goals of the current episodes
     """
 
     frames: Callable[[Any, np.ndarray, np.ndarray], Any]
@@ -45,8 +33,8 @@ class Eyes(NamedTuple):
 
 
 @dataclass
-class Outcome:
-    """What became of one goal."""
+class GoalOutcome:
+    """The result of one goal."""
 
     seed: int
     success: bool = False
@@ -57,15 +45,16 @@ class Outcome:
     """Decisions in which no plan was valid."""
 
 
-def seeing_state() -> Eyes:
-    """Observation vectors, float32."""
-    return Eyes(
-        lambda env, obs, begun: np.asarray(obs, np.float32),
-        lambda env: np.asarray(env.goal_view().obs, np.float32),
-    )
+STATE = ObservationSource(
+    lambda env, obs, begun: np.asarray(obs, np.float32),
+    lambda env: np.asarray(env.goal_view().obs, np.float32),
+)
+"""Observation vectors, float32."""
 
 
-def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None = None) -> Eyes:
+def picture_source(
+    env_id: str, size: int, edit: Callable[[Any], object] | None = None
+) -> ObservationSource:
     """Pictures as datasets have them, uint8 [E, size, size, 3].
 
     `edit` changes how the world looks, and goals with it.
@@ -74,19 +63,21 @@ def seeing_pictures(env_id: str, size: int, edit: Callable[[Any], object] | None
     from envs.registry import make_vec
 
     film = OffscreenRenderer(env_id, size, edit)
-    places: dict[int, Any] = {}
+    others: dict[int, Any] = {}
 
     def goals(env: Any) -> np.ndarray:
-        if env.num_envs not in places:
-            places[env.num_envs] = make_vec(env_id, env.num_envs)
-        apart, poses = places[env.num_envs], np.array(env.simulators.data.userdata)
-        apart.begin(poses, poses)
-        return film.pictures(apart.simulators.get_moments())
+        if env.num_envs not in others:
+            others[env.num_envs] = make_vec(env_id, env.num_envs)
+        other, poses = others[env.num_envs], np.array(env.simulators.data.userdata)
+        other.begin(poses, poses)
+        return film.pictures(other.simulators.get_moments())
 
-    return Eyes(lambda env, obs, begun: film.pictures(env.simulators.get_moments()), goals)
+    return ObservationSource(
+        lambda env, obs, begun: film.pictures(env.simulators.get_moments()), goals
+    )
 
 
-def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
+def disturbed(source: ObservationSource, noise: float, delay: int, seed: int) -> ObservationSource:
     """The same pictures `delay` decisions late, the first of the episode until then, and noisy.
 
     `noise` is a standard deviation, as a share of full brightness. Goals are seen well.
@@ -95,7 +86,7 @@ def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
 
     def frames(env: Any, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal line
-        now = eyes.frames(env, obs, begun)
+        now = source.frames(env, obs, begun)
         line = np.roll(line, 1, axis=0) if len(line) else np.repeat(now[None], delay + 1, axis=0)
         line[0], line[:, begun] = now, now[begun]
         if not noise:
@@ -103,20 +94,32 @@ def disturbed(eyes: Eyes, noise: float, delay: int, seed: int) -> Eyes:
         seen = line[delay] + rng.normal(0.0, 255 * noise, now.shape)
         return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 
-    return eyes._replace(frames=frames)
+    return source._replace(frames=frames)
 
 
-def floor_agent(action_dim: int, mode: str) -> GoalAgent:
-    """Uniform random actions, or none at all."""
+class Actor(NamedTuple):
+    """An agent ready to run on simulators of a task."""
+
+    agent: GoalAgent
+    params: Any
+    source: ObservationSource
+    planner: PlannerConfig | None = None
+    objective: ObjectiveConfig | None = None
+
+
+def baseline(action_dim: int, mode: str) -> Actor:
+    """Uniform random actions, or none at all; it does not look."""
 
     def one(key: jax.Array) -> jax.Array:
         draw = jax.random.uniform(key, (action_dim,), minval=-1.0, maxval=1.0)
         return draw if mode == "random" else jnp.zeros_like(draw)
 
-    def act(guidance, carry, frames, goals, is_first, keys):
+    def act(goal_params, carry, frames, goals, is_first, keys):
         return jax.vmap(one)(keys), carry, None
 
-    return GoalAgent(lambda num_envs: None, jax.jit(act))  # pyright: ignore
+    agent = GoalAgent(lambda num_envs: None, jax.jit(act))  # pyright: ignore
+    source = ObservationSource(lambda env, obs, begun: obs, lambda env: np.zeros(env.num_envs))
+    return Actor(agent, None, source)
 
 
 @jax.jit
@@ -127,10 +130,10 @@ def _keys(seed: jax.Array, goals: jax.Array, ticks: jax.Array) -> jax.Array:
 
 
 class _Slots:
-    """Which simulator is at which goal."""
+    """The goal that each simulator is at."""
 
-    def __init__(self, env: GoalEnv, seeds: list[int]):
-        self.env, self.outcomes = env, [Outcome(seed) for seed in seeds]
+    def __init__(self, env: Any, seeds: list[int]):
+        self.env, self.outcomes = env, [GoalOutcome(seed) for seed in seeds]
         self.goal = np.full(env.num_envs, -1)
         self.ticks = np.zeros(env.num_envs, int)
         self._next = 0
@@ -172,27 +175,22 @@ class _Slots:
 
 
 def run_goals(
-    agent: GoalAgent,
-    guidance: Any,
-    env: GoalEnv,
-    eyes: Eyes,
-    seeds: list[int],
-    key_seed: int,
-    log: Log | None = None,
-) -> list[Outcome]:
+    actor: Actor, env: Any, seeds: list[int], key_seed: int, log: Log | None = None
+) -> list[GoalOutcome]:
     """One episode a seed, until its goal is achieved or its time is over.
 
-    `log` takes down what was seen and done; numbers of goals are places in `seeds`.
+    `env` is a vector environment with goals, whose `step` info has success [E] and invalid [E].
+    `log` takes down what was seen and done; a goal's number is its index in `seeds`.
     """
-    slots = _Slots(env, seeds)
+    (agent, params, source), slots = actor[:3], _Slots(env, seeds)
     obs, first = slots.begin(), np.ones(env.num_envs, bool)
     carry, goals = agent.init_carry(env.num_envs), None
     while (slots.goal >= 0).any():
         if first.any():
-            goals = eyes.goals(env)
+            goals = source.goals(env)
         keys = _keys(key_seed, jnp.asarray(slots.goal), jnp.asarray(slots.ticks))
-        frames = eyes.frames(env, obs, first)
-        action, carry, plans = agent.act(guidance, carry, frames, goals, jnp.asarray(first), keys)
+        frames = source.frames(env, obs, first)
+        action, carry, plans = agent.act(params, carry, frames, goals, jnp.asarray(first), keys)
         action = np.asarray(action)
         if log is not None:
             log.add(slots.goal, frames, action)
@@ -202,18 +200,17 @@ def run_goals(
     return slots.outcomes
 
 
-def plan_milliseconds(
-    agent: GoalAgent, guidance: Any, env: GoalEnv, eyes: Eyes, seed: int, most: int = 60
-) -> list[float]:
+def plan_milliseconds(actor: Actor, env: Any, seed: int, most: int = 60) -> list[float]:
     """Latency of single decisions of one simulator, without rendering and compilation."""
+    agent, params, source = actor[:3]
     obs, _ = env.reset(seed=[seed])
-    carry, goals, found = agent.init_carry(1), eyes.goals(env), []
+    carry, goals, found = agent.init_carry(1), source.goals(env), []
     for t in range(most + 1):
-        seen = eyes.frames(env, obs, np.full(1, t == 0))
+        seen = source.frames(env, obs, np.full(1, t == 0))
         frames = jax.block_until_ready(jax.tree.map(jnp.asarray, seen))
         keys = _keys(seed, jnp.zeros(1, int), jnp.full(1, t))
         began = time.perf_counter()
-        action, carry, _ = agent.act(guidance, carry, frames, goals, jnp.full(1, t == 0), keys)
+        action, carry, _ = agent.act(params, carry, frames, goals, jnp.full(1, t == 0), keys)
         action = np.asarray(action)
         found.append(1e3 * (time.perf_counter() - began))
         obs, _, terminated, truncated, _ = env.step(action)

@@ -1,4 +1,4 @@
-"""How far the world was from what a reward-free model predicted, over whole episodes."""
+"""Errors of the predictions of a reward-free model over whole episodes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ CHUNK = 256
 
 
 class Log:
-    """What was seen and done on the way to each goal; filled by `run_goals`."""
+    """Frames and actions on the way to each goal; filled by `run_goals`."""
 
     def __init__(self) -> None:
         self.frames: dict[int, list[np.ndarray]] = {}

@@ -1,1 +1,1 @@
-"""What latents know, and where a model fails."""
+"""Probes, predictions and staged events: the knowledge and the failures of a model."""

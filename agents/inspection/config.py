@@ -30,7 +30,7 @@ class InspectConfig(Settings):
     mass_factor: Annotated[float, Meta(gt=0, le=1000)] = 4.0
     """Of all moving bodies, in the event `mass`."""
     colour_shift: PositiveShare = 0.3
-    """How far the object's colour turns in the control event, in (0, 1]."""
+    """Shift of the object's colour in the control event, in (0, 1]."""
     starts: Annotated[int, Meta(ge=1, le=2**14)] = 48
     """Test moments from which actions are compared."""
     branches: Annotated[int, Meta(ge=2, le=1000)] = 8

@@ -1,4 +1,4 @@
-"""A decoder fitted after the fact, only to look: what do latents, and predicted latents, show?
+"""A decoder fitted after the fact, only to look at latents and predicted latents.
 
 Nothing of it flows back into the model. It is kernel ridge regression in closed form: latents are
 first mapped linearly to what they say about pictures (their principal components), so that what
@@ -6,14 +6,16 @@ pictures do not show, such as velocity, does not keep moments apart; a Gaussian 
 the picture.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
+from scipy.spatial.distance import cdist
 
 from agents.data.dataset import Dataset
 from agents.inspection.config import InspectConfig
-from agents.inspection.model import Viewed, rows_of
+from agents.inspection.model import InspectedModel, rows_of
 
 SIDE, COMPONENTS = 32, 128
 """Most pixels of a side of decoded pictures, and most components they are made of."""
@@ -24,7 +26,7 @@ CLIPS, STEPS = 3, (0, 1, 2, 4, 8)
 
 
 class Decoder(NamedTuple):
-    """What `decode` needs."""
+    """A fitted kernel ridge regression."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -42,7 +44,7 @@ class Decoder(NamedTuple):
     """[P] mean picture."""
 
 
-def look(model: Viewed, dataset: Dataset, config: InspectConfig) -> dict[str, Any]:
+def decoded(model: InspectedModel, dataset: Dataset, config: InspectConfig) -> dict[str, Any]:
     """Fit on train moments, choose on validation moments, decode test moments and predictions.
 
     Returns {"note"} without pictures, else the error (mean squared, of pixels in 0..1, of test
@@ -54,20 +56,22 @@ def look(model: Viewed, dataset: Dataset, config: InspectConfig) -> dict[str, An
     if not config.decoder_rows:
         return {"note": "left out (--decoder-rows 0)"}
     pixels, frames = dataset.arrays["pixels"], dataset.arrays[model.field]
-    sets = []
-    for split, most in (("train", config.decoder_rows), ("validation", config.decoder_rows // 4)):
-        row, _ = rows_of(dataset, split, model, max(most, 1), config.seed)
-        sets.append((model.embeddings(frames, row), _small(np.asarray(pixels[row]))))
-    decoder = fit(*sets[0], *sets[1])
 
+    def rows(split: str, most: int, ahead: int = 0) -> np.ndarray:
+        return rows_of(dataset, split, model, most, config.seed, ahead)[0]
+
+    def pair(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return model.embeddings(frames, row), _small(np.asarray(pixels[row]))
+
+    train = pair(rows("train", config.decoder_rows))
+    decoder = fit(*train, *pair(rows("validation", max(config.decoder_rows // 4, 1))))
     steps = [k for k in STEPS if k <= config.horizon]
     ahead = steps[-1] * model.block
-    row, _ = rows_of(dataset, "test", model, 64, config.seed, ahead)
+    row = rows("test", 64, ahead)
     actions = np.asarray(dataset.arrays["action"][row[:, None] + np.arange(ahead)])
-    told = model.rollout(frames, row, actions, steps[-1])[:, steps]
-    at = row[:, None] + model.block * np.array(steps)
-    true = _small(np.asarray(pixels[at]))
-    shown = [decode(decoder, z).reshape(true.shape) for z in (model.embeddings(frames, at), told)]
+    predicted = model.rollout(frames, row, actions, steps[-1])[:, steps]
+    latents, true = pair(row[:, None] + model.block * np.array(steps))
+    shown = [decode(decoder, z).reshape(true.shape) for z in (latents, predicted)]
     plain = decoder.picture.reshape(true.shape[2:])
     chosen = np.linspace(0, len(row) - 1, CLIPS).astype(int)
     both = [(255 * np.clip(s[chosen], 0, 1)).astype(np.uint8) for s in (true, *shown)]
@@ -100,33 +104,25 @@ def fit(z: np.ndarray, pictures: np.ndarray, held_z: np.ndarray, held: np.ndarra
     x = (z - mean) / std
     linear = np.linalg.solve(x.T @ x + 1e-3 * len(z) * np.eye(x.shape[1]), x.T @ scores)
     centres = x @ linear
-    held_centres = ((held_z - mean) / std) @ linear
     held_scores = (held.reshape(len(held_z), -1) - picture) @ basis.T
-    distance = _distance(centres, centres)
-    held_distance = _distance(held_centres, centres)
+    distance = cdist(centres, centres, "sqeuclidean")
+    held_distance = cdist(((held_z - mean) / std) @ linear, centres, "sqeuclidean")
     unit = max(float(np.median(distance)), 1e-12)
-    best, chosen = np.inf, (unit, np.zeros_like(scores))
-    for width in WIDTHS:
-        scale = 2 * width**2 * unit
-        for ridge in RIDGES:
-            kernel = np.exp(-distance / scale) + ridge * np.eye(len(z))
-            weights = linalg.solve(kernel, scores, assume_a="pos")
-            told = np.exp(-held_distance / scale) @ weights
-            error = float(np.mean((told - held_scores) ** 2))
-            if error < best:
-                best, chosen = error, (scale, weights)
-    return Decoder(mean, std, linear, centres, chosen[1], chosen[0], basis, picture)
+    best, scale, weights = np.inf, unit, np.zeros_like(scores)
+    for width, ridge in itertools.product(WIDTHS, RIDGES):
+        wide = 2 * width**2 * unit
+        kernel = np.exp(-distance / wide) + ridge * np.eye(len(z))
+        found = linalg.solve(kernel, scores, assume_a="pos")
+        error = float(np.mean((np.exp(-held_distance / wide) @ found - held_scores) ** 2))
+        if error < best:
+            best, scale, weights = error, wide, found
+    return Decoder(mean, std, linear, centres, weights, scale, basis, picture)
 
 
 def decode(decoder: Decoder, z: np.ndarray) -> np.ndarray:
     """Pictures [..., P] in about 0..1 of latents [..., D]."""
     flat = (z.reshape(-1, z.shape[-1]) - decoder.mean) / decoder.std
-    kernel = np.exp(-_distance(flat @ decoder.linear, decoder.centres) / decoder.scale)
+    distance = cdist(flat @ decoder.linear, decoder.centres, "sqeuclidean")
+    kernel = np.exp(-distance / decoder.scale)
     found = kernel @ decoder.weights @ decoder.basis + decoder.picture
     return found.reshape(*z.shape[:-1], -1)
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances [N, M]."""
-    squares = np.sum(a**2, 1)[:, None] + np.sum(b**2, 1)[None]
-    return np.maximum(squares - 2 * a @ b.T, 0)

@@ -1,6 +1,6 @@
-"""What an inspection needs of a world model: three batched functions, whatever is behind them."""
+"""A world model as an inspection uses it: three batched functions and what they read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Viewed:
-    """A model that can be looked into.
+class InspectedModel:
+    """A model that can be looked into, whatever is behind it.
 
     Attributes:
         kind: jepa (reward-free) or reward (TD-MPC2 style).
@@ -47,13 +47,10 @@ class Viewed:
         return self.spacing * np.arange(1 - self.history, 1)
 
     def embeddings(self, frames: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """[..., D] of the moments at rows [...] of frames [R, ...], which are read in parts."""
+        """[..., D] of the moments at rows [...] of frames [R, ...], which are read in chunks."""
         flat = rows.reshape(-1)
-        found = [self._embed(part) for part in _parts(frames, flat, self.offsets())]
+        found = [np.asarray(self.embed(latent)) for _, latent in self._encoded(frames, flat)]
         return np.concatenate(found)[: len(flat)].reshape(*rows.shape, -1)
-
-    def _embed(self, frames: np.ndarray) -> np.ndarray:
-        return np.asarray(self.embed(self.encode(frames)))
 
     def rollout(
         self, frames: np.ndarray, rows: np.ndarray, actions: np.ndarray, steps: int
@@ -64,60 +61,54 @@ class Viewed:
         """
         blocks = actions.reshape(len(rows), steps, -1)
         found = []
-        for begin, part in enumerate(_parts(frames, rows, self.offsets())):
-            taken = _padded(blocks[begin * CHUNK : (begin + 1) * CHUNK])
-            latent = self.encode(part)
+        for begin, latent in self._encoded(frames, rows):
+            chunk = _padded(blocks[begin : begin + CHUNK])
             path = [self.embed(latent)]
             for k in range(steps):
-                latent = self.step(latent, taken[:, k])
+                latent = self.step(latent, chunk[:, k])
                 path.append(self.embed(latent))
             found.append(np.stack([np.asarray(p) for p in path], 1))
         return np.concatenate(found)[: len(rows)]
 
-
-def _parts(frames: np.ndarray, rows: np.ndarray, offsets: np.ndarray):
-    """Frames [CHUNK, history, ...] of some rows at a time; the last part is padded."""
-    for begin in range(0, len(rows), CHUNK):
-        part = _padded(rows[begin : begin + CHUNK])
-        yield np.asarray(frames[part[:, None] + offsets])
+    def _encoded(self, frames: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """First index and latents of every chunk of rows; the last chunk is padded."""
+        for begin in range(0, len(rows), CHUNK):
+            chunk = _padded(rows[begin : begin + CHUNK])
+            yield begin, self.encode(np.asarray(frames[chunk[:, None] + self.offsets()]))
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
-    """[CHUNK, ...]: the first entry repeated at the end, so that one program serves all parts."""
+    """[CHUNK, ...]: the first entry repeated at the end, so that one program serves all chunks."""
     missing = CHUNK - len(values)
     return np.concatenate([values, np.repeat(values[:1], missing, 0)]) if missing else values
 
 
-def view_jepa(net: Any, params: Any) -> Viewed:
+def of_jepa(net: Any, params: Any) -> InspectedModel:
     """A reward-free model (`wm/jepa/model.py`)."""
     config = net.config
-    return Viewed(
+    return InspectedModel(
         "jepa",
         "pixels" if config.pixels else "obs",
         config.history,
         config.spacing,
         config.action_block,
-        jax.jit(jax.vmap(lambda f: net.encode(params, f))),
-        jax.jit(jax.vmap(lambda z, a: net.step(params, z, a))),
-        jax.jit(jax.vmap(lambda z: net.embed(params, z))),
+        encode=jax.jit(jax.vmap(lambda f: net.encode(params, f))),
+        step=jax.jit(jax.vmap(lambda z, a: net.step(params, z, a))),
+        embed=jax.jit(jax.vmap(lambda z: net.embed(params, z))),
     )
 
 
-def view_reward(net: Any, params: Any) -> Viewed:
+def of_tdmpc(net: Any, params: Any) -> InspectedModel:
     """A reward-driven model (`wm/tdmpc/model.py`): one observation, one decision a step."""
-    return Viewed(
-        "reward",
-        "obs",
-        1,
-        1,
-        1,
-        jax.jit(lambda f: net.encode(params, jnp.asarray(f[:, 0], jnp.float32))),
-        jax.jit(lambda z, a: net.predict(params, z, a)),
-        lambda z: z,
+    return InspectedModel(
+        *("reward", "obs", 1, 1, 1),
+        encode=jax.jit(lambda f: net.encode(params, jnp.asarray(f[:, 0], jnp.float32))),
+        step=jax.jit(lambda z, a: net.predict(params, z, a)),
+        embed=lambda z: z,
     )
 
 
-def require_frames(model: Viewed, dataset: Dataset) -> None:
+def require_frames(model: InspectedModel, dataset: Dataset) -> None:
     """Raise ConfigError unless the dataset has what the model sees."""
     if model.field not in dataset.arrays:
         raise ConfigError(
@@ -126,7 +117,7 @@ def require_frames(model: Viewed, dataset: Dataset) -> None:
 
 
 def rows_of(
-    dataset: Dataset, split: Any, model: Viewed, most: int, seed: int, after: int = 0
+    dataset: Dataset, split: Any, model: InspectedModel, most: int, seed: int, after: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a split with a whole history before and `after` rows behind, and their episodes.
 
@@ -135,10 +126,9 @@ def rows_of(
     rows, owners = [], []
     for number in dataset.split(split):
         episode = dataset.episodes[number]
-        found = np.arange(episode.start + model.span, episode.rows.stop - after)
-        rows.append(found)
-        owners.append(np.full(len(found), number))
-    if not rows or not sum(map(len, rows)):
+        rows.append(np.arange(episode.start + model.span, episode.rows.stop - after))
+        owners.append(np.full(len(rows[-1]), number))
+    if not sum(map(len, rows)):
         raise ConfigError(
             f"{dataset.path}: no episode of split {split} has {model.span + after + 1} rows; "
             "collect more or longer episodes"

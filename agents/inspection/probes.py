@@ -1,4 +1,4 @@
-"""What can be read from latents: linear and MLP probes of physical quantities.
+"""Linear and MLP probes: which physical quantities can be read from latents?
 
 Episodes are split: probes learn on `train`, choose their strength on `validation` and are scored
 on `test`. Angles are read as sine and cosine.
@@ -14,7 +14,7 @@ import optax
 
 from agents.data.dataset import Quantity
 from agents.evaluation import stats
-from agents.inspection import scores as scores
+from agents.inspection import scores
 
 STRENGTHS = 10.0 ** np.arange(-6, 5)
 """Of the ridge penalty, times the number of rows."""
@@ -22,7 +22,7 @@ WIDTH, EPOCHS, BATCH, RATE = 128, 80, 256, 1e-3
 MIN_STD = 1e-6
 
 
-class Part(NamedTuple):
+class Split(NamedTuple):
     """Rows of one split."""
 
     latent: np.ndarray
@@ -36,50 +36,51 @@ class Part(NamedTuple):
 def targets_of(state: np.ndarray, quantities: tuple[Quantity, ...]) -> tuple[np.ndarray, list]:
     """Columns to probe [N, Q] and their (name, kind): angles twice, duplicates once."""
     columns, names = [], []
-    for i, quantity in enumerate(quantities):
+    angles = [state[:, i] for i, quantity in enumerate(quantities) if quantity.kind == "angle"]
+    for i, (name, kind) in enumerate((q.name, q.kind) for q in quantities):
         values = np.asarray(state[:, i], np.float64)
-        name, kind = quantity.name, quantity.kind
+        if kind == "achieved" and _among(values, angles):
+            continue  # a goal quantity that is a joint angle
         found = [(name, values)]
         if kind == "angle":
             found = [(f"sin {name}", np.sin(values)), (f"cos {name}", np.cos(values))]
         for label, column in found:
-            copied = any(np.array_equal(column, other) for other in columns)
-            if not (copied or (kind == "achieved" and _is_angle(values, state, quantities))):
+            if not _among(column, columns):
                 columns.append(column)
                 names.append((label, kind))
     return np.stack(columns, 1), names
 
 
-def _is_angle(values: np.ndarray, state: np.ndarray, quantities: tuple[Quantity, ...]) -> bool:
-    """Whether a goal quantity is a joint angle that is probed already."""
-    angles = [i for i, q in enumerate(quantities) if q.kind == "angle"]
-    return any(np.array_equal(values, state[:, i]) for i in angles)
+def _among(column: np.ndarray, others: Sequence[np.ndarray]) -> bool:
+    return any(np.array_equal(column, other) for other in others)
 
 
-def probe(splits: Sequence[Part], names: list, seed: int = 0) -> list[dict]:
+def probe(splits: Sequence[Split], names: list, seed: int = 0) -> list[dict]:
     """A row for each quantity that varies: R2 of both probes with intervals over test episodes.
 
     What is the same in all rows of train, or in all of test, has no R2 and no row.
     `splits` are train, validation and test; `names` the (name, kind) of the targets' columns.
     """
-    train, validation, test = splits
+    train, _, test = splits
     varies = (train.target.std(0) > MIN_STD) & (test.target.std(0) > MIN_STD)
-    parts = [p._replace(target=p.target[:, varies]) for p in (train, validation, test)]
-    centre, scale = parts[0].target.mean(0), parts[0].target.std(0)
-    mean, std = parts[0].latent.mean(0), parts[0].latent.std(0)
+    centre, scale = train.target[:, varies].mean(0), train.target[:, varies].std(0)
+    mean, std = train.latent.mean(0), train.latent.std(0)
     std = np.where(std > MIN_STD, std, 1.0)
-    scaled = [Part((p.latent - mean) / std, (p.target - centre) / scale, p.episode) for p in parts]
+    scaled = [
+        Split((s.latent - mean) / std, (s.target[:, varies] - centre) / scale, s.episode)
+        for s in splits
+    ]
     linear, strength = ridge(*scaled)
-    mlp = mlp_probe(*scaled, seed=seed)
+    predictions = {"linear": linear, "mlp": mlp_probe(*scaled, seed=seed)}
     kept = [pair for pair, keep in zip(names, varies, strict=True) if keep]
-    rows = []
-    for i, (name, kind) in enumerate(kept):
-        row: dict[str, Any] = {"name": name, "kind": kind, "strength": float(strength[i])}
-        for probe_name, predicted in (("linear", linear), ("mlp", mlp)):
-            true = scaled[2].target[:, i]
-            row[probe_name] = _score(true, predicted[:, i], test.episode, kind)
-        rows.append(row)
-    return rows
+    return [
+        {"name": name, "kind": kind, "strength": float(strength[i])}
+        | {
+            how: _score(scaled[2].target[:, i], predicted[:, i], test.episode, kind)
+            for how, predicted in predictions.items()
+        }
+        for i, (name, kind) in enumerate(kept)
+    ]
 
 
 def _score(true: np.ndarray, predicted: np.ndarray, episode: np.ndarray, kind: str) -> dict:
@@ -91,7 +92,7 @@ def _score(true: np.ndarray, predicted: np.ndarray, episode: np.ndarray, kind: s
     return found
 
 
-def ridge(train: Part, validation: Part, test: Part) -> tuple[np.ndarray, np.ndarray]:
+def ridge(train: Split, validation: Split, test: Split) -> tuple[np.ndarray, np.ndarray]:
     """Linear predictions [N, Q] on test, and the strength [Q] that was best on validation.
 
     Minimises |y - x w - b|^2 + strength N |w|^2, by an eigendecomposition for all strengths.
@@ -111,7 +112,7 @@ def ridge(train: Part, validation: Part, test: Part) -> tuple[np.ndarray, np.nda
     return (test.latent - x_mean) @ weights + y_mean, chosen
 
 
-def mlp_probe(train: Part, validation: Part, test: Part, seed: int = 0) -> np.ndarray:
+def mlp_probe(train: Split, validation: Split, test: Split, seed: int = 0) -> np.ndarray:
     """Predictions [N, Q] on test of two hidden layers, as they were when best on validation."""
     sizes = (train.latent.shape[1], WIDTH, WIDTH, train.target.shape[1])
     keys = jax.random.split(jax.random.key(seed), len(sizes))

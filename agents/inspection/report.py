@@ -1,4 +1,4 @@
-"""inspect.html: one self-contained page of what a model knows and where it fails."""
+"""inspect.html: one self-contained page of probes, predictions and events."""
 
 import json
 from typing import Any
@@ -11,19 +11,21 @@ from agents.reports.html import Card, Fold, Page, Small, pictures
 from agents.reports.plots import GREEN, GREY, OURS, WARM, Rule, Series, chart, ranking
 from agents.reports.tables import Row, Table
 
-FEW = 5
+MIN_EPISODES = 5
 """Test episodes below which their intervals are narrower than what is not known."""
+MADE_FROM = ("checkpoint", "dataset", "settings", "seconds", "versions")
 
 
 def page(result: Row, clips: np.ndarray | None) -> Page:
     """The page; `clips` [C, 3, K, H, W, 3] are the pictures of the decoder."""
     count = result["test_episodes"]
+    few = ", too few to believe intervals" if count < MIN_EPISODES else ""
     parts = [
         result["env_id"],
         f"objective {result['objective']}",
         f"sees {result['sees']}, {result['history']} frames",
         f"{result['action_block']} decisions a step",
-        f"test episodes only: {count}" + (", too few to believe intervals" if count < FEW else ""),
+        f"test episodes only: {count}{few}",
     ]
     made = {name: result.get(name) for name in MADE_FROM}
     cards = [
@@ -37,9 +39,6 @@ def page(result: Row, clips: np.ndarray | None) -> Page:
     ]
     title = f"What the latents of {result['run']} know"
     return Page(title, " · ".join(parts), cards, _tiles(result))
-
-
-MADE_FROM = ("checkpoint", "dataset", "settings", "seconds", "versions")
 
 
 def _tiles(result: Row) -> list[tuple[str, str]]:
@@ -71,16 +70,13 @@ def _probes(rows: list[Row]) -> Card:
         ),
     }
     note = (
-        "Probes learn on train episodes, choose their strength on validation episodes and are "
-        "scored on test episodes; intervals resample test episodes. 1 is perfect, 0 is the mean."
+        "Learned on train episodes, strength chosen on validation episodes, scored on test "
+        "episodes, which intervals resample. 1 is perfect, 0 is the mean."
     )
     series = []
     for shift, kind, color in ((-0.17, "linear", OURS), (0.17, "mlp", GREEN)):
-        r2, low, high = (
-            np.clip(_known(row[kind][end] for row in rows), -0.2, 1)
-            for end in ("r2", "low", "high")
-        )
-        series.append(Series(r2, np.arange(len(rows)) + shift, kind, color, "o", low, high))
+        r2, *ends = np.clip(_columns([row[kind] for row in rows], "r2", "low", "high"), -0.2, 1)
+        series.append(Series(r2, np.arange(len(rows)) + shift, kind, color, "o", *ends))
     words = {"xlabel": "R² on test episodes (95 % interval)", "xlim": (-0.22, 1.02)}
     names, zero = [row["name"] for row in rows], [Rule(0, axis="x")]
     figure = ranking(names, series, words, 9.5, rules=zero, legend=2)
@@ -90,29 +86,26 @@ def _probes(rows: list[Row]) -> Card:
 
 def _open_loop(curves: Row) -> Card:
     """Error against steps, beside a latent that stays as it was."""
-    looks = (("model", "model, open loop", OURS), ("copy", "latent stays as it was", WARM))
     series = []
-    for name, label, color in looks:
-        mean, low, high = (curves[name][end] for end in ("mean", "low", "high"))
-        steps = np.arange(1, len(mean) + 1)
-        series.append(
-            Series(steps, mean, label, color, "o-", low, high, band=True, style={"ms": 3})
-        )
+    for name, label, color in (
+        ("model", "model, open loop", OURS),
+        ("copy", "latent stays as it was", WARM),
+    ):
+        mean, *ends = (curves[name][end] for end in ("mean", "low", "high"))
+        steps, style = np.arange(1, len(mean) + 1), {"ms": 3}
+        series.append(Series(steps, mean, label, color, "o-", *ends, band=True, style=style))
     steps = f"steps ahead ({curves['step_s']:.3g} s each)"
     words = {"xlabel": steps, "ylabel": "squared error / random pair"}
-    note = (
-        "Predictions fed with predictions under the actions taken, against the encoded truth. "
-        "Dashed: two random moments."
-    )
+    note = "Predictions of predictions under the recorded actions. Dashed: two random moments."
     return Card("Open-loop prediction", [chart(series, words, rules=[Rule(1)], log="y")], note)
 
 
 def _counterfactuals(rows: Any) -> Card:
-    """How often a prediction is nearest to its own outcome, beside chance."""
+    """Share of predictions that are nearest to their own outcome, beside chance."""
     if isinstance(rows, dict):
         return Card("Counterfactuals", note=rows["note"])
-    accuracy, low, high = (_known(row[end] for row in rows) for end in ("accuracy", "low", "high"))
-    found = Series(accuracy, range(len(rows)), None, OURS, "o", low, high)
+    accuracy, *ends = _columns(rows, "accuracy", "low", "high")
+    found = Series(accuracy, range(len(rows)), None, OURS, "o", *ends)
     chance = Rule(rows[0]["chance"], "chance", WARM, axis="x")
     names = [f"{row['steps']} steps ({row['seconds']:.2g} s)" for row in rows]
     words = {"xlabel": "nearest to its own outcome", "xlim": (0, 1.05)}
@@ -125,15 +118,15 @@ def _counterfactuals(rows: Any) -> Card:
 
 def _events(found: Row) -> Card:
     """AUROC of every event with its interval, and surprise around each."""
-    rows = {name: row for name, row in found.items() if isinstance(row, dict)}
-    scored = {name: row for name, row in rows.items() if "auroc" in row}
-    left = [f"{name}: {row['note']}" for name, row in rows.items() if "note" in row]
-    if isinstance(found.get("note"), str):
-        left = [found["note"]]
     note = (
         "Surprise is the squared distance between the predicted and the encoded embedding. Events "
-        "and controls differ in the event alone. " + " ".join(f"Left out: {x}." for x in left)
+        "and controls differ in the event alone."
     )
+    if isinstance(found.get("note"), str):  # nothing was staged
+        return Card("Violation of expectation", [], f"{note} Left out: {found['note']}.", "wide")
+    scored = {name: row for name, row in found.items() if "auroc" in row}
+    for name, row in found.items():
+        note += f" Left out: {name}: {row['note']}." if "note" in row else ""
     small = [Small(name, _surprise(row)) for name, row in scored.items()]
     parts = [_aurocs(scored), *small] if scored else []
     return Card("Violation of expectation", parts, note, "wide")
@@ -143,8 +136,9 @@ def _aurocs(scored: Row) -> Markup:
     series = []
     for line, (name, row) in enumerate(scored.items()):
         color = WARM if "control" in name else OURS
-        ends, text = ([row["low"]], [row["high"]]), [f"{row['auroc']:.3f}"]
-        series.append(Series([row["auroc"]], [line], None, color, "o", *ends, text=text))
+        value, *ends = _columns([row], "auroc", "low", "high")
+        text = [f"{row['auroc']:.3f}"]
+        series.append(Series(value, [line], None, color, "o", *ends, text=text))
     words = {"xlabel": "AUROC of surprise (0.5: not noticed)", "xlim": (0, 1.1)}
     return ranking(list(scored), series, words, 9.5, rules=[Rule(0.5, axis="x")])
 
@@ -189,9 +183,9 @@ def _decoder(looked: Row, clips: np.ndarray | None) -> Card:
     return Card("Decoded, only to look", [shown], note, "wide")
 
 
-def _known(values: Any) -> np.ndarray:
-    """Figures as they are stored, unknown ones (None) as NaN."""
-    return np.array(list(values), float)
+def _columns(rows: list[Row], *names: str) -> np.ndarray:
+    """Columns [names, rows]; what is not known (None) is NaN."""
+    return np.array([[row[name] for row in rows] for name in names], float)
 
 
 def _interval(row: Row, name: str) -> str:

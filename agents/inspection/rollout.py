@@ -1,4 +1,4 @@
-"""Does the model follow the world: open-loop errors, counterfactuals, and the shape of latents."""
+"""Open-loop errors, counterfactual actions, and the geometry of latents."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.inspection import scores as scores
+from agents.inspection import scores
 from agents.inspection.config import InspectConfig
-from agents.inspection.model import Viewed, rows_of
+from agents.inspection.model import InspectedModel, rows_of
 from envs.native.recorded import EditedSimulator, ObservationSource
 from wm.jepa import collapse
 
@@ -17,7 +17,7 @@ STRAIGHT_ROWS = 6
 """Steps of the model in a path whose straightness is measured."""
 
 
-def open_loop(model: Viewed, dataset: Dataset, config: InspectConfig) -> dict[str, Any]:
+def open_loop(model: InspectedModel, dataset: Dataset, config: InspectConfig) -> dict[str, Any]:
     """Errors of k = 1.. steps in latent space, beside those of a latent that stays as it was.
 
     Squared distances over that of a random pair of test moments; 1 is no better than a guess.
@@ -26,13 +26,13 @@ def open_loop(model: Viewed, dataset: Dataset, config: InspectConfig) -> dict[st
     row, owner = rows_of(dataset, "test", model, config.rows // 4, config.seed, ahead)
     frames = dataset.arrays[model.field]
     actions = np.asarray(dataset.arrays["action"][row[:, None] + np.arange(ahead)])
-    told = model.rollout(frames, row, actions, config.horizon)
+    predicted = model.rollout(frames, row, actions, config.horizon)
     at = row[:, None] + model.block * np.arange(config.horizon + 1)
     true = model.embeddings(frames, at)
     other = np.random.default_rng(config.seed).permutation(len(row))
     unit = max(float(np.mean(np.sum((true[:, 0] - true[other, 0]) ** 2, -1))), 1e-12)
     curves = {}
-    for name, guess in (("model", told[:, 1:]), ("copy", true[:, :1])):
+    for name, guess in (("model", predicted[:, 1:]), ("copy", true[:, :1])):
         error = np.sum((guess - true[:, 1:]) ** 2, -1) / unit
         ends = [scores.mean_interval(column, owner, config.seed) for column in error.T]
         low, high = zip(*ends, strict=True)
@@ -42,7 +42,7 @@ def open_loop(model: Viewed, dataset: Dataset, config: InspectConfig) -> dict[st
 
 
 def geometry(
-    latents: np.ndarray, model: Viewed, dataset: Dataset, config: InspectConfig
+    latents: np.ndarray, model: InspectedModel, dataset: Dataset, config: InspectConfig
 ) -> dict[str, Any]:
     """Effective rank, spread of every dimension, and how straight paths are, of test moments."""
     std = latents.std(0)
@@ -71,77 +71,57 @@ def geometry(
     }
 
 
-def counterfactuals(model: Viewed, dataset: Dataset, config: InspectConfig) -> list[dict]:
+def counterfactuals(model: InspectedModel, dataset: Dataset, config: InspectConfig) -> list[dict]:
     """Same start, other actions: is what the model foresees nearest to what those actions do?
 
     One row for a short and one for a longer stretch: the share of predictions that are nearest, of
     all outcomes from their start, to their own; its interval, over starts; and that of chance.
     """
-    world, size = EditedSimulator(dataset.spec), 0
-    if model.field == "pixels":
-        size = dataset.arrays["pixels"].shape[1]
-    views = ObservationSource(dataset.spec, size)
+    frames = dataset.arrays[model.field]
+    views = ObservationSource(dataset.spec, frames.shape[1] if model.field == "pixels" else 0)
     steps = sorted({1, min(5, config.horizon)})
-    found = [_counterfactual(model, dataset, config, world, views, k) for k in steps]
+    found = [_counterfactual(model, dataset, config, views, k) for k in steps]
     views.close()
     return found
 
 
 def _counterfactual(
-    model: Viewed,
+    model: InspectedModel,
     dataset: Dataset,
     config: InspectConfig,
-    world: EditedSimulator,
     views: ObservationSource,
     steps: int,
 ) -> dict[str, Any]:
-    ahead, many = steps * model.block, config.branches
+    ahead, world = steps * model.block, EditedSimulator(dataset.spec)
     row, owner = rows_of(dataset, "test", model, config.starts, config.seed, ahead)
     actions = _branches(dataset, row, ahead, config)  # [S, M, ahead, A]
+    shape = (*actions.shape[:2], -1)
     frames, physics = dataset.arrays[model.field], dataset.arrays["physics"]
-    true, size = [], model.span + ahead + 1
-    keep = np.unique(np.concatenate([size - 1 + model.offsets(), [size - 1]]))
+    read = ahead + model.offsets()  # of the last moment's encoding, counted from the start
+    clips = []  # what is read of the recorded past and of each branch
     for start, own in zip(row, actions, strict=True):
         ran = [world.run(np.asarray(physics[start]), branch) for branch in own]
-        after = keep[keep > model.span] - model.span  # moments of the branch that are looked at
-        seen = views.of(
-            np.stack([moments[after] for moments, _ in ran]),
-            np.stack([obs[after] for _, obs in ran]),
-        )
-        past = np.asarray(frames[start + keep[keep <= model.span] - model.span])
-        for branch in seen:
-            true.append(np.concatenate([past, branch]))
-    flat = np.concatenate(true)
-    history = np.searchsorted(keep, size - 1 + model.offsets())
-    latents = _encode_clips(model, flat, len(true), len(keep), history)
-    told = model.rollout(
-        frames, np.repeat(row, many), actions.reshape(len(row) * many, ahead, -1), steps
+        later = [np.stack(arrays)[:, read[read > 0]] for arrays in zip(*ran, strict=True)]
+        seen = views.of(*later)
+        past = np.asarray(frames[start + read[read <= 0]])
+        clips += [np.concatenate([past, branch]) for branch in seen]
+    latents = replace(model, spacing=1).embeddings(
+        np.concatenate(clips), len(read) * np.arange(1, len(clips) + 1) - 1
+    )
+    predicted = model.rollout(
+        frames, np.repeat(row, shape[1]), actions.reshape(len(clips), ahead, -1), steps
     )[:, -1]
-    shape = (len(row), many, -1)
-    right = scores.nearest_own(told.reshape(shape), latents.reshape(shape)).mean(1)
+    right = scores.nearest_own(predicted.reshape(shape), latents.reshape(shape)).mean(1)
     low, high = scores.mean_interval(right, owner, config.seed)
-    seconds = ahead * dataset.spec.control_dt * dataset.spec.action_repeat
     return {
         "steps": steps,
-        "seconds": seconds,
+        "seconds": ahead * dataset.spec.control_dt * dataset.spec.action_repeat,
         "accuracy": float(right.mean()),
         "low": low,
         "high": high,
-        "chance": 1 / many,
+        "chance": 1 / config.branches,
         "starts": len(row),
     }
-
-
-def _encode_clips(
-    model: Viewed, flat: np.ndarray, clips: int, length: int, history: np.ndarray
-) -> np.ndarray:
-    """Embeddings [clips, D] of the last moment of clips of `length` frames each.
-
-    `history` [K] says where its frames are in a clip.
-    """
-    rows = np.arange(clips)[:, None] * length + history
-    last = np.arange(clips) * model.history + model.history - 1
-    return replace(model, spacing=1).embeddings(flat[rows.reshape(-1)], last)
 
 
 def _branches(dataset: Dataset, row: np.ndarray, ahead: int, config: InspectConfig) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The figures of an inspection as plain functions of arrays, each with its formula. Imports no jax.
+"""Scores of an inspection as functions of arrays, each with its formula. Imports no jax.
 
 Intervals are 95 % percentile bootstraps; what belongs together (an episode) is drawn so. Of a
 single one nothing can be said: NaN.

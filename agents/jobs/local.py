@@ -16,38 +16,15 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 
 from agents.jobs import children
-from agents.jobs.worker import KILLED, Answer, execute
+from agents.jobs.scheduler import Executor
+from agents.jobs.worker import KILLED, Answer
 
 POLL_S = 0.5  # how often a worker's death is looked for when its socket does not tell
 EXIT_S = 5.0  # what idle workers get to end by themselves
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class InProcess:
-    """Runs each task in this very process: for tests and debugging."""
-
-    slots = 1
-
-    def __init__(self) -> None:
-        self._answers: list[tuple[str, Answer]] = []
-
-    def start(self, key: str, task: str) -> None:
-        """Run a task."""
-        self._answers.append((key, execute(task)))
-
-    def wait(self) -> list[tuple[str, Answer]]:
-        """Answers that have come in."""
-        answers, self._answers = self._answers, []
-        return answers
-
-    def abandon(self) -> None:
-        """Nothing runs on."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class Processes:
+class LocalWorkers(Executor):
     """`slots` worker processes, started when there is work for them."""
 
     def __init__(self, jobs: int, recycle: int = 32):
@@ -57,7 +34,7 @@ class Processes:
         self._leaving: list[_Worker] = []
 
     def start(self, key: str, task: str) -> None:
-        """Hand a task to an idle worker; there must be fewer than `slots` tasks under way."""
+        """Hand a task to an idle worker."""
         slot = self._free_slot()
         worker = self._workers.get(slot)
         if worker is None or not worker.send(key, task):

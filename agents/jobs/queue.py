@@ -1,11 +1,11 @@
 """Run points: skip what is finished, spread the rest over workers, retry the killed, keep results.
 
-    with Session("agents.benchmarks.points:execute", "runs/sweep", jobs=2) as session:
+    with JobQueue("agents.benchmarks.cases:execute", "runs/sweep", jobs=2) as session:
         first = session.submit(points)         # outcomes in the order of `points`
         rest = session.submit(next_round)      # the workers are still warm
 
-`run_all` is one such session. The results and the files do not depend on the executor, the number
-of jobs or the order. Imports no jax.
+The results and the files do not depend on the executor, the number of jobs or the order. Imports no
+jax.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from agents.jobs.scheduler import Executor, answers
+from agents.jobs.local import LocalWorkers
+from agents.jobs.scheduler import Executor, InProcess, answers
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import OK, Answer, task_text
 from agents.runs.bounds import Some, check
@@ -27,8 +28,8 @@ EXECUTORS = ("local", "ray", "slurm")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a point: a result, or None and why in one line.
+class JobResult:
+    """The outcome of a point: a result, or None and why in one line.
 
     `cached` says that it was finished before.
     """
@@ -40,14 +41,14 @@ class Outcome:
     cached: bool = False
 
 
-class Session:
+class JobQueue:
     """Workers kept alive, and the results they made, over several calls of `submit`.
 
     `worker` is "module:function"; `jobs` how many points at once (0: in this process, one after
     another; on Ray and SLURM as many as there is room for); a point whose process is killed is
     tried `retries` times more; a process is replaced after `recycle` points. `on_done(key, point,
-    outcome)` is called for every outcome as it comes, cached ones included, `start(key, point)`
-    before every try. `options` go to the executor.
+    outcome)` is called for every outcome as it comes, cached ones included. `options` go to the
+    executor.
 
     A context manager: it holds the lock of the directory (RunLockedError if another process does)
     and turns SIGTERM into KeyboardInterrupt. Raises ConfigError for an unknown executor.
@@ -62,8 +63,7 @@ class Session:
         jobs: int = 1,
         retries: int = 2,
         recycle: int = 32,
-        on_done: Callable[[str, Mapping[str, Any], Outcome], object] | None = None,
-        start: Callable[[str, Mapping[str, Any]], object] | None = None,
+        on_done: Callable[[str, Mapping[str, Any], JobResult], object] | None = None,
         options: Mapping[str, Any] | None = None,
     ):
         known_executor(executor)
@@ -71,7 +71,7 @@ class Session:
             check(name, value, Some)
         self.worker, self.store = worker, Store(directory)
         self._how = (executor, jobs, recycle, dict(options or {}))
-        self._retries, self._on_done, self._on_start = retries, on_done, start
+        self._retries, self._on_done = retries, on_done
         self._executor: Executor | None = None
         self._cleanup = contextlib.ExitStack()
 
@@ -85,7 +85,7 @@ class Session:
     def __exit__(self, *_) -> None:
         self._cleanup.close()
 
-    def submit(self, points: Iterable[Mapping[str, Any]]) -> list[Outcome]:
+    def submit(self, points: Iterable[Mapping[str, Any]]) -> list[JobResult]:
         """Outcomes in the order of `points`, when all have one.
 
         Raises KeyboardInterrupt when interrupted (what is done is kept, the workers are killed)
@@ -93,40 +93,35 @@ class Session:
         """
         keyed = [(key_of(point), point) for point in points]
         todo: dict[str, Mapping[str, Any]] = {}
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, JobResult] = {}
         for key, point in dict(keyed).items():
             if (result := self.store.result(key)) is None:
                 todo[key] = point
             else:
-                self._finish(outcomes, Outcome(point, key, result, cached=True))
+                self._finish(outcomes, JobResult(point, key, result, cached=True))
         if todo:
             self._run(todo, outcomes)
         return [outcomes[key] for key, _ in keyed]
 
-    def _run(self, todo: dict[str, Mapping[str, Any]], outcomes: dict[str, Outcome]) -> None:
+    def _run(self, todo: dict[str, Mapping[str, Any]], outcomes: dict[str, JobResult]) -> None:
         tasks = {key: task_text(self.worker, point) for key, point in todo.items()}
-        final = answers(self._open(), tasks, self._retries, lambda key: self._started(key, todo))
-        with contextlib.closing(final):
+        with contextlib.closing(answers(self._open(), tasks, self._retries)) as final:
             for key, answer in final:
                 self._finish(outcomes, self._keep(key, todo[key], answer))
 
-    def _started(self, key: str, todo: Mapping[str, Mapping[str, Any]]) -> None:
-        if self._on_start:
-            self._on_start(key, todo[key])
-
-    def _finish(self, outcomes: dict[str, Outcome], outcome: Outcome) -> None:
+    def _finish(self, outcomes: dict[str, JobResult], outcome: JobResult) -> None:
         outcomes[outcome.key] = outcome
         if self._on_done:
             self._on_done(outcome.key, outcome.point, outcome)
 
-    def _keep(self, key: str, point: Mapping[str, Any], answer: Answer) -> Outcome:
+    def _keep(self, key: str, point: Mapping[str, Any], answer: Answer) -> JobResult:
         """Write down how a point ended."""
         if answer.status == OK:
             result = json.loads(answer.text)
             self.store.write(key, point, result)
-            return Outcome(point, key, result)
+            return JobResult(point, key, result)
         self.store.write_failure(key, point, answer.text)
-        return Outcome(point, key, error=answer.text)
+        return JobResult(point, key, error=answer.text)
 
     def _open(self) -> Executor:
         """The executor, made when there is work for it."""
@@ -134,14 +129,6 @@ class Session:
             self._executor = _make(*self._how, directory=self.store.directory)
             self._cleanup.callback(self._executor.close)
         return self._executor
-
-
-def run_all(
-    points: Iterable[Mapping[str, Any]], worker: str, directory: Path | str, **how: Any
-) -> list[Outcome]:
-    """Outcomes in the order of `points`: one Session (which see for `how`), one submit."""
-    with Session(worker, directory, **how) as session:
-        return session.submit(points)
 
 
 def known_executor(executor: str) -> None:
@@ -162,9 +149,7 @@ def _make(
         from agents.jobs.slurm import Slurm
 
         return Slurm(jobs, directory, **options)
-    from agents.jobs.local import InProcess, Processes
-
-    return Processes(jobs, recycle) if jobs else InProcess()
+    return LocalWorkers(jobs, recycle) if jobs else InProcess()
 
 
 @contextlib.contextmanager

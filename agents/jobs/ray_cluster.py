@@ -11,10 +11,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from agents.jobs.children import absolute_paths
+from agents.jobs.scheduler import Executor
 from agents.jobs.worker import ERROR, KILLED, Answer, imported, reason
 from agents.runs.config import ConfigError
 from envs import imports
@@ -24,7 +25,7 @@ START_TRIES = 3
 STORE_BYTES = 80 << 20  # Ray's least is 75 MiB; tasks and answers are small
 
 
-class Ray:
+class Ray(Executor):
     """Tasks of one processor each, at most `jobs` at once (0: as many as the cluster has).
 
     Uses the connection of this process if it has one, else opens one and closes it. Raises
@@ -103,9 +104,11 @@ def _connection(ray: Any, jobs: int) -> Iterator[None]:
             folder = cleanup.enter_context(
                 tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
             )
-        cleanup.enter_context(_silent(ray))
+        # Ray prints the deaths of workers on standard output, whatever it is told about logs,
+        cleanup.enter_context(_held(vars(ray._private.worker), "_worker_logs_enabled", False))
         cleanup.callback(ray.shutdown)
-        with _no_telemetry(), _signals_kept():
+        # and sends usage statistics unless its environment says no when it starts.
+        with _held(os.environ, "RAY_USAGE_STATS_ENABLED", "0"), _signals_kept():
             if address:
                 _init(ray, f"at RAY_ADDRESS={address}", address=address)
             else:
@@ -138,30 +141,17 @@ def _init(ray: Any, where: str, **settings: Any) -> None:
 
 
 @contextlib.contextmanager
-def _silent(ray: Any) -> Iterator[None]:
-    """Ray prints the deaths of workers on standard output, whatever it is told about logs."""
-    printer = ray._private.worker
-    before = printer._worker_logs_enabled
-    printer._worker_logs_enabled = False
-    try:
-        yield
-    finally:
-        printer._worker_logs_enabled = before
-
-
-@contextlib.contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """Ray sends usage statistics unless its environment says no when it starts."""
-    name = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
+def _held(table: MutableMapping[str, Any], name: str, value: Any) -> Iterator[None]:
+    """An entry of a table has this value while it lasts."""
+    before = table.get(name)
+    table[name] = value
     try:
         yield
     finally:
         if before is None:
-            del os.environ[name]
+            del table[name]
         else:
-            os.environ[name] = before
+            table[name] = before
 
 
 @contextlib.contextmanager

@@ -1,36 +1,45 @@
 """The queue in front of an executor: hand out tasks, try again what was killed. Imports no jax."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping
-from typing import Protocol
+from collections.abc import Generator, Mapping
 
-from agents.jobs.worker import KILLED, Answer
+from agents.jobs.worker import KILLED, Answer, execute
 
 
-class Executor(Protocol):
+class Executor:
     """A way of running tasks, at most `slots` at once, in no promised order."""
 
-    slots: int
+    slots = 1
 
     def start(self, key: str, task: str) -> None:
-        """Begin a task."""
-        ...
+        """Begin a task; there are fewer than `slots` under way."""
+        raise NotImplementedError
 
     def wait(self) -> list[tuple[str, Answer]]:
         """Answers that have come in, possibly none, after a moment at most."""
-        ...
+        raise NotImplementedError
 
     def abandon(self) -> None:
         """Stop every task under way, promptly."""
-        ...
 
     def close(self) -> None:
         """Leave nothing running."""
-        ...
+
+
+class InProcess(Executor):
+    """Runs each task in this very process: for tests and debugging."""
+
+    def start(self, key: str, task: str) -> None:
+        """Run it."""
+        self._answers = [(key, execute(task))]
+
+    def wait(self) -> list[tuple[str, Answer]]:
+        """Its answer."""
+        return self._answers
 
 
 def answers(
-    executor: Executor, tasks: Mapping[str, str], retries: int, on_start: Callable[[str], object]
+    executor: Executor, tasks: Mapping[str, str], retries: int
 ) -> Generator[tuple[str, Answer], None, None]:
     """The final answer of every task (by key), as they come.
 
@@ -43,7 +52,6 @@ def answers(
             while queue and len(flying) < executor.slots:
                 key = queue.popleft()
                 flying.add(key)
-                on_start(key)
                 executor.start(key, tasks[key])
             for key, answer in executor.wait():
                 flying.discard(key)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.jobs.children import absolute_paths
+from agents.jobs.scheduler import Executor
 from agents.jobs.store import Store, canonical, key_of
 from agents.jobs.worker import ERROR, KILLED, OK, Answer, execute, imported
 from agents.runs.config import ConfigError
@@ -26,7 +27,7 @@ UNLIMITED = 1000  # jobs queued at once when the user sets no number
 TIME_LIMIT_MIN = 24 * 60  # what a job asks for unless SBATCH_TIMELIMIT says otherwise
 
 
-class Slurm:
+class Slurm(Executor):
     """Jobs of a SLURM cluster, at most `jobs` at once (0: all).
 
     `cluster="local"` runs the same jobs as processes of this machine, "debug" in this process.
@@ -82,7 +83,7 @@ class Slurm:
             self._folder.rmdir()
 
     def _answer(self, key: str, job: Any) -> Answer:
-        """What a job returned; its files go when that is a result."""
+        """The answer of a job; its files go when that is a result."""
         try:
             answer = Answer(*job.result())
         except self._failed as error:  # the job itself, not the worker: last line of a traceback
@@ -97,7 +98,7 @@ class Slurm:
 
 
 def _job(permission: tuple, paths: list[str], directory: str, task: str) -> list[str]:
-    """What a job does: finds modules as we do, answers one task, keeps a result."""
+    """A job: finds modules as we do, answers one task, keeps a result."""
     sys.path.extend(path for path in paths if path not in sys.path)
     imports.permit(*permission)
     _, point = json.loads(task)

@@ -1,4 +1,4 @@
-"""What one process does with one point, and the process that does it again and again.
+"""The worker: one process that does point after point.
 
 A task is the JSON text of [worker, point]; its answer says how it ended. Imports no jax: the
 worker's own module does, in the process that runs it.

@@ -1,14 +1,7 @@
-"""What a cycle costs: operations and bytes counted from the networks, times predicted from them.
-
-Operations are those of matrix products, two a multiply-add, read off the programs themselves. A
-machine is a few numbers, so that the same counts predict this one and others. Where several of
-its accelerators share a run, simulators are divided among them, and so is the batch of an update,
-whose gradients are then summed over the link.
-"""
+"""Cost of a cycle: operations of matrix products, two a multiply-add, read off the programs."""
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,53 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from agents.acting.agent import Carry, act_once, planner_model
-from agents.runs import needs
 from planning import registry as planners
-from planning.config import PlannerConfig, evaluations
+from planning.config import PlannerConfig
 from wm.tdmpc import learner
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.losses import Batch
 from wm.tdmpc.model import Networks
-
-PLAN_KERNELS, UPDATE_KERNELS = 40, 400  # programs' steps that an accelerator launches one by one
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Rates of one device and of its links."""
-
-    name: str
-    flops: float
-    """Operations a second of large matrix products."""
-    bandwidth: float
-    """Bytes a second of its memory."""
-    launch: float = 0.0
-    """Seconds that one step of a program takes at least."""
-    link: float = 0.0
-    """Bytes a second to the others; 0: there are no others."""
-    latency: float = 0.0
-    """Seconds of one sum over all, however small."""
-    sims: float = 0.0
-    """Decisions a second that its simulators make."""
-
-
-ASSUMED = Machine("assumed accelerator", 200e12, 3e12, 4e-6, 200e9, 20e-6, 500e3)
-"""Round numbers of a current datacentre GPU at a realistic share of its peak. Not measured."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one piece of work."""
-
-    flop: float
-    bytes: float
-    """Parameters read and written, activations once out and once in."""
-    kernels: float = 0.0
-
-    def seconds(self, machine: Machine) -> float:
-        """The slowest of products, memory and launches."""
-        work = max(self.flop / machine.flops, self.bytes / machine.bandwidth)
-        return max(work, self.kernels * machine.launch)
 
 
 def products(function: Callable[..., Any], *args: Any) -> float:
@@ -102,87 +54,22 @@ def _inside(params: dict[str, Any]) -> Iterator[Any]:
                 yield item
 
 
-def weights(net: Networks) -> int:
-    """Parameters."""
-    spec = net.spec
-    return needs.parameters(net.config, spec.obs_dim, spec.action_dim, spec.tasks)
-
-
-def plan(net: Networks, config: PlannerConfig, sims: int) -> Cost:
-    """One decision of `sims` simulators."""
+def plan(net: Networks, config: PlannerConfig) -> float:
+    """Operations of one decision of one simulator."""
     one = partial(act_once, net.encode, planner_model(net), config, True)
     params = jax.eval_shape(lambda: tdmpc.init(net, jax.random.key(0)))
     carry = Carry(planners.init(config, net.spec.action_dim))
     obs, key = jax.ShapeDtypeStruct((net.spec.obs_dim,), "float32"), jax.random.key(0)
-    flop = products(one, params, carry, obs, jax.ShapeDtypeStruct((), bool), key)
-    passes = 1 + config.horizon * (2 + config.num_iterations)
-    rows = evaluations(config)  # model steps of one simulator
-    moved = needs.FLOAT * (passes * weights(net) + 2 * sims * rows * needs.row(net.config))
-    return Cost(sims * flop, moved, PLAN_KERNELS * passes)
+    return products(one, params, carry, obs, jax.ShapeDtypeStruct((), bool), key)
 
 
-def update(net: Networks, batch: int = 0) -> Cost:
-    """One update on `batch` slices (0: as many as are set)."""
+def update(net: Networks) -> float:
+    """Operations of one update."""
     cfg, spec = net.learner, net.spec
-    batch, steps = batch or cfg.batch_size, (cfg.batch_size, cfg.horizon)
+    steps = (cfg.batch_size, cfg.horizon)
     sizes = ((*steps, spec.action_dim), steps, steps, steps)
     obs = jnp.zeros((steps[0], steps[1] + 1, spec.obs_dim))
     shapes = Batch(obs, *[jnp.zeros(size) for size in sizes])
     key = jax.random.key(0)
     state = jax.eval_shape(lambda: learner.init(net, key))
-    flop = products(partial(learner.update, net), state, shapes, key) * batch / cfg.batch_size
-    optimiser = 10 * weights(net)  # parameters, gradients, two moments, average: in and out
-    activations = 6 * batch * (cfg.horizon + 1) * needs.row(net.config)
-    return Cost(flop, needs.FLOAT * (optimiser + activations), UPDATE_KERNELS)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One cycle of a run on `devices`, in seconds, and what limits it."""
-
-    devices: int
-    sims: int
-    plan_s: float
-    learn_s: float
-    sum_s: float
-    """Of learn_s: waiting for the sum of gradients."""
-    simulate_s: float
-    cycle_s: float
-    decisions_per_s: float
-    limit: str
-
-
-def predict(
-    net: Networks, planner: PlannerConfig, machine: Machine, devices: int, sims: int, updates: float
-) -> Prediction:
-    """One cycle of `sims` simulators a device, with `updates` updates in all, on `devices`.
-
-    Each device plans for its own simulators; every update takes its share of the batch on each.
-    """
-    planned = plan(net, planner, sims).seconds(machine)
-    share = max(1, net.learner.batch_size // devices)
-    size = needs.FLOAT * weights(net)
-    summed = 0.0
-    if devices > 1:
-        summed = machine.latency + 2 * size * (devices - 1) / devices / machine.link
-    one = update(net, share).seconds(machine)
-    learned = updates * (one + summed)
-    simulated = sims / machine.sims if machine.sims else 0.0
-    parts = {
-        "planning": planned,
-        "updates one after another": updates * one,
-        "sums of gradients": updates * summed,
-        "simulators": simulated,
-    }
-    cycle = planned + learned + simulated
-    return Prediction(
-        devices=devices,
-        sims=sims,
-        plan_s=planned,
-        learn_s=learned,
-        sum_s=updates * summed,
-        simulate_s=simulated,
-        cycle_s=cycle,
-        decisions_per_s=devices * sims / cycle,
-        limit=max(parts, key=lambda name: parts[name]),
-    )
+    return products(partial(learner.update, net), state, shapes, key)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
+
 from agents.jobs import children
 from envs.cores import usable_cores
 
 Status = Literal["ok", "warn", "fail"]
-ROOT = Path(__file__).resolve().parents[1]
-ESSENTIAL = ("jax", "flax", "optax", "mujoco", "gymnasium", "dm-control", "orbax-checkpoint")
 IMPORT_NAMES = ("agents", "envs", "planning", "scripts", "wm")
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")
@@ -41,28 +41,27 @@ class Finding:
     name: str
     status: Status
     text: str
-    """What was found."""
+    """The state of things."""
     fix: str = ""
-    """What to type; empty when nothing need be done."""
+    """A command to type; empty when nothing need be done."""
 
 
 def examine(path: str = ".") -> list[Finding]:
     """All checks. `path` is where runs will be written. Takes some seconds; raises nothing."""
-    checks: list[Callable[[], list[Finding]]] = [
-        check_python,
-        check_packages,
-        check_import_names,
-        check_devices,
-        check_rendering,
-        lambda: check_disk(path),
-        check_machine,
-    ]
+    checks: dict[str, Callable[[], list[Finding]]] = {
+        "python": check_python,
+        "packages": check_packages,
+        "import names": check_import_names,
+        "devices": check_devices,
+        "rendering": check_rendering,
+        "disk": lambda: check_disk(path),
+        "machine": check_machine,
+    }
     findings = []
-    for check in checks:
+    for name, check in checks.items():
         try:
             findings += check()
         except Exception as error:
-            name = getattr(check, "__name__", "check").removeprefix("check_")
             findings.append(Finding(name, "warn", f"could not be checked: {_line(error)}"))
     return findings
 
@@ -77,49 +76,30 @@ def check_python() -> list[Finding]:
     ]
 
 
-def check_packages(lock: Path = ROOT / "requirements.lock") -> list[Finding]:
-    """Installed versions are the locked ones."""
-    if not lock.is_file():
-        text = "installed without its requirements.lock, so versions were not compared"
-        missing = [name for name in ESSENTIAL if _installed(name) is None]
-        if missing:
-            fix = f"{_pip()} install {' '.join(missing)}"
-            return [Finding("packages", "fail", f"missing: {', '.join(missing)}", fix)]
-        return [Finding("packages", "ok", text)]
-    fix = f"{_pip()} install -r {lock}"
+def check_packages() -> list[Finding]:
+    """The requirements of latentmpc are installed, in a version that it was written for."""
     missing, other, same = [], [], 0
-    for name, version in read_lock(lock).items():
-        found = _installed(name)
+    for needed in requirements():
+        found = _installed(needed.name)
         if found is None:
-            missing.append(name)
-        elif found != version:
-            other.append(f"{name} {found} (locked {version})")
+            missing.append(needed.name)
+        elif not needed.specifier.contains(found, prereleases=True):
+            other.append(f"{needed.name} {found} (needs {needed.specifier})")
         else:
             same += 1
-    essential = any(name in ESSENTIAL for name in missing)
+    fix = f"{_pip()} install --upgrade latentmpc"
     findings = []
     if missing:
-        text = f"missing: {_some(missing)}"
-        findings.append(Finding("packages", "fail" if essential else "warn", text, fix))
+        findings.append(Finding("packages", "fail", f"missing: {_some(missing)}", fix))
     if other:
-        findings.append(Finding("packages", "warn", f"not as locked: {_some(other)}", fix))
-    return findings or [Finding("packages", "ok", f"all {same} as locked")]
+        findings.append(Finding("packages", "warn", f"not as required: {_some(other)}", fix))
+    return findings or [Finding("packages", "ok", f"all {same} as required")]
 
 
-def read_lock(lock: Path) -> dict[str, str]:
-    """{normalised name: version} of the pinned requirements that apply to this Python."""
-    from packaging.requirements import Requirement
-
-    pins = {}
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        text = line.split(" --hash")[0].split(" #")[0].rstrip("\\ ")
-        if "==" not in text or text.startswith(("#", " ", "-")):
-            continue
-        requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate():
-            name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-            pins[name] = next(iter(requirement.specifier)).version
-    return pins
+def requirements() -> list[Requirement]:
+    """Requirements of the installed latentmpc here, without its extras."""
+    found = map(Requirement, metadata.requires("latentmpc") or [])
+    return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
 
 
 def check_import_names() -> list[Finding]:
@@ -136,7 +116,7 @@ def check_import_names() -> list[Finding]:
 
 
 def check_devices() -> list[Finding]:
-    """What JAX computes on; a GPU that JAX does not see is a warning."""
+    """Devices of JAX; a GPU that JAX does not see is a warning."""
     import jax
 
     try:

@@ -6,7 +6,7 @@ was measured in the same run, as machines differ and are shared.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,25 @@ from agents.runs.config import TrainConfig, preset_config
 from agents.runs.directory import RunDir
 from agents.runs.settings import train_config_from
 from agents.runs.versions import installed
+from agents.storage.files import made_directory
 from agents.training.driver import jax_inputs
+from agents.training.loop import stream
 from agents.training.trainer import Trainer
-
-DEVICES = (1, 8, 64, 512)
-SIMS_EACH = 256
-"""Simulators a device in the predictions."""
 
 
 def profile(config: ProfileConfig) -> dict[str, Any]:
-    """Times, operations and shares of the peak, as a JSON-ready dict.
+    """Times, operations and shares of the peak, as a JSON-ready dict, written if that is asked for.
 
-    Raises ConfigError, CheckpointError (settings of another version), EnvError.
+    Raises ConfigError, CheckpointError (settings of another version), EnvError, StorageError.
     """
-    settings = _settings(config)
+    result = _measured(config, _settings(config))
+    if config.out:
+        out = Path(config.out)
+        RunDir(made_directory(out.parent)).write_json(out.name, result)
+    return result
+
+
+def _measured(config: ProfileConfig, settings: TrainConfig) -> dict[str, Any]:
     before = speed.matmul_gflops()
     trainer = _warm(settings)
     parts = _parts(trainer, config.cycles)
@@ -44,7 +49,7 @@ def profile(config: ProfileConfig) -> dict[str, Any]:
         loops["fused"] = _cycle_ms(twin, config.cycles, fused=True)
     scaling = _plan_scaling(trainer, config.sims, config.cycles) if config.sims > 1 else {}
     rate = (before + speed.matmul_gflops()) / 2
-    counted, bandwidth = _counted(trainer), speed.copy_gb()
+    counted = _counted(trainer)
     return {
         "env_id": settings.env_id,
         "preset": settings.preset,
@@ -57,13 +62,10 @@ def profile(config: ProfileConfig) -> dict[str, Any]:
         "cycle_ms": loops,
         "fused_over_host": loops["host"] / loops["fused"] if config.fused else None,
         "gflop": counted,
-        "bandwidth_gb": bandwidth,
-        "model_ms": _model_ms(trainer, cost.Machine("here", 1e9 * rate, 1e9 * bandwidth)),
         "share_of_matmul": {
             name: gflop / (parts[name] / 1e3) / rate for name, gflop in counted.items()
         },
         **scaling,
-        "predicted": _predicted(trainer),
         "versions": installed(),
     }
 
@@ -106,21 +108,25 @@ def _median_ms(run: Callable[[], Any], repeats: int) -> float:
 def _parts(trainer: Trainer, repeats: int) -> dict[str, float]:
     """Milliseconds of each part of a cycle, alone, with nothing running beside it."""
     driver, learning = trainer.driver, trainer.learning
-    key, obs = trainer.stream(9, 0), jax_inputs(driver)
-    params, carry = trainer.state.params, trainer.carry
-    rows = jnp.zeros(trainer.replay.rows.shape[1:], jnp.float32)
+    key, obs = stream(trainer.key, 9, 0), jax_inputs(driver)
+    params, carry = trainer.loop.train.params, trainer.loop.carry
+    rows = jnp.zeros(trainer.loop.replay.rows.shape[1:], jnp.float32)
     actions, _, _ = trainer.agent.act(params, carry, *obs, key)
     random = driver.random_actions(0)
 
     def copy() -> Any:
         np.asarray(actions + 0)  # a fresh array: one that was read is kept on the host
-        trainer.replay = learning.add(trainer.replay, rows)
-        return jax_inputs(driver), trainer.replay.count
+        replay = learning.add(trainer.loop.replay, rows)
+        trainer.loop = trainer.loop._replace(replay=replay)
+        return jax_inputs(driver), trainer.loop.replay.count
+
+    def learn() -> Any:
+        return learning.learn(trainer.loop.train, trainer.loop.replay, key)
 
     return {
         "simulate": _median_ms(lambda: driver.step(random).decisions, repeats),
         "plan": _median_ms(lambda: trainer.agent.act(params, carry, *obs, key), repeats),
-        "learn": _median_ms(lambda: learning.learn(trainer.state, trainer.replay, key), repeats),
+        "learn": _median_ms(learn, repeats),
         "copy": _median_ms(copy, repeats),
     }
 
@@ -135,14 +141,14 @@ def _cycle_ms(trainer: Trainer, cycles: int, fused: bool) -> float:
             if fused and trainer.fused is not None:
                 trainer.fused.chunk = goal - trainer.counters.cycles
             trainer.advance(2**30)
-        jax.block_until_ready(trainer.state)
+        jax.block_until_ready(trainer.loop.train)
         times.append((time.perf_counter() - begin) / (trainer.counters.cycles - before))
     return 1e3 * float(np.median(times))
 
 
 def _plan_scaling(trainer: Trainer, sims: int, repeats: int) -> dict[str, Any]:
     """Milliseconds a simulator of planning for one and for many in one call."""
-    agent, params = trainer.agent, trainer.state.params
+    agent, params = trainer.agent, trainer.loop.train.params
     one, many = (_plan_ms(trainer, agent, params, count, repeats) for count in (1, sims))
     return {
         "plan_ms_a_simulator": {"1": one, str(sims): many / sims},
@@ -151,7 +157,7 @@ def _plan_scaling(trainer: Trainer, sims: int, repeats: int) -> dict[str, Any]:
 
 
 def _plan_ms(trainer: Trainer, agent: Agent, params: Any, count: int, repeats: int) -> float:
-    carry, key = agent.init_carry(count), trainer.stream(9, 1)
+    carry, key = agent.init_carry(count), stream(trainer.key, 9, 1)
     obs = jnp.ones((count, trainer.spec.obs_dim))
     first = jnp.zeros(count, bool)
     return _median_ms(lambda: agent.act(params, carry, obs, first, key), repeats)
@@ -160,26 +166,5 @@ def _plan_ms(trainer: Trainer, agent: Agent, params: Any, count: int, repeats: i
 def _counted(trainer: Trainer) -> dict[str, float]:
     """GFLOP of matrix products in the planning and in the learning of one cycle."""
     config, net = trainer.config, trainer.net
-    plan = cost.plan(net, config.planner, config.num_envs)
-    update = cost.update(net)
-    return {"plan": plan.flop / 1e9, "learn": trainer.learning.updates * update.flop / 1e9}
-
-
-def _model_ms(trainer: Trainer, machine: cost.Machine) -> dict[str, float]:
-    """What the cost model says of this machine: its floor, with nothing but products and memory."""
-    config, net = trainer.config, trainer.net
-    plan = cost.plan(net, config.planner, config.num_envs).seconds(machine)
-    learn = trainer.learning.updates * cost.update(net).seconds(machine)
-    return {"plan": 1e3 * plan, "learn": 1e3 * learn}
-
-
-def _predicted(trainer: Trainer) -> list[dict[str, Any]]:
-    """What the cost model says of many accelerators: all updates as set, or one a cycle."""
-    config, net = trainer.config, trainer.net
-    found = []
-    for all_of_them in (True, False):
-        for devices in DEVICES:
-            updates = max(1.0, config.utd * devices * SIMS_EACH) if all_of_them else 1.0
-            one = cost.predict(net, config.planner, cost.ASSUMED, devices, SIMS_EACH, updates)
-            found.append({"updates": updates} | asdict(one))
-    return found
+    plan = config.num_envs * cost.plan(net, config.planner)
+    return {"plan": plan / 1e9, "learn": trainer.learning.updates * cost.update(net) / 1e9}

@@ -1,6 +1,5 @@
 """`pretrain`: run or resume one reward-free training in its run directory."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,7 +8,10 @@ from typing import Any
 
 import msgspec
 
-from agents.data.dataset import Data
+from agents.data.augment import Augmented
+from agents.data.dataset import Data, Dataset
+from agents.data.hue import hue_jitter
+from agents.data.rotation import random_rotation
 from agents.pretraining.pretrainer import Pretrainer
 from agents.runs import compile as compiling
 from agents.runs import load_pretrained
@@ -17,104 +19,87 @@ from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.pretrain_config import KIND, PretrainConfig, digest
 from agents.runs.progress import TrainProgress
-from agents.runs.signals import InterruptedRunError, StopSignal
-from agents.runs.versions import installed
 from agents.storage import checkpoint
-from agents.training.checkpoint import read_progress
+from agents.training.session import Session, check_settings, read_progress, write_checkpoint
 from wm.jepa.frozen import PLAIN, Frozen, own
 
-KEEP = 2
-PROGRESS = "progress.json"
 FREE_TO_CHANGE = ("run_dir", "data", "save_every", "env.versions", "data_info", "versions")
 
 
 class _Progress(msgspec.Struct):
-    """What progress.json of a pretraining holds."""
+    """Content of progress.json of a pretraining."""
 
     wall_s: float
     latest: dict[str, float | bool | None]
 
 
-class _Session:
-    """One process's share of a run: its clock, its log and its saves."""
+class _PretrainSession(Session):
+    """A pretraining; `about` is stored beside its settings."""
+
+    unit = "updates"
 
     def __init__(
-        self, run: RunDir, trainer: Pretrainer, bar: TrainProgress, about: dict[str, Any], began
+        self,
+        run: RunDir,
+        trainer: Pretrainer,
+        bar: TrainProgress,
+        began: float,
+        about: dict[str, Any],
     ):
-        self.config, self.run, self.trainer, self.bar = trainer.config, run, trainer, bar
-        self.about, self.began, self.before = about, began, 0.0
-        self.saved_at = self.logged_at = 0
-        self.paced = (0, time.perf_counter())
+        self.config, self.trainer, self.about = trainer.config, trainer, about
+        super().__init__(run, bar, began, self.config.log_every, self.config.save_every)
         self.latest: Mapping[str, float | bool | None] = {}
 
-    def seconds(self) -> float:
-        """Wall time of the run so far, earlier processes included."""
-        return self.before + time.perf_counter() - self.began
+    @property
+    def done(self) -> int:
+        """Updates so far."""
+        return self.trainer.updates
 
     def restore(self) -> None:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""
         path = checkpoint.recover(self.run.checkpoints)
-        if path is None:
-            self.run.truncate_metrics(-1, "updates")
-            return
-        self.trainer.state = checkpoint.restore(path, {"train": self.trainer.state})["train"]
-        self.trainer.updates = int(self.trainer.state.updates)
-        progress = read_progress(path, _Progress)
-        self.before, self.latest = progress.wall_s, progress.latest
-        self.saved_at = self.trainer.updates
-        self.logged_at = self.trainer.updates // self.config.log_every * self.config.log_every
-        self.paced = (self.trainer.updates, time.perf_counter())
-        self.run.truncate_metrics(self.trainer.updates, "updates")
-        self.bar.message(f"resumed at {self.trainer.updates} updates")
+        if path is not None:
+            self.trainer.state = checkpoint.restore(path, {"train": self.trainer.state})["train"]
+            self.trainer.updates = int(self.trainer.state.updates)
+            progress = read_progress(path, _Progress)
+            self.latest = progress.latest
+            self.resumed(progress.wall_s, self.done)
+        self.run.truncate_metrics(self.done if path else -1, "updates")
 
     def advance(self) -> None:
         """One call of updates, and what is due after it."""
         self.trainer.advance()
-        done = self.trainer.updates
-        if done - self.logged_at >= self.config.log_every or done >= self.config.updates:
-            self.logged_at = done // self.config.log_every * self.config.log_every
-            self.log()
-        if done - self.saved_at >= self.config.save_every:
+        if self.logs.take(self.done) or self.done >= self.config.updates:
+            self._log()
+        if self.done >= self.saves.next:
             self.save()
 
-    def log(self) -> None:
+    def _log(self) -> None:
         """Losses, validation and the collapse monitor; the pace since the last row."""
-        done, now = self.trainer.updates, time.perf_counter()
         values = self.trainer.read_metrics()
-        pace = (done - self.paced[0]) / max(time.perf_counter() - self.paced[1], 1e-9)
+        pace = self.pace(self.done)
         values |= self.trainer.validate()
         if values["latent/alarm"] and not self.latest.get("latent/alarm"):
             self.bar.message(
-                f"latents have collapsed at {done} updates: effective rank "
+                f"latents have collapsed at {self.done} updates: effective rank "
                 f"{values['latent/effective_rank']:.2f} of {self.trainer.net.latent_dim}, mean "
                 f"std {values['latent/std_mean']:.3g}"
             )
         self.latest = values
-        row = {"kind": "pretrain", "updates": done, "wall_s": self.seconds()}
+        row = {"kind": "pretrain", "updates": self.done, "wall_s": self.seconds}
         self.run.append_metrics({**row, **values, "updates_per_s": pace})
-        self.bar.update(done, **values, updates_per_s=pace)
-        self.paced = (done, now if done == 0 else time.perf_counter())
+        self.bar.update(self.done, **values, updates_per_s=pace)
+        self.pace(self.done)  # the next one begins after the validation
 
     def save(self) -> None:
         """A checkpoint, from which the same command continues."""
         self.trainer.read_metrics()  # never save a diverged model over a good one
-        progress = {"wall_s": self.seconds(), "latest": self.latest}
-        checkpoint.save(
-            self.run.checkpoints,
-            self.trainer.updates,
-            {"train": self.trainer.state},
-            config={
-                "kind": KIND,
-                "settings": asdict(self.config),
-                "digest": digest(self.config),
-                "versions": installed(),
-                "data_info": self.about["data_info"],
-            },
-            spec=self.about["env"],
-            extra_files={PROGRESS: json.dumps(progress).encode()},
-        )
-        checkpoint.prune(self.run.checkpoints, KEEP)
-        self.saved_at = self.trainer.updates
+        settings = {"settings": asdict(self.config), "digest": digest(self.config)}
+        about = {"kind": KIND, **settings, "data_info": self.about["data_info"]}
+        progress = {"wall_s": self.seconds, "latest": self.latest}
+        arrays = {"train": self.trainer.state}
+        write_checkpoint(self.run, self.done, arrays, about, self.about["env"], progress)
+        self.saves.last = self.done
 
 
 def pretrain(
@@ -135,23 +120,22 @@ def pretrain(
     """
     began = time.perf_counter() if began is None else began
     data, env, info = _open(config) if data is None else (data, {}, {})
-    frozen = frozen or encoder_of_run(config.model.frozen_file)
     run = RunDir.create(config.resolved_run_dir)
     with run, compiling.counted() as compiled:
+        record = asdict(config) | {"kind": KIND, "env": env}
+        check_settings(run, record, FREE_TO_CHANGE, PretrainConfig())
+        frozen = frozen or encoder_of_run(config.model.frozen_file)
         trainer = Pretrainer(config, data, frozen)
-        shapes = {"frame_shape": trainer.net.spec.frame_shape}
-        info = {**info, **shapes, "action_dim": trainer.net.spec.action_dim}
+        shapes = trainer.net.spec
+        info |= {"frame_shape": shapes.frame_shape, "action_dim": shapes.action_dim}
         if isinstance(trainer.net.encoder, Frozen):
             info["frozen"] = trainer.net.encoder.about
-        about = {"kind": KIND, "env": env, "data_info": info}
-        record = asdict(config) | about | {"digest": digest(config)}
-        ignore, defaults = (*FREE_TO_CHANGE, "digest"), asdict(PretrainConfig())
-        run.ensure_config(record, ignore=ignore, defaults=defaults)
+        record |= {"data_info": info, "digest": digest(config)}
         with TrainProgress(config.updates, console, quiet=json_mode) as bar:
-            session = _Session(run, trainer, bar, about, began)
+            session = _PretrainSession(run, trainer, bar, began, record)
             session.restore()
             run.write_json(run.config.name, record)
-            _run_to_end(session)
+            session.run_to(config.updates)
             return _finish(session, compiled.seconds)
 
 
@@ -174,32 +158,13 @@ def _open(config: PretrainConfig) -> tuple[Data, dict[str, Any], dict[str, Any]]
     """The dataset, its environment's spec and what to remember of it. Raises ConfigError."""
     if not config.data:
         raise ConfigError("which data? give the folder that `latentmpc collect ENV` made")
-    from agents.data.dataset import Dataset
-    from agents.data.hue import Recoloured
-    from agents.data.rotation import Turned
-
     data = Dataset.open(config.data)
-    seen = Turned(data) if config.turned else data
-    if config.recolour:
-        seen = Recoloured(seen, config.recolour)
-    return seen, data.spec.to_json(), {"path": str(config.data)}
+    wanted = [random_rotation(data.spec)] if config.rotation_augmentation else []
+    wanted += [hue_jitter(config.hue_jitter)] if config.hue_jitter else []
+    return Augmented(data, *wanted), data.spec.to_json(), {"path": str(config.data)}
 
 
-def _run_to_end(session: _Session) -> None:
-    with StopSignal() as stop:
-        while session.trainer.updates < session.config.updates:
-            session.advance()
-            if stop.name:
-                session.save()
-                raise InterruptedRunError(
-                    f"stopped by {stop.name} at {session.trainer.updates} updates, saved in "
-                    f"{session.run.path}: the same command resumes"
-                )
-    if session.saved_at != session.trainer.updates:
-        session.save()
-
-
-def _finish(session: _Session, compile_s: float) -> dict[str, Any]:
+def _finish(session: _PretrainSession, compile_s: float) -> dict[str, Any]:
     """Write and return result.json."""
     trainer, config = session.trainer, session.config
     result = {
@@ -207,7 +172,7 @@ def _finish(session: _Session, compile_s: float) -> dict[str, Any]:
         "data": config.data,
         "updates": trainer.updates,
         "num_params": trainer.num_params,
-        "total_s": session.seconds(),
+        "total_s": session.seconds,
         "compile_s": compile_s,
         "collapsed": bool(session.latest.get("latent/alarm")),
         **session.latest,

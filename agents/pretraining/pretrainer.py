@@ -15,7 +15,7 @@ from agents.data.dataset import Data, Split
 from agents.runs.compile import cpu_options
 from agents.runs.networks import build_jepa
 from agents.runs.pretrain_config import PretrainConfig
-from agents.runs.signals import LearningError
+from agents.training.session import finite
 from wm.jepa import collapse
 from wm.jepa import learner as jepa_learner
 from wm.jepa.frozen import Frozen
@@ -76,19 +76,13 @@ class Pretrainer:
 
     def read_metrics(self) -> dict[str, float]:
         """The latest losses, on the host. Raises LearningError when one is not finite."""
-        values = {k: float(v) for k, v in self.metrics.items()}
-        if bad := [k for k, v in values.items() if not np.isfinite(v)]:
-            raise LearningError(
-                f"learning diverged: {bad[0]} is {values[bad[0]]} after {self.updates} updates; "
-                "the last checkpoint is intact, lower --learner.learning-rate in a new --run-dir"
-            )
-        return values
+        return finite(self.metrics, self.updates)
 
     def _slices(self, rng: np.random.Generator, split: Split, batch: int) -> JepaBatch:
         pixels, rows = self.config.model.pixels, self.config.rows
-        fields = ("action",) if pixels else ("action", "obs")
-        drawn = self.data.slices(rng, split, batch, rows, pixels=pixels, fields=fields)
-        frames = drawn["pixels"] if pixels else drawn["obs"].astype(np.float32)
+        seen = "pixels" if pixels else "obs"
+        drawn = self.data.slices(rng, split, batch, rows, fields=("action", seen))
+        frames = drawn[seen] if pixels else drawn[seen].astype(np.float32)
         action = drawn["action"].astype(np.float32)
         return JepaBatch(frames, action)  # pyright: ignore[reportArgumentType] jit moves them
 
@@ -96,12 +90,12 @@ class Pretrainer:
         """Mean and standard deviation of the observations, or of a frozen encoder's features."""
         rng = np.random.default_rng([self.config.seed, INIT])
         if isinstance(self.net.encoder, Frozen):
-            pictures = self.data.slices(rng, "train", NORMALIZER_PICTURES, 1, True, ())
+            pictures = self.data.slices(rng, "train", NORMALIZER_PICTURES, 1, fields=("pixels",))
             found = _features(self.net.encoder, pictures["pixels"][:, 0])
         elif self.config.model.pixels:
             return None
         else:
-            drawn = self.data.slices(rng, "train", NORMALIZER_ROWS, 1, False, ("obs",))
+            drawn = self.data.slices(rng, "train", NORMALIZER_ROWS, 1, fields=("obs",))
             found = drawn["obs"][:, 0]
         std = np.maximum(found.std(0), MIN_STD)
         return {"mean": found.mean(0).astype(np.float32), "std": std.astype(np.float32)}

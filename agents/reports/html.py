@@ -55,7 +55,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows; nothing in it is fetched from elsewhere."""
+    """Contents of a page; nothing in it is fetched from elsewhere."""
 
     title: str
     subtitle: str

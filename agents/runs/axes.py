@@ -65,6 +65,4 @@ def _value(name: str, text: str) -> Value:
     kind = TYPES[name]
     if not text:
         raise ConfigError(f"grid: {name} has an empty value; write {name}=V1,V2")
-    value = read(f"grid: {name}", text, kind)
-    check(f"grid: {name}", value, kind)
-    return value
+    return check(f"grid: {name}", read(f"grid: {name}", text, kind), kind)

@@ -5,52 +5,42 @@
         num_samples: Count = 128
         decay: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
-Flags, files, stored settings and settings made by a program are all held to these types. Upper
-bounds are generous: what a large machine could mean. The settings of `wm` and `planning` hold
-themselves to theirs; their types are read here alike. Imports no jax.
+Flags, files, stored settings and settings made by a program are all held to these types, and so
+are the settings of `wm` and `planning`. Imports no jax.
 """
 
 import contextlib
 import difflib
 import functools
-import numbers
-import re
-import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from operator import ge, gt, le, lt
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
+import msgspec
 from msgspec import Meta
 
-KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
-NUMBERS = {int: numbers.Integral, float: numbers.Real}
+from wm.limits import Count as Count
+from wm.limits import Few as Few
+from wm.limits import Period as Period
+from wm.limits import PositiveShare as PositiveShare
+from wm.limits import Share as Share
+from wm.limits import Weight as Weight
+from wm.limits import Width as Width
+from wm.limits import convert, parts, wanted
 
 Seed = Annotated[int, Meta(ge=0, lt=2**31)]
-"""What random streams can begin from."""
+"""Seeds of random streams."""
 Total = Annotated[int, Meta(ge=1, lt=2**31)]
 """Steps, rows or updates of a whole run, which are counted in 32 bits."""
-Period = Annotated[int, Meta(ge=0, lt=2**31)]
-"""The same, where 0 says that there is none or that the default is taken."""
-Count = Annotated[int, Meta(ge=1, le=2**20)]
 Some = Annotated[int, Meta(ge=0, le=2**20)]
-Width = Annotated[int, Meta(ge=1, le=2**14)]
-"""Of a layer or a latent."""
-Few = Annotated[int, Meta(ge=1, le=1000)]
-"""Steps of a horizon, heads, layers: what programs are unrolled or repeated over."""
 FewOrNone = Annotated[int, Meta(ge=0, le=1000)]
 Episodes = Annotated[int, Meta(ge=1, le=10_000)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
-Weight = Annotated[float, Meta(ge=0, le=1e6)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 InnerShare = Annotated[float, Meta(gt=0, lt=1)]
-
-
 TaskId = Annotated[
     str,
     Meta(
-        pattern=r"(?=.{0,2000}\Z)(?:[./]*\w+(?:[./:@,+ -]+\w+)*,?)?",
+        pattern=r"(?a)\A(?=.{0,2000}\Z)(?:[./]*\w+(?:[./:@,+ -]+\w+)*,?)?\Z",
         description="be the id of a task (`latentmpc tasks` lists them)",
     ),
 ]
@@ -81,13 +71,16 @@ def check_all(config: Any, block: str = "") -> None:
     """Raise ConfigError naming the first field, or one of settings inside, that is not held."""
     for name, kind in kinds(type(config)).items():
         value = getattr(config, name)
-        check(f"{block}{name}", value, kind)
-        if is_dataclass(kind) and not isinstance(value, Settings):
+        if not is_dataclass(kind):
+            check(f"{block}{name}", value, kind)
+        elif not isinstance(value, kind):  # type: ignore[arg-type]
+            raise ConfigError(f"{block}{name} must be {kind}, got {shown(value)}")
+        elif not isinstance(value, Settings):
             check_all(value, f"{block}{name}.")
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def config_errors() -> Iterator[None]:
     """Make a ConfigError of the ValueError with which settings of `wm` or `planning` refuse."""
     try:
         yield
@@ -101,18 +94,21 @@ def told() -> Iterator[None]:
 def kinds(cls: type) -> dict[str, Any]:
     """Type of every field that can be given, with its bounds and without what others annotate."""
     plain, full = get_type_hints(cls), get_type_hints(cls, include_extras=True)
-    bounded = {name for name, kind in full.items() if any(map(_meta, options(kind)))}
-    return {f.name: (full if f.name in bounded else plain)[f.name] for f in fields(cls) if f.init}
+    names = [f.name for f in fields(cls) if f.init]
+    return {name: (full if parts(full[name])[1] else plain)[name] for name in names}
 
 
-def check(name: str, value: Any, kind: Any, where: str = "") -> None:
-    """Raise ConfigError unless `value` is of the type `kind` and in its bounds."""
-    if any(_fits(value, option) for option in options(kind)):
-        return
-    wanted = dict.fromkeys(_wanted(o, value) for o in options(kind) if o is not type(None))
-    raise ConfigError(
-        f"{where}{name} must {' or '.join(wanted)}, got {shown(value)}{_hint(value, kind)}"
-    )
+def check(name: str, value: Any, kind: Any, where: str = "") -> Any:
+    """A value as the type `kind` holds it. Raises ConfigError unless it does; NaN has no bounds."""
+    try:
+        found, said = convert(value, kind), ""
+    except msgspec.ValidationError as error:
+        found, said = None, wanted(kind, str(error))
+    if isinstance(found, str) and (len(found) > MOST_TEXT or "\0" in found):
+        said = f"be text of at most {MOST_TEXT} characters, without NUL"
+    if said:
+        raise ConfigError(f"{where}{name} must {said}, got {shown(value)}{_hint(value, kind)}")
+    return found
 
 
 def shown(value: Any) -> str:
@@ -125,89 +121,15 @@ def shown(value: Any) -> str:
 
 
 def read(name: str, text: str, kind: Any) -> Any:
-    """The value that a text spells. Raises ConfigError unless it is of the type `kind`."""
-    for option in map(base, options(kind)):
-        if option in (int, float):
-            with contextlib.suppress(ValueError):
-                return option(text)
-        elif option is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        elif chosen := [c for c in get_args(option) if str(c) == text]:
-            return chosen[0]
-    check(name, text, kind)
-    return text
-
-
-@functools.cache
-def options(kind: Any) -> tuple[Any, ...]:
-    """The types of which a value may have any."""
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def base(option: Any) -> Any:
-    """A type without its bounds."""
-    return get_args(option)[0] if get_origin(option) is Annotated else option
-
-
-def holds(kind: Any, wanted: type) -> bool:
-    """Whether a value of the type `kind` may be a `wanted`."""
-    return wanted in map(base, options(kind))
-
-
-@functools.cache
-def _meta(option: Any) -> Meta | None:
-    """The bounds that a type states."""
-    given = get_args(option)[1:] if get_origin(option) is Annotated else ()
-    return next((meta for meta in given if isinstance(meta, Meta)), None)
-
-
-def _has_type(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return any(type(value) is type(known) and value == known for known in get_args(kind))
-    if not isinstance(kind, type):
-        return True
-    right = isinstance(value, NUMBERS.get(kind, kind))
-    return right and (kind is bool or not isinstance(value, bool))
-
-
-def _fits(value: Any, option: Any) -> bool:
-    """Whether a value has a type and lies in its bounds; NaN lies in none."""
-    meta = _meta(option)
-    if not _has_type(value, base(option)):
-        return False
-    if isinstance(value, str):
-        plain = len(value) <= MOST_TEXT and "\0" not in value
-        return plain and (not meta or bool(re.fullmatch(meta.pattern or "", value, re.ASCII)))
-    return not meta or all(
-        bound is None or lies(value, bound)
-        for lies, bound in ((ge, meta.ge), (gt, meta.gt), (le, meta.le), (lt, meta.lt))
-    )
-
-
-def _wanted(option: Any, value: Any) -> str:
-    """The rest of "must ..." for a value that does not fit."""
-    kind, meta = base(option), _meta(option)
-    if get_origin(kind) is Literal:
-        return "be one of " + ", ".join(filter(None, map(str, get_args(kind))))
-    if not _has_type(value, kind):
-        return f"be {KINDS.get(kind, kind)}"
-    if meta and meta.description:
-        return meta.description
-    if not meta:
-        return f"be text of at most {MOST_TEXT} characters, without NUL"
-    low = f"[{_number(meta.ge)}" if meta.gt is None else f"({_number(meta.gt)}"
-    high = f"{_number(meta.le)}]" if meta.lt is None else f"{_number(meta.lt)})"
-    return f"lie in {low}, {high}"
-
-
-def _number(bound: float | None) -> str:
-    """A bound as people write it: 2**20 is not 1048576."""
-    if isinstance(bound, int) and bound > 2**16 and bound & (bound - 1) == 0:
-        return f"2**{bound.bit_length() - 1}"
-    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+    """The value that a text spells; bounds of numbers are unchecked. Raises ConfigError."""
+    plain, _ = parts(kind)
+    with contextlib.suppress(msgspec.ValidationError):
+        if plain is not str:
+            return msgspec.convert(text, plain, strict=False)
+    return check(name, text, kind)
 
 
 def _hint(value: Any, kind: Any) -> str:
-    known = [c for option in options(kind) for c in get_args(base(option)) if isinstance(c, str)]
+    known = [choice for choice in get_args(parts(kind)[0]) if isinstance(choice, str)]
     close = difflib.get_close_matches(value, known, 1, 0.4) if isinstance(value, str) else []
     return f"; did you mean {close[0]}?" if close else ""

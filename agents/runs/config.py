@@ -86,6 +86,15 @@ class TrainConfig(Settings):
         return self.run_dir or f"runs/{self.folder_name}-{self.seed}"
 
     @property
+    def fused(self) -> bool:
+        """Whether the cycle runs as one program.
+
+        `auto`: for MJX, whose simulators then never leave the device; native simulators keep the
+        host loop, which compiles sooner and is then a little slower (docs/results/scaling.md).
+        """
+        return self.loop == "fused" or (self.loop == "auto" and self.backend.startswith("mjx"))
+
+    @property
     def folder_name(self) -> str:
         """The task's id as part of a path; of a file's task, without its folder."""
         path, _, name = self.env_id.rpartition(":")
@@ -107,7 +116,7 @@ class _Overrides(Settings, block="planner"):
 
     def apply(self, planner: PlannerConfig) -> PlannerConfig:
         """`planner` with the given settings replaced. Raises ConfigError naming a bad one."""
-        with bounds.told():
+        with bounds.config_errors():
             return planner.changed(**self.given)
 
 
@@ -163,7 +172,7 @@ def _check_shares(config: TrainConfig) -> None:
                 f"--devices {config.devices} does not divide --{flag} {size}: give a multiple of "
                 f"{config.devices}, or other --devices"
             )
-    if config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx")):
+    if config.fused:
         raise ConfigError(
             f"--devices {config.devices} needs the host loop: add --loop host, or leave --devices"
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.runs.config import ConfigError
+from agents.runs.settings import current
 from agents.storage import sealed
 from agents.storage.files import (
     CheckpointError,
@@ -167,7 +168,8 @@ class RunDir:
 
         `ignore` names settings that may differ ("video", "learner.batch_size", or a whole
         block). A setting that a run of an earlier version does not have stands at its value in
-        `defaults`. Raises ConfigError naming the first that differs.
+        `defaults`, one that it has by another name counts. Raises ConfigError naming the first
+        that differs.
         """
         if not self.config.exists():
             self.write_json(self.config.name, config)
@@ -175,6 +177,7 @@ class RunDir:
         stored = _flat(plain(defaults)) if defaults else {}
         stored |= _flat(self.read_table(self.config.name))
         asked = _flat(plain(config))
+        stored = {current(name, asked): value for name, value in stored.items()}
         for name in (*asked, *stored):
             if any(f"{name}.".startswith(f"{skipped}.") for skipped in ignore):
                 continue

@@ -72,7 +72,7 @@ def _networks(config: TrainConfig, spec: EnvSpec) -> tuple[Any, Networks]:
 
 
 def built(build: Callable[[], T], where: str) -> T:
-    """What `build` makes of stored settings. Raises CheckpointError naming `where` they are."""
+    """Networks that `build` makes of stored settings. Raises CheckpointError naming `where`."""
     try:
         return build()
     except (CheckpointError, ConfigError):

@@ -63,7 +63,7 @@ def _networks(
 
 
 class _DataInfo(msgspec.Struct):
-    """What must be known of the data."""
+    """Entries of `data_info` that a model is built from."""
 
     frame_shape: list[Annotated[int, msgspec.Meta(ge=1, le=MOST_SIZE)]]
     action_dim: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIZE)]

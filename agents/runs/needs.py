@@ -22,7 +22,7 @@ SIMULATOR = {"dmc": 2**23, "ogbench": 2**23}
 LEAST_SIMULATOR = 2**17
 PROCESS = 2**27
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""What a container may use, in the two versions of control groups."""
+"""Memory limits of a container, in the two versions of control groups."""
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel0")
 ON_HOST = ("the simulators", "worker processes", "the episodes of a shard")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.runs.bounds import Few, Seed, Settings, Share, Total
 from agents.runs.config import ConfigError
-from agents.runs.settings import stored_config
+from agents.runs.settings import PRETRAINED, stored_config
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
 from wm.jepa.config import (
@@ -24,8 +24,7 @@ from wm.jepa.config import (
     slice_rows,
 )
 
-KIND = "jepa"
-"""What the config.json of these runs says under "kind"."""
+KIND = PRETRAINED
 STORED_BESIDE = ("kind", "env", "data_info", "digest", "versions")
 
 
@@ -51,9 +50,9 @@ class PretrainConfig(Settings):
     """Updates between rows of metrics and looks at the validation episodes."""
     updates_per_call: Few = 10
     """Updates in one compiled call."""
-    turned: bool = False
+    rotation_augmentation: bool = False
     """Learn from episodes turned by random angles, in tasks that look the same from all sides."""
-    recolour: Share = 0.0
+    hue_jitter: Share = 0.0
     """Turn the colours of pictures at random, within so much of the circle of hues."""
     model: JepaConfig = field(default_factory=JepaConfig)
     learner: JepaLearnerConfig = field(default_factory=JepaLearnerConfig)

@@ -1,11 +1,18 @@
-"""What a training shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long job: bars on a terminal, a line now and then elsewhere."""
 
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 LINE_EVERY = 10.0
@@ -39,47 +46,36 @@ class _Bar(Progress):
 class TrainProgress:
     """Bar over env_steps with return, losses, updates/s, elapsed time and time to go.
 
-    Writes to standard error. The time to go follows the pace since the first update, so a
-    resumed run is not taken for a fast one. Everything is a no-op when quiet.
+    Writes to standard error. The time to go follows the pace of this process, so that a resumed run
+    is not taken for a fast one. Everything is a no-op when quiet. A context manager.
     """
 
     def __init__(self, total: int, console: Console | None = None, quiet: bool = False):
-        self.total = total
+        self.total, self.quiet = total, quiet
         self.console = console or Console(stderr=True, highlight=False)
-        self.quiet = quiet
         self._fields: dict[str, float] = {}
-        self._bar: Progress | None = None
-        self._start = self._last_line = time.monotonic()
-        self._first: tuple[float, int] | None = None
+        self._last_line = time.monotonic()
+        self._bar = _Bar(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[ahead]}"),
+            console=self.console,
+            refresh_per_second=4,
+            redirect_stdout=False,
+            speed_estimate_period=86_400,
+            get_time=lambda: time.monotonic(),
+        )
+        self._task = self._bar.add_task("train", total=total, ahead="starting", figures="")
 
     def __enter__(self) -> "TrainProgress":
-        self.start()
+        if not self.quiet and self.console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Begin to show."""
-        self._start = self._last_line = time.monotonic()
-        if not self.quiet and self.console.is_terminal:
-            self._bar = _Bar(
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[ahead]}"),
-                console=self.console,
-                refresh_per_second=4,
-                redirect_stdout=False,
-            )
-            self._task = self._bar.add_task("train", total=self.total, ahead="starting", figures="")
-            self._bar.start()
-
-    def stop(self) -> None:
-        """Leave the last state on the screen and end; may be called twice."""
-        if self._bar is not None:
+        if self._bar.live.is_started:  # stopping what was not started prints a line
             self._bar.stop()
-            self._bar = None
 
     def update(self, env_steps: int, **fields: Any) -> None:
         """Show that `env_steps` decisions are made; `fields` are kept until given again.
@@ -88,17 +84,19 @@ class TrainProgress:
         """
         if self.quiet:
             return
+        self._fields |= {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
+        shown = {LABELS[k]: self._fields[k] for k in LABELS if k in self._fields}
+        figures = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        self._bar.update(self._task, completed=env_steps, figures=figures)
+        task = self._bar.tasks[0]
+        ahead = f"{clock(task.time_remaining)} to go" if task.time_remaining is not None else ""
+        self._bar.update(self._task, ahead=ahead)
         now = time.monotonic()
-        self._first = self._first or (now, env_steps)
-        known = {k: float(v) for k, v in fields.items() if k in LABELS and v is not None}
-        self._fields |= known
-        if self._bar is not None:
-            ahead, figures = self._ahead(env_steps, now), self._figures()
-            self._bar.update(self._task, completed=env_steps, ahead=ahead, figures=figures)
-        elif now - self._last_line >= LINE_EVERY or env_steps >= self.total:
-            self._last_line, since = now, f"{clock(now - self._start)} gone"
-            parts = (self._figures(), since, self._ahead(env_steps, now))
-            self._print(f"{env_steps}/{self.total} {'  '.join(part for part in parts if part)}")
+        due = now - self._last_line >= LINE_EVERY or env_steps >= self.total
+        if due and not self.console.is_terminal:
+            self._last_line = now
+            parts = (figures, f"{clock(task.elapsed or 0)} gone", ahead)
+            self._print(f"{env_steps}/{self.total} {'  '.join(filter(None, parts))}")
 
     def message(self, text: str) -> None:
         """One line above the bar."""
@@ -108,19 +106,42 @@ class TrainProgress:
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def _figures(self) -> str:
-        shown = {LABELS[k]: self._fields[k] for k in LABELS if k in self._fields}
-        return "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
 
-    def _ahead(self, env_steps: int, now: float) -> str:
-        left = self._seconds_left(env_steps, now)
-        return f"{clock(left)} to go" if left is not None else ""
+class Stages:
+    """A bar a stage: `told(stage, done, total)` as often as one likes; a context manager."""
 
-    def _seconds_left(self, env_steps: int, now: float) -> float | None:
-        begun, first = self._first or (now, env_steps)
-        if env_steps <= first or now <= begun:
-            return None
-        return max(0, self.total - env_steps) * (now - begun) / (env_steps - first)
+    def __init__(self, console: Console, quiet: bool = False):
+        self._console, self._quiet = console, quiet
+        self._shown = False
+        self._bars: dict[str, Any] = {}
+        self._lines: dict[str, float] = {}
+        columns = (TextColumn("{task.description:>12}"), BarColumn(bar_width=24))
+        more = (MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, *more, console=console, redirect_stdout=False)
+
+    def __enter__(self) -> "Stages":
+        self._shown = self._console.is_terminal and not self._quiet
+        if self._shown:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._shown:  # stopping what was not started prints a line
+            self._progress.stop()
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` parts of a stage are finished."""
+        if self._quiet:
+            return
+        if self._shown:
+            if stage not in self._bars:
+                self._bars[stage] = self._progress.add_task(stage, total=total)
+            self._progress.update(self._bars[stage], completed=done, total=total)
+            return
+        now = time.monotonic()
+        if done == total or now - self._lines.get(stage, 0.0) >= LINE_EVERY:
+            self._lines[stage] = now
+            self._console.print(f"{stage} {done}/{total}", markup=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

@@ -6,12 +6,12 @@ Imports no jax.
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.runs.bounds import check, holds, kinds, told
+from agents.runs.bounds import check, config_errors, kinds
 from agents.runs.config import ConfigError, TrainConfig
 from agents.storage import sealed
 from agents.storage.files import CheckpointError
@@ -19,6 +19,11 @@ from agents.storage.files import CheckpointError
 T = TypeVar("T")
 STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
+PRETRAINED = "jepa"
+"""What the config.json of a reward-free model says under "kind"."""
+RENAMED = {"turned": "rotation_augmentation", "recolour": "hue_jitter"}
+"""Settings, or blocks of them, by their names in 0.1.0: what they are called now."""
+Told = Callable[[str], object]
 
 
 def flat_types(cls: type, prefix: str = "") -> dict[str, Any]:
@@ -48,34 +53,44 @@ def unknown(what: str, name: str, known: Iterable[str], see: str) -> ConfigError
     )
 
 
-def flatten(cls: type, mapping: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
+def current(name: str, known: Collection[str], told: Told = lambda line: None) -> str:
+    """Today's name of a setting that may have one of 0.1.0; one line to `told` where it has.
+
+    A name that is not `known` now stays as it is.
+    """
+    for old, new in RENAMED.items():
+        now = new + name.removeprefix(old)
+        if name not in known and f"{name}.".startswith(f"{old}.") and now in known:
+            told(f"{name} is called {now} now: its old name works in this version alone")
+            return now
+    return name
+
+
+def flatten(
+    cls: type,
+    mapping: Mapping[str, Any],
+    where: str,
+    prefix: str = "",
+    told: Told = lambda line: None,
+) -> dict[str, Any]:
     """Nested settings as {"model.latent_dim": 64}, checked for name, type and bounds.
 
-    Raises ConfigError naming `where`, the key and what was expected.
+    Names of 0.1.0 are understood, and said to `told`. Raises ConfigError naming `where`, the key
+    and what was expected.
     """
     known, flat = flat_types(cls), {}
     blocks = {name.rpartition(".")[0] for name in known} - {""}
     for key, value in mapping.items():
-        name = f"{prefix}{key}"
+        name = current(f"{prefix}{key}", {*known, *blocks}, told)
         if name in blocks and isinstance(value, Mapping):
-            flat |= flatten(cls, value, where, f"{name}.")
+            flat |= flatten(cls, value, where, f"{name}.", told)
         elif name in blocks:
             raise ConfigError(f"{where}: {name} must be a table ([{name}]), got {value!r}")
         elif name not in known:
             raise unknown(f"key in {where}:", name, [*known, *blocks], "see --help for the names")
         else:
-            check(name, value, known[name], f"{where}: ")
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            flat[name] = float(value) if whole and holds(known[name], float) else value
+            flat[name] = check(name, value, known[name], f"{where}: ")
     return flat
-
-
-def build(cls: type[T], flat: Mapping[str, Any]) -> T:
-    """An instance from checked flat settings; the rest are defaults.
-
-    Raises ConfigError (from the class) when the values make no sense together.
-    """
-    return overlay(cls(), flat)
 
 
 def overlay(config: T, flat: Mapping[str, Any]) -> T:
@@ -88,26 +103,35 @@ def overlay(config: T, flat: Mapping[str, Any]) -> T:
                 changes[name] = overlay(getattr(config, name), inner)
         elif name in flat:
             changes[name] = flat[name]
-    with told():
+    with config_errors():
         return replace(config, **changes)  # type: ignore[type-var]
 
 
-def read_toml(cls: type, path: str) -> dict[str, Any]:
-    """Flat settings of a TOML file. Raises ConfigError: unreadable, no TOML, wrong name or type."""
+def read_toml(cls: type, path: str, told: Told = lambda line: None) -> dict[str, Any]:
+    """Flat settings of a TOML file; `told` as in `flatten`.
+
+    Raises ConfigError: unreadable, no TOML, wrong name or type.
+    """
     try:
         mapping = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return flatten(cls, mapping, path)
+    return flatten(cls, mapping, path, told=told)
 
 
 def train_config_from(stored: Mapping[str, Any], where: str) -> TrainConfig:
     """Settings of a run from its `config.json` or a checkpoint's.
 
-    Raises CheckpointError when they are not those of this version.
+    Raises ConfigError for those of a reward-free model, CheckpointError when they are not those of
+    this version.
     """
+    if isinstance(stored, Mapping) and stored.get("kind") == PRETRAINED:
+        raise ConfigError(
+            f"{where} is that of a reward-free model, which `latentmpc eval`, `inspect` and "
+            "`distill` take: give a run of `latentmpc train` here"
+        )
     return stored_config(TrainConfig, stored, where)
 
 
@@ -121,7 +145,7 @@ def peek(path: str) -> TrainConfig | None:
         try:
             if file.is_file():
                 return train_config_from(sealed.read_json(file), str(file))
-        except (AttributeError, CheckpointError):
+        except (AttributeError, CheckpointError, ConfigError):
             return None
     return None
 
@@ -140,7 +164,7 @@ def stored_config(
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{where}: the settings must be a table, got {settings!r}")
         ours = {k: v for k, v in settings.items() if k not in beside}
-        return build(cls, flatten(cls, ours, where))
+        return overlay(cls(), flatten(cls, ours, where))
     except (ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{error} (in {where}; was it written by another version of latentmpc?)"

@@ -16,17 +16,17 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from agents.storage.files import CheckpointError
 from agents.storage.sealed import MOST_DEPTH
 
 PathKeys = list[str | int]
 Index = list[dict[str, Any]]  # {"name", "path", "shape", "dtype"} a leaf
-_NAME = re.compile(r"[0-9]{5,9}-[A-Za-z0-9_]{0,80}")
 _KEY = re.compile(r"key<[a-z0-9]{1,20}>")
 MOST_ENTRIES = 1 << 40
 INLINE = 4096  # bytes that a small leaf may have in a compressed node of the store
@@ -35,9 +35,9 @@ INLINE = 4096  # bytes that a small leaf may have in a compressed node of the st
 class _Leaf(msgspec.Struct, forbid_unknown_fields=True):
     """An entry of the index."""
 
-    name: str
-    path: list[str | int]
-    shape: list[int]
+    name: Annotated[str, Meta(pattern=r"\A[0-9]{5,9}-[A-Za-z0-9_]{0,80}\Z")]
+    path: Annotated[list[str | int], Meta(max_length=MOST_DEPTH)]
+    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=MOST_DEPTH)]
     dtype: str
 
 
@@ -98,15 +98,9 @@ def check_index(index: Any) -> None:
     places: set[tuple] = set()
     widths: dict[tuple, int] = {}
     for leaf in leaves:
-        where = label(leaf.path)[:80]
-        if not _NAME.fullmatch(leaf.name):
-            raise ValueError(f"leaf {where} has the name {leaf.name[:80]!r}")
-        if min(leaf.shape, default=0) < 0 or math.prod(n or 1 for n in leaf.shape) > MOST_ENTRIES:
-            raise ValueError(f"leaf {where} has the shape {str(leaf.shape)[:80]}")
-        if max(len(leaf.shape), len(leaf.path)) > MOST_DEPTH:
-            raise ValueError(f"leaf {where} is too deep")
-        if not _is_dtype(leaf.dtype):
-            raise ValueError(f"leaf {where} has the dtype {leaf.dtype[:80]!r}")
+        if math.prod(n or 1 for n in leaf.shape) > MOST_ENTRIES or not _is_dtype(leaf.dtype):
+            kind = f"{leaf.dtype[:80]}{str(leaf.shape)[:80]}"
+            raise ValueError(f"leaf {label(leaf.path)[:80]} is {kind}, which is never stored")
         places.add(tuple(leaf.path))
         for depth, key in enumerate(leaf.path):
             parent = (*leaf.path[:depth], isinstance(key, int))

@@ -121,7 +121,7 @@ def latest(directory: Path | str) -> Path | None:
                 f"{directory} is a link, which is not followed: give a checkpoint in its target, "
                 f"{shlex.quote(os.path.realpath(directory))}/NUMBER"
             )
-        newest = max(_committed(directory), default=None, key=_step)
+        newest = next(iter(committed(directory)), None)
     except OSError as error:
         raise durable.storage_error(directory, error) from error
     if newest is not None:
@@ -179,14 +179,12 @@ def prune(directory: Path | str, keep: int = 2) -> None:
 
 def committed(directory: Path | str) -> list[Path]:
     """Checkpoints of a directory, newest first; not verified."""
-    return sorted(_committed(Path(directory)), key=_step, reverse=True)
-
-
-def discard_after(directory: Path | str, step: int) -> None:
-    """Remove checkpoints newer than `step`, when a run goes on from an earlier one."""
-    for path in _committed(Path(directory)):
-        if _step(path) > step:
-            _remove(path)
+    directory = Path(directory)
+    if not directory.exists():
+        return []
+    found = [p for p in directory.iterdir() if re.fullmatch(r"[0-9]{9,18}", p.name)]
+    real = [path for path in found if path.is_dir() and not path.is_symlink()]
+    return sorted(real, key=lambda path: int(path.name), reverse=True)
 
 
 def _read_index(path: Path) -> array_store.Index:
@@ -267,19 +265,8 @@ def removal(path: Path) -> str:
 
 
 def _intact(directory: Path) -> str:
-    """What still stands after a failed save."""
+    """The checkpoint that still stands after a failed save, in words."""
     with contextlib.suppress(OSError, StorageError):
-        if found := _committed(directory):
-            return f"the previous checkpoint {max(found, key=_step)} is intact"
+        if found := committed(directory):
+            return f"the previous checkpoint {found[0]} is intact"
     return "no earlier checkpoint"
-
-
-def _committed(directory: Path) -> list[Path]:
-    if not directory.exists():
-        return []
-    found = [p for p in directory.iterdir() if re.fullmatch(r"[0-9]{9,18}", p.name)]
-    return [p for p in found if p.is_dir() and not p.is_symlink()]
-
-
-def _step(path: Path) -> int:
-    return int(path.name)

@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from agents.storage import sealed
 from agents.storage.files import CheckpointError, write_atomically
@@ -24,8 +23,7 @@ def save(
     from safetensors.numpy import save as to_bytes
 
     about = {"format": FORMAT, **own(config, params, preprocess).about}
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    tensors = {_name(keys): np.asarray(value) for keys, value in leaves}
+    tensors = {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
     write_atomically(Path(path), to_bytes(tensors, {"about": json.dumps(about)}))
 
 
@@ -48,14 +46,5 @@ def load(path: Path | str) -> Frozen:
         found = rebuild(about)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    params: dict[str, Any] = {}
-    for name, value in tensors.items():
-        node, (*parents, last) = params, name.split("/")
-        for part in parents:
-            node = node.setdefault(part, {})
-        node[last] = jnp.asarray(value)
-    return found._replace(params=params)
-
-
-def _name(keys: Any) -> str:
-    return "/".join(str(key.key) for key in keys)
+    params = {name: jnp.asarray(value) for name, value in tensors.items()}
+    return found._replace(params=unflatten_dict(params, sep="/"))

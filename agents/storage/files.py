@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-CHUNK = 1 << 20  # bytes read at once when hashing
-
-
 MOST_SAID = 1500
 """Characters of a message."""
 
@@ -59,7 +56,7 @@ def storage_error(path: Path, error: Exception, note: str = "") -> StorageError 
 
 
 def free_space(path: Path) -> str:
-    """What is left on the disk that holds `path` (or its nearest existing parent)."""
+    """Free space of the disk that holds `path` (or its nearest existing parent)."""
     for place in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             disk = os.statvfs(place)
@@ -74,14 +71,11 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: Path, *, sync: bool = False) -> tuple[str, int]:
     """(SHA-256 in hex, size in bytes) of a file; `sync` also forces it to the disk."""
-    digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+        digest = hashlib.file_digest(file, "sha256")
         if sync:
             os.fsync(file.fileno())
-    return digest.hexdigest(), size
+        return digest.hexdigest(), file.tell()
 
 
 def sync_directory(path: Path) -> None:

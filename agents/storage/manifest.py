@@ -29,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Entry(NamedTuple):
-    """What a manifest says of a file."""
+    """Digest and size of a file in a manifest."""
 
     sha256: str
     size: int
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a sealed folder may hold and what its manifest says besides."""
+    """A kind of sealed folder: the files that it may hold, further entries of its manifest."""
 
     most: Callable[[str], int] = lambda name: MOST_FILE
     """Bytes that a file may have; 0 for a name that such a folder does not have."""
@@ -80,7 +80,7 @@ def made(entries: Mapping[str, Entry], **says: Any) -> bytes:
 
 
 def problem(path: Path, kind: Kind = ANY) -> str:
-    """What is wrong with a sealed folder, empty when nothing is."""
+    """The first fault of a sealed folder in words, empty when it has none."""
     try:
         check(path, read(path, kind), kind)
     except (CheckpointError, OSError) as error:
@@ -132,14 +132,14 @@ def content(path: Path, name: str, entry: Entry, kind: Kind = ANY) -> bytes:
 
 
 def read(path: Path, kind: Kind = ANY) -> dict[str, Entry]:
-    """What the manifest of a folder lists. Raises CheckpointError."""
+    """Files that the manifest of a folder lists. Raises CheckpointError."""
     raw = sealed.read(path, MANIFEST, MOST_MANIFEST, "expected a manifest")
     step = int(path.name) if re.fullmatch("[0-9]{9,18}", path.name) else None
     return entries_of(raw, kind, step)
 
 
 def entries_of(raw: bytes, kind: Kind = ANY, step: int | None = None) -> dict[str, Entry]:
-    """What a manifest lists: names that such a folder may have. Raises CheckpointError.
+    """Files that a manifest lists: names that such a folder may have. Raises CheckpointError.
 
     A checkpoint's is also of its `step`, where that is given.
     """

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 
 
 class Header(NamedTuple):
-    """What an .npy file says of its array."""
+    """Shape and type of the array in an .npy file."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

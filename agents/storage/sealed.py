@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from agents.storage.files import CHUNK, CheckpointError
+from agents.storage.files import CheckpointError
 
+CHUNK = 1 << 20  # bytes read at once when hashing
 MOST_TEXT = 1 << 20
 """Bytes of a file of settings."""
 MOST_DEPTH = 64

@@ -14,19 +14,10 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
 from agents.training import replay as replay_lib
-from agents.training.driver import Cycle, Driver, Episode
+from agents.training.driver import Cycle, Driver
 from envs.spec import EnvError
 
 Array = jax.Array
-
-
-class Ended(NamedTuple):
-    """Which simulators' episodes ended in a cycle, and how; arrays [E]."""
-
-    done: Any
-    ret: Any
-    length: Any
-    invalid: Any
 
 
 class Moved(NamedTuple):
@@ -47,17 +38,17 @@ class Moved(NamedTuple):
 class Backend(NamedTuple):
     """How simulators step inside a program.
 
-    step(inner, obs [E, O], actions [E, A]) -> (inner, Moved, record of the cycle)
+    step(simulators, obs [E, O], actions [E, A]) -> (simulators, Moved, record of the cycle)
     record: shapes of that record
-    begin() -> inner, what the program carries of the simulators
-    end(inner, obs, is_first, records, count) -> the cycles of a chunk on the host, whose records
+    begin() -> simulators, what the program carries of them
+    end(simulators, obs, is_first, records) -> the cycles of a chunk on the host, whose records
         have a leading axis; raises what the simulators raised
     """
 
     step: Callable[[Any, Array, Array], tuple[Any, Moved, Any]]
     record: Any
     begin: Callable[[], Any]
-    end: Callable[[Any, Array, Array, Any, int], list[Cycle]]
+    end: Callable[[Any, Array, Array, Any], list[Cycle]]
 
 
 def backend_of(driver: Driver) -> Backend:
@@ -96,12 +87,11 @@ def _native(driver: Driver) -> Backend:
 
     call = buffer_callback(host, shapes, has_side_effect=True)
 
-    def step(inner: Any, obs: Array, actions: Array) -> tuple[Any, Moved, Any]:
+    def step(simulators: Any, obs: Array, actions: Array) -> tuple[Any, Moved, Any]:
         del obs  # the host has it in float64
-        return inner, call(actions), ()
+        return simulators, call(actions), ()
 
-    def end(inner: Any, obs: Array, is_first: Array, records: Any, cycles: int) -> list[Cycle]:
-        del inner, obs, is_first, records, cycles
+    def end(*_: Any) -> list[Cycle]:
         happened = log.copy()
         log.clear()
         if failure:
@@ -111,57 +101,43 @@ def _native(driver: Driver) -> Backend:
     return Backend(step, (), lambda: (), end)
 
 
-class _Pure(NamedTuple):
-    """MJX simulators and the episodes they are in."""
+class _Record(NamedTuple):
+    """Facts for the host's account of episodes: arrays [E], `failed` []."""
 
-    state: Any
-    returns: Array
-    lengths: Array
+    reward: Any
+    done: Any
+    is_reset: Any
+    invalid: Any
+    failed: Any
 
 
 def _mjx(driver: Driver) -> Backend:
     env = driver.env
 
-    def begin() -> _Pure:
-        lengths = jnp.asarray(driver.lengths, jnp.int32)
-        return _Pure(env.state, jnp.asarray(driver.returns, jnp.float32), lengths)
-
-    def step(inner: _Pure, obs: Array, actions: Array) -> tuple[_Pure, Moved, Any]:
-        state, out = jax.vmap(env.pure.step)(inner.state, actions)
+    def step(simulators: Any, obs: Array, actions: Array) -> tuple[Any, Moved, _Record]:
+        after, out = jax.vmap(env.pure.step)(simulators, actions)
         last = out.is_reset | out.invalid
         rows = replay_lib.pack(obs, actions, out.reward, out.terminated, last, jnp)
-        returns = inner.returns + out.reward
-        lengths = inner.lengths + ~out.is_reset
-        done = (out.terminated | out.truncated) & ~out.is_reset
         decisions = jnp.sum(~out.is_reset, dtype=jnp.int32)
         failed = ~(jnp.isfinite(out.obs).all() & jnp.isfinite(out.reward).all())
-        moved = Moved(out.obs, out.is_reset, rows, decisions, failed)
-        after = _Pure(state, jnp.where(done, 0.0, returns), jnp.where(done, 0, lengths))
-        return after, moved, (decisions, failed, Ended(done, returns, lengths, out.invalid))
+        done = (out.terminated | out.truncated) & ~out.is_reset
+        record = _Record(out.reward, done, out.is_reset, out.invalid, failed)
+        return after, Moved(out.obs, out.is_reset, rows, decisions, failed), record
 
-    def end(inner: _Pure, obs: Array, is_first: Array, records: Any, count: int) -> list[Cycle]:
-        env.adopt(inner.state)
+    def end(simulators: Any, obs: Array, is_first: Array, records: _Record) -> list[Cycle]:
+        env.adopt(simulators)
         driver.obs, driver.is_first = np.array(obs, np.float64), np.array(is_first)
-        driver.returns = np.array(inner.returns, np.float64)
-        driver.lengths = np.array(inner.lengths, np.int64)
-        decisions, failed, ended = jax.tree.map(lambda x: np.asarray(x)[:count], records)
-        if failed.any():
+        if np.asarray(records.failed).any():
             raise EnvError(
                 f"simulators of {env.env_spec.env_id} on MJX returned an observation or reward "
                 "that is not finite; the last checkpoint is intact"
             )
+        rows = np.empty((0, 0))  # they are in the replay
         return [
-            Cycle(np.empty((0, 0)), int(decisions[t]), _episodes(Ended(*[x[t] for x in ended])))
-            for t in range(count)
+            driver.account(rows, reward, done, was_reset, invalid)
+            for reward, done, was_reset, invalid in zip(*records[:4], strict=True)
         ]
 
-    each = [jax.ShapeDtypeStruct((env.num_envs,), t) for t in (bool, "float32", "int32", bool)]
-    flag = jax.ShapeDtypeStruct((), bool)
-    return Backend(step, (jax.ShapeDtypeStruct((), "int32"), flag, Ended(*each)), begin, end)
-
-
-def _episodes(ended: Ended) -> list[Episode]:
-    return [
-        Episode(float(ended.ret[i]), int(ended.length[i]), bool(ended.invalid[i]))
-        for i in np.flatnonzero(ended.done)
-    ]
+    each = [jax.ShapeDtypeStruct((env.num_envs,), t) for t in ("float32", bool, bool, bool)]
+    record = _Record(*each, failed=jax.ShapeDtypeStruct((), bool))
+    return Backend(step, record, lambda: env.state, end)

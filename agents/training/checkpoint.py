@@ -1,9 +1,8 @@
 """Save a trainer and bring it back to exactly where it was."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import msgspec
@@ -11,29 +10,22 @@ import numpy as np
 
 from agents.runs.config import digest
 from agents.runs.directory import RunDir
-from agents.runs.versions import installed
 from agents.storage import checkpoint, segments
 from agents.storage.checkpoint import CheckpointError
 from agents.storage.segments import SegmentRef
+from agents.training.loop import Counters
 from agents.training.replay import Replay
-from agents.training.trainer import Counters, Trainer
+from agents.training.session import PROGRESS, read_progress, write_checkpoint
+from agents.training.trainer import Trainer
 
-T = TypeVar("T")
-KEEP = 2
-SEGMENTS, PROGRESS = "replay.json", "progress.json"
+SEGMENTS = "replay.json"
 
 
 class Progress(msgspec.Struct):
-    """What progress.json of a training holds."""
+    """Content of progress.json of a training."""
 
     counters: Counters
     wall: dict[str, float]
-
-    def __post_init__(self):
-        """Raises ValueError for counts that no run reaches."""
-        for name, count in asdict(self.counters).items():
-            if not 0 <= count < 1 << 53:
-                raise ValueError(f"counters.{name} is {count}")
 
 
 class Saver:
@@ -50,45 +42,37 @@ class Saver:
 
         Of several processes all call it, and the first writes.
         """
-        arrays = _arrays(trainer)
+        driver = trainer.driver.get_state()
+        arrays = {"train": trainer.loop.train, "carry": trainer.loop.carry, "driver": driver}
         with trainer.group.guard():
             if trainer.group.first:
                 self._write(trainer, arrays, wall)
 
     def _write(self, trainer: Trainer, arrays: dict[str, Any], wall: dict[str, float]) -> None:
-        counters, capacity = trainer.counters, trainer.replay.rows.shape[0]
-        self._write_rows(trainer)
+        config, counters = trainer.config, trainer.counters
+        ring = np.array(trainer.loop.replay.rows)
+        self._write_rows(ring, counters.rows)
         # Rows that the ring has overwritten belong to no checkpoint from this one on.
-        self.refs = [ref for ref in self.refs if ref.stop > counters.rows - capacity]
-        progress = {"counters": asdict(counters), "wall": wall}
-        checkpoint.save(
-            self.run.checkpoints,
+        self.refs = [ref for ref in self.refs if ref.stop > counters.rows - len(ring)]
+        write_checkpoint(
+            self.run,
             counters.env_steps,
             arrays,
-            config={
-                "settings": asdict(trainer.config),
-                "digest": digest(trainer.config),
-                "versions": installed(),
-            },
-            spec=trainer.spec.to_json(),
-            extra_files={
-                SEGMENTS: segments.dump_refs(self.refs),
-                PROGRESS: json.dumps(progress).encode(),
-            },
+            {"settings": asdict(config), "digest": digest(config)},
+            trainer.spec.to_json(),
+            {"counters": asdict(counters), "wall": wall},
+            {SEGMENTS: segments.dump_refs(self.refs)},
         )
-        checkpoint.prune(self.run.checkpoints, KEEP)
         # The older checkpoint that is kept still needs the rows it could see.
-        segments.drop_before(self.run.replay, self.previous_rows - capacity)
+        segments.drop_before(self.run.replay, self.previous_rows - len(ring))
         self.previous_rows = counters.rows
 
-    def _write_rows(self, trainer: Trainer) -> None:
-        start = self.refs[-1].stop if self.refs else 0
-        stop, capacity = trainer.counters.rows, trainer.replay.rows.shape[0]
-        start = max(start, stop - capacity)
+    def _write_rows(self, ring: np.ndarray, stop: int) -> None:
+        """Store the rows of the ring buffer that are not on disk, up to row `stop` of the run."""
+        start = max(self.refs[-1].stop if self.refs else 0, stop - len(ring))
         if stop > start:
-            index = np.arange(start, stop) % capacity
-            rows = np.array(trainer.replay.rows)[index]
-            self.refs.append(segments.write_segment(self.run.replay, start, {"rows": rows}))
+            rows = {"rows": ring[np.arange(start, stop) % len(ring)]}
+            self.refs.append(segments.write_segment(self.run.replay, start, rows))
 
     def restore(self, trainer: Trainer) -> dict[str, float] | None:
         """Bring `trainer` to the newest checkpoint; its wall times, or None without one.
@@ -100,7 +84,7 @@ class Saver:
         if path is None:
             return None
         driver = checkpoint.restore(path, at=("driver",))  # simulators check their own state
-        like = {"train": trainer.state, "carry": trainer.carry, "driver": driver}
+        like = {"train": trainer.loop.train, "carry": trainer.loop.carry, "driver": driver}
         arrays = checkpoint.restore(path, like)
         progress = read_progress(path, Progress)
         self.refs = segments.load_refs(checkpoint.read_file(path, SEGMENTS))
@@ -109,14 +93,12 @@ class Saver:
             raise CheckpointError(
                 f"{path / SEGMENTS}: rows up to {stop}, {PROGRESS} says {progress.counters.rows}"
             )
-        rows = self._read_rows(path)
-        trainer.state, trainer.carry = arrays["train"], arrays["carry"]
+        replay = _refilled(path, trainer.loop.replay, self._read_rows(path), stop)
         trainer.driver.set_state(arrays["driver"])
-        trainer.counters = progress.counters
-        first = self.refs[0].start if self.refs else 0
-        _check_rows(path, trainer.replay, rows)
-        trainer.replay = _refill(trainer.replay, rows.get("rows"), first)
-        self.previous_rows = trainer.counters.rows
+        trainer.loop = trainer.loop._replace(
+            train=arrays["train"], carry=arrays["carry"], replay=replay
+        )
+        trainer.counters, self.previous_rows = progress.counters, stop
         if trainer.group.first:
             segments.drop_after(self.run.replay, self.refs)
             self.run.truncate_metrics(trainer.counters.env_steps)
@@ -146,36 +128,19 @@ class Saver:
         return True
 
 
-def read_progress(path: Path, kind: type[T]) -> T:
-    """What a checkpoint says of the run, typed. Raises CheckpointError naming the file."""
-    try:
-        return msgspec.convert(checkpoint.read_table(path, PROGRESS), kind)
-    except ValueError as error:
-        raise CheckpointError(f"{path / PROGRESS} cannot be used: {error}") from None
+def _refilled(path: Path, replay: Replay, stored: dict[str, np.ndarray], stop: int) -> Replay:
+    """The ring buffer that held the stored rows, the last of them row `stop` - 1 of the run.
 
-
-def _check_rows(path: Path, replay: Replay, rows: dict[str, np.ndarray]) -> None:
-    """Raise CheckpointError for replay rows of another width or type than the trainer's."""
-    found, wanted = rows.get("rows"), replay.rows
-    expected = (wanted.shape[1:], wanted.dtype)
-    if rows and (found is None or (found.shape[1:], found.dtype) != expected):
-        raise CheckpointError(
-            f"{path / SEGMENTS}: its replay segments do not hold rows of {wanted.dtype} "
-            f"{list(wanted.shape[1:])}"
-        )
-
-
-def _arrays(trainer: Trainer) -> dict[str, Any]:
-    driver = trainer.driver.get_state()
-    return {"train": trainer.state, "carry": trainer.carry, "driver": driver}
-
-
-def _refill(replay: Replay, rows: np.ndarray | None, first: int) -> Replay:
-    """The ring buffer that held `rows`, of which the oldest is row `first` of the run."""
-    if rows is None:
+    Raises CheckpointError for rows of another width or type than the trainer's.
+    """
+    if not stored:
         return replay
-    ring, capacity = np.array(replay.rows), replay.rows.shape[0]
-    stop = first + len(rows)
-    kept = rows[-capacity:]
-    ring[np.arange(stop - len(kept), stop) % capacity] = kept
+    rows, ring = stored.get("rows"), np.array(replay.rows)
+    if rows is None or (rows.shape[1:], rows.dtype) != (ring.shape[1:], ring.dtype):
+        raise CheckpointError(
+            f"{path / SEGMENTS}: its replay segments do not hold rows of {ring.dtype} "
+            f"{list(ring.shape[1:])}"
+        )
+    kept = rows[-len(ring) :]
+    ring[np.arange(stop - len(kept), stop) % len(ring)] = kept
     return Replay(jnp.asarray(ring), jnp.asarray(stop, jnp.int32))

@@ -23,7 +23,7 @@ class Episode(NamedTuple):
 
 
 class Cycle(NamedTuple):
-    """What one cycle of all simulators produced."""
+    """The result of one cycle of all simulators."""
 
     rows: np.ndarray
     """[E, F] packed replay rows."""
@@ -57,15 +57,19 @@ class Driver:
         self._check(obs, reward)
         was_reset, invalid = info["is_reset"], info["invalid"]
         rows = replay_lib.pack(before, actions, reward, terminated, was_reset | invalid)
+        self.obs, self.is_first = obs, was_reset
+        done = (terminated | truncated) & ~was_reset
+        return self.account(rows, reward, done, was_reset, invalid)
+
+    def account(self, rows, reward, done, was_reset, invalid) -> Cycle:
+        """The cycle that these arrays [E, ...] are of; `done` marks the ends of episodes."""
         self.returns += reward
         self.lengths += ~was_reset
-        done = (terminated | truncated) & ~was_reset
         episodes = [
             Episode(float(self.returns[i]), int(self.lengths[i]), bool(invalid[i]))
             for i in np.flatnonzero(done)
         ]
         self.returns[done], self.lengths[done] = 0.0, 0
-        self.obs, self.is_first = obs, was_reset
         return Cycle(rows, int((~was_reset).sum()), episodes)
 
     def _check(self, obs: np.ndarray, reward: np.ndarray) -> None:

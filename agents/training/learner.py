@@ -1,4 +1,4 @@
-"""The learner on its replay: several updates in one jitted call."""
+"""The learner on its replay: several updates in one call."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +21,9 @@ Array = jax.Array
 
 
 class Learning(NamedTuple):
-    """Jitted functions (static).
+    """Functions of one training (static).
 
-    add(replay, rows [E, F]) -> Replay, which takes over the old one's memory
+    add(replay, rows [E, F]) -> Replay
     learn(state, replay, key) -> (TrainState, metrics averaged over `updates` updates)
     """
 
@@ -40,21 +40,43 @@ def draw(net: Networks, replay: Replay, key: Array) -> tuple[Batch, Array]:
     return batch, key_update
 
 
-def make_learning(net: Networks, updates: int, mesh: Mesh | None = None) -> Learning:
-    """Functions that do `updates` updates a call, each on a fresh sample.
+def updates_on(
+    draw: Callable[..., Any], update: Callable[..., Any], state: Any, replay: Any, keys: Array
+) -> Any:
+    """`state` after an update on a fresh draw for each of `keys` [U], and the mean metrics."""
 
-    `learn` leaves its inputs alone: the agent may plan on the old parameters meanwhile. On a mesh
-    every device has its share of the batch.
+    def once(state: Any, key: Array) -> Any:
+        batch, key = draw(replay, key)
+        return update(state, batch, key)
+
+    state, metrics = jax.lax.scan(once, state, keys)
+    return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
+
+
+def pure_learning(net: Networks, updates: int, mesh: Mesh | None = None) -> Learning:
+    """Functions that do `updates` updates a call, for use inside a program.
+
+    On a mesh every device has its share of the batch.
     """
 
-    def learn(state: TrainState, replay: Replay, key: Array):
-        def once(state: TrainState, key: Array):
-            batch, key = draw(net, replay, key)
-            return learner.update(net, state, sharding.split(mesh, batch), key)
+    def update(state: TrainState, batch: Batch, key: Array) -> Any:
+        return learner.update(net, state, sharding.split(mesh, batch), key)
 
-        state, metrics = jax.lax.scan(once, state, jax.random.split(key, updates))
-        return state, jax.tree.map(partial(jnp.mean, axis=0), metrics)
+    def learn(state: TrainState, replay: Replay, key: Array) -> Any:
+        return updates_on(partial(draw, net), update, state, replay, jax.random.split(key, updates))
 
-    whole = sharding.whole(mesh)
-    fast_learn = jax.jit(learn, compiler_options=cpu_options(many_reductions=True), **whole)
-    return Learning(jax.jit(replay_lib.add, donate_argnums=0, **whole), fast_learn, updates)
+    return Learning(replay_lib.add, learn, updates)
+
+
+def make_learning(net: Networks, updates: int, mesh: Mesh | None = None) -> Learning:
+    """The same as programs of their own.
+
+    `add` takes over the memory of the replay that it is given. `learn` leaves its inputs alone:
+    the agent may plan on the old parameters meanwhile.
+    """
+    pure, whole = pure_learning(net, updates, mesh), sharding.whole(mesh)
+    options = cpu_options(many_reductions=True)
+    return pure._replace(
+        add=jax.jit(pure.add, donate_argnums=0, **whole),
+        learn=jax.jit(pure.learn, compiler_options=options, **whole),
+    )

@@ -8,26 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from agents.reports.html import Card, Fold, Page, video
-from agents.reports.plots import (
-    GREY,
-    PALE,
-    WARM,
-    Rule,
-    Series,
-    chart,
-    histogram,
-    published,
-)
+from agents.reports.plots import GREY, PALE, WARM, Rule, Series, chart, histogram, published
 from agents.reports.published import REFERENCE, published_at
 from agents.reports.tables import Row, Table, number
 from agents.runs.directory import RunDir
 from agents.storage.files import CheckpointError
 
 LOSSES = {
-    "loss/consistency": "consistency",
-    "loss/reward": "reward",
-    "loss/value": "value",
-    "loss/termination": "termination",
+    **{f"loss/{name}": name for name in ("consistency", "reward", "value", "termination")},
     "grad_norm": "gradient norm",
 }
 SCALES = {"value_mean": "value", "target_mean": "TD target", "value_scale": "5-95 % range"}
@@ -36,6 +24,8 @@ PLANNER = {
     "planner/elite_spread": "spread of the plan",
     "prior_std": "std of the prior",
 }
+CURVES = (("Losses", LOSSES, "y"), ("Values", SCALES, ""), ("Search", PLANNER, "y"))
+"""(title, metric to label, logarithmic axes)."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -100,9 +90,8 @@ def _cards(result: Row, rows: list[Row], evaluation: Row) -> Iterator[Card]:
         note = "Grey: other published methods on this task; sources in agents/reports/published.py."
     yield Card("Learning", [_learning(rows, result)], note, "wide")
     if any(row["kind"] == "train" for row in rows):
-        yield Card("Losses", [_metrics(rows, LOSSES, "y")])
-        yield Card("Values", [_metrics(rows, SCALES)])
-        yield Card("Search", [_metrics(rows, PLANNER, "y")])
+        for title, names, log in CURVES:
+            yield Card(title, [_metrics(rows, names, log)])
     if evaluation.get("plan_ms"):
         period = 1e3 * result["control_dt"] * result["action_repeat"]
         note = "One simulator, deterministic planner, compilation apart."
@@ -148,7 +137,7 @@ def _learning(rows: list[Row], result: Row) -> Markup:
     return chart(series, {"xlabel": "frames", "ylabel": "return"}, size=(9.2, 3.8))
 
 
-def _metrics(rows: list[Row], names: dict[str, str], log: str = "") -> Markup:
+def _metrics(rows: list[Row], names: dict[str, str], log: str) -> Markup:
     """Training metrics over frames; `names` maps metric to label."""
     found = {label: _column(rows, "train", name) for name, label in names.items()}
     series = [
@@ -162,11 +151,10 @@ def _metrics(rows: list[Row], names: dict[str, str], log: str = "") -> Markup:
 def _latency(milliseconds: list[float], period_ms: float) -> Markup:
     """Histogram of decision times with percentiles and the control period."""
     top = max(float(np.percentile(milliseconds, 99.5)) * 1.2, 1e-3)
-    values = [
-        (q, style, np.percentile(milliseconds, q))
-        for q, style in ((50, "-"), (95, "--"), (99, ":"))
-    ]
-    rules = [Rule(at, f"p{q} {at:.1f} ms", "black", style, "x") for q, style, at in values]
+    rules = []
+    for q, style in ((50, "-"), (95, "--"), (99, ":")):
+        at = float(np.percentile(milliseconds, q))
+        rules.append(Rule(at, f"p{q} {at:.1f} ms", "black", style, "x"))
     hidden = "" if period_ms < top else " (off the scale)"
     period = f"control period {period_ms:.0f} ms{hidden}"
     rules.append(Rule(period_ms if not hidden else np.nan, period, WARM, "-", "x"))

@@ -1,4 +1,4 @@
-"""What a training needs of its settings: simulators, memory, how often to decide and to learn."""
+"""From settings to simulators, memory, and how often to decide and to learn."""
 
 from fractions import Fraction
 from typing import Any
@@ -41,15 +41,6 @@ def make_simulators(config: TrainConfig) -> Any:
 
     impl = "warp" if config.backend == "mjx-warp" else "jax"
     return make_mjx(name, config.num_envs, config.action_repeat or DMC_REPEAT, impl)
-
-
-def fused_wanted(config: TrainConfig) -> bool:
-    """Whether the cycle runs as one program.
-
-    `auto`: for MJX, whose simulators then never leave the device; native simulators keep the host
-    loop, which compiles sooner and is then a little slower (docs/results/scaling.md).
-    """
-    return config.loop == "fused" or (config.loop == "auto" and config.backend.startswith("mjx"))
 
 
 def seed_steps(config: TrainConfig, spec: EnvSpec) -> int:

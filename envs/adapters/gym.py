@@ -174,7 +174,7 @@ def _make(env_id: str) -> Any:
     made_by = gymnasium.spec(env_id).entry_point
     creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
     modes = getattr(creator, "metadata", {}).get("render_modes") or ()
-    rendering = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
+    rendering: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
     return gymnasium.make(env_id, disable_env_checker=True, **rendering)
 
 

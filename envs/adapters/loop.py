@@ -12,16 +12,7 @@ import numpy as np
 from envs.native.streams import check_seed
 from envs.spec import EnvError, EnvSpec
 from envs.tasks.engine import quiet_mujoco
-from envs.vector import (
-    Arrays,
-    Begun,
-    Options,
-    Seed,
-    SimulatorVectorEnv,
-    Stepped,
-    part_of,
-    step_info,
-)
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, part_of
 
 
 class Frame(NamedTuple):
@@ -60,7 +51,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
         with quiet_mujoco():
             for i in np.flatnonzero(chosen):
                 self._start(int(i), seeds[i])
-        return self._obs.copy(), step_info(np.zeros(self.num_envs, bool), chosen)
+        return self._obs.copy(), self._info(np.zeros(self.num_envs, bool), chosen)
 
     def step(self, actions: Any) -> Stepped:
         """One decision with actions [E, A] in [-1, 1]; clipped to it."""
@@ -76,7 +67,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
                     ended = self._decide(i, actions[i])
                     reward[i], terminated[i], truncated[i], invalid[i] = ended
         self._pending = terminated | truncated
-        return obs.copy(), reward, terminated, truncated, step_info(invalid, resetting)
+        return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
 
     def _start(self, i: int, seed: int | None) -> None:
         self._obs[i] = self.simulators[i].reset(seed)  # pyright: ignore[reportOptionalSubscript]

@@ -10,16 +10,7 @@ import numpy as np
 
 from envs.mjx.pure import BANK, Impl, Pure, State, Step, make_pure
 from envs.spec import EnvError
-from envs.vector import (
-    Arrays,
-    Begun,
-    Options,
-    Seed,
-    SimulatorVectorEnv,
-    Stepped,
-    checked_state,
-    step_info,
-)
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, checked_state
 
 _TOLERANCE = 1e-3
 
@@ -66,7 +57,7 @@ class MjxVectorEnv(SimulatorVectorEnv):
         self.state, out = self.advance(self.state, actions)
         self._obs = obs = self._host(out).obs
         self._check_starts(obs)
-        return obs.copy(), step_info(np.zeros(self.num_envs, bool), np.ones(self.num_envs, bool))
+        return obs.copy(), self._info(np.zeros(self.num_envs, bool), np.ones(self.num_envs, bool))
 
     def _keys(self, seed: Seed) -> Any:
         """One key a simulator; a list gives each what a single one has with that seed."""
@@ -99,7 +90,7 @@ class MjxVectorEnv(SimulatorVectorEnv):
         self.state, out = self.advance(self.state, self.check_actions(actions).astype(np.float32))
         out = self._host(out)
         self._obs = out.obs
-        info = step_info(out.invalid, out.is_reset)
+        info = self._info(out.invalid, out.is_reset)
         return out.obs.copy(), out.reward, out.terminated, out.truncated, info
 
     def _host(self, out: Step) -> Step:

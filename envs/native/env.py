@@ -16,16 +16,7 @@ from envs.native.shift import Shift
 from envs.native.simulators import Simulators
 from envs.spec import EnvSpec
 from envs.tasks import task_class
-from envs.vector import (
-    Arrays,
-    Begun,
-    Options,
-    Seed,
-    SimulatorVectorEnv,
-    Stepped,
-    checked_state,
-    step_info,
-)
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, checked_state
 
 
 @cache
@@ -116,7 +107,7 @@ class NativeVectorEnv(SimulatorVectorEnv):
         return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
 
     def _info(self, invalid: np.ndarray, is_reset: np.ndarray) -> dict[str, Any]:
-        return step_info(invalid, is_reset) | goal_info(self._task, self._data)
+        return super()._info(invalid, is_reset) | goal_info(self._task, self._data)
 
     def begin(self, qpos: np.ndarray, goal: np.ndarray, qvel: np.ndarray | None = None) -> Begun:
         """Start an episode everywhere at configurations [E, nq] with goals [E, nq].

@@ -6,22 +6,19 @@ from typing import Any
 
 import numpy as np
 
-XX, XZ, ZZ = 0, 2, 8
-"""Positions of the entries of a rotation matrix in its nine row-major numbers."""
 
-
-def rotation(xp: Any, data: Any, bodies: list[int] | slice, entry: int) -> Any:
-    """Entry `entry` of the rotation matrices of some bodies, [..., number of bodies].
+def rotation(xp: Any, data: Any, bodies: list[int] | slice, entry: str) -> Any:
+    """Entry `xz` or the like of the rotation matrices of some bodies, [..., number of bodies].
 
     Takes matrices stored as nine numbers (MuJoCo) and as 3 x 3 (MJX).
     """
     flat = xp.reshape(data.xmat, (*data.qpos.shape[:-1], -1, 9))
-    return flat[..., bodies, entry]
+    return flat[..., bodies, 3 * "xyz".index(entry[0]) + "xyz".index(entry[1])]
 
 
 def upright(xp: Any, data: Any, body: int) -> Any:
     """Cosine [...] of the angle between a body's z axis and the vertical."""
-    return rotation(xp, data, [body], ZZ)[..., 0]
+    return rotation(xp, data, [body], "zz")[..., 0]
 
 
 def in_body(xp: Any, data: Any, body: int, vector: Any) -> Any:

@@ -13,16 +13,7 @@ import numpy as np
 from envs.native.shift import Shift
 from envs.spec import EnvSpec
 from envs.task_list import TaskListError, shown_tasks, task_names
-from envs.vector import (
-    Arrays,
-    Begun,
-    Options,
-    Seed,
-    SimulatorVectorEnv,
-    Stepped,
-    part_of,
-    step_info,
-)
+from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, part_of
 
 BACKEND, TASK_PART = "multi", "task"
 MakeSpec = Callable[[str, int], EnvSpec]
@@ -127,7 +118,7 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         for env, rows in self._parts:
             own = seed[rows] if isinstance(seed, Sequence) else seed
             outcomes.append(env.reset(seed=own, options={"reset_mask": chosen[rows]}))
-        return self._padded([obs for obs, _ in outcomes]), self._info([i for _, i in outcomes])
+        return self._padded([obs for obs, _ in outcomes]), self._joined([i for _, i in outcomes])
 
     def step(self, actions: Any) -> Stepped:
         """One decision with actions [E, A]; each task ignores those beyond its own."""
@@ -136,7 +127,7 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         outcomes = [env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts]
         obs, reward, terminated, truncated, info = zip(*outcomes, strict=True)
         ended = np.concatenate(terminated), np.concatenate(truncated)
-        return self._padded(obs), np.concatenate(reward), *ended, self._info(info)
+        return self._padded(obs), np.concatenate(reward), *ended, self._joined(info)
 
     def get_state(self) -> Arrays:
         """The states of all simulators, those of `envs[k]` under `k/NAME`."""
@@ -168,7 +159,6 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         self._obs = full
         return full.copy()
 
-    @staticmethod
-    def _info(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _joined(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         names = ("invalid", "is_reset")
-        return step_info(*[np.concatenate([part[name] for part in parts]) for name in names])
+        return self._info(*[np.concatenate([part[name] for part in parts]) for name in names])

@@ -13,6 +13,7 @@ out by the prior (at most half, at most num_prior_samples); I = num_iterations. 
 run backward too, which costs about twice a step more.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,6 @@ from planning import search
 from planning.config import PlannerConfig
 from planning.methods.predictive_sampling import weigh
 from planning.rollout import prior_sequences
-from planning.search import init as init
 from planning.types import Array, Model, Params, Plan, PlanInfo
 
 BETAS = (0.9, 0.999)
@@ -42,12 +42,41 @@ class _Climb(NamedTuple):
     """Value of `best`; -inf until one was finite."""
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
-    key_start, key_fresh, key_value = jax.random.split(key, 3)
-    scored = search.scorer(config, model, params, latent, key_value)
+def make_search(
+    config: PlannerConfig,
+    model: Model,
+    params: Params,
+    latent,
+    plan: Plan,
+    key: Array,
+    prior: search.Scored | None = None,
+) -> search.Search:
+    """The search that refines `plan` for `latent` (one simulator), all in one step.
+
+    Its step sizes are laid out over all iterations, so it cannot stop between them.
+    """
+
+    def step(state: search.State, count: int) -> search.State:
+        key_start, key_fresh, key_value = jax.random.split(key, 3)
+        scored = search.scorer(config, model, params, latent, key_value)
+        start = _place(config, _starts(config, model, params, latent, plan, key_start))
+        return _climb(config, scored, plan, start, key_fresh)
+
+    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
+        made = Plan(state.mean, state.std, state.mean)
+        return search.report(model, params, latent, state, made)
+
+    return search.Search(prior, step, conclude)
+
+
+def _climb(
+    config: PlannerConfig,
+    scored: Callable[[Array], search.Scored],
+    plan: Plan,
+    start: Array,
+    key: Array,
+) -> search.State:
+    """All iterations from `start` [R, H, A]."""
 
     def total(x: Array) -> tuple[Array, Array]:
         values = scored(_actions(config, x)).values
@@ -61,14 +90,12 @@ def improve(
         moved = _ascend(config, _remember(climb, values), slope, step)
         return _rescue(moved, jnp.isfinite(values), fresh), (at_bounds, jnp.isinf(values).mean())
 
-    start = _place(config, _starts(config, model, params, latent, plan, key_start))
     zeros, worst = jnp.zeros_like(start), jnp.full(len(start), -jnp.inf, start.dtype)
     steps = jnp.arange(config.num_iterations, dtype=start.dtype)
-    now = (steps, jax.random.split(key_fresh, config.num_iterations))
+    now = (steps, jax.random.split(key, config.num_iterations))
     climb, health = jax.lax.scan(iterate, _Climb(start, zeros, zeros, start, worst), now)
     climb = _remember(climb, scored(_actions(config, climb.x)).values)
-    state = _state(config, plan, climb, health)
-    return search.conclude(model, params, latent, state, state.mean, state.mean)
+    return _state(config, plan, climb, health)
 
 
 def _actions(config: PlannerConfig, x: Array) -> Array:
@@ -93,10 +120,10 @@ def _starts(
     """Sequences [R, H, A]: the plan, the prior's, and noise around the plan."""
     key_prior, key_noise = jax.random.split(key)
     keys = jax.random.split(key_prior, config.prior_restarts)
-    led = prior_sequences(model, params, latent, keys, config.horizon)
+    prior = prior_sequences(model, params, latent, keys, config.horizon)
     noisy = _around(config, plan, key_noise, config.num_restarts - 1 - config.prior_restarts)
-    led = jnp.where(jnp.isfinite(led), led, 0.0)
-    return jnp.concatenate([plan.mean[None], led, noisy])
+    prior = jnp.where(jnp.isfinite(prior), prior, 0.0)
+    return jnp.concatenate([plan.mean[None], prior, noisy])
 
 
 def _remember(climb: _Climb, values: Array) -> _Climb:
@@ -134,10 +161,10 @@ def _state(
 ) -> search.State:
     """The starts as elites of which the first alone counts; their spread is only reported."""
     values, order = jax.lax.top_k(climb.values, config.num_restarts)
-    weights, any_valid = weigh(values)
+    weights, any_valid = weigh(config, values)
     elites = search.Elites(_actions(config, climb.best[order]), values, weights, any_valid)
-    std = jnp.where(any_valid, search.spread(config, elites), plan.std)
     mean = jnp.where(any_valid, elites.actions[0], plan.mean)
     iterations = jnp.asarray(config.num_iterations)
     clipped, bad = (share.sum() for share in health)
-    return search.State(mean, std, elites, iterations, clipped, bad, jnp.asarray(False))
+    state = search.State(mean, plan.std, elites, iterations, clipped, bad, jnp.asarray(False))
+    return state._replace(std=search.elite_spread(config, state, elites))

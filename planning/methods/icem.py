@@ -22,59 +22,38 @@ import math
 
 import jax.numpy as jnp
 
-from planning import search
 from planning.config import PlannerConfig
 from planning.methods.cem import weigh
-from planning.search import init as init
-from planning.types import Array, Model, Params, Plan, PlanInfo
+from planning.search import Method, State, sample_candidates, sample_elite
+from planning.types import Array, Plan
 
 
-def searching(
-    config: PlannerConfig,
-    model: Model,
-    params: Params,
-    latent,
-    plan: Plan,
-    key: Array,
-    led: search.Scored | None = None,
-) -> search.Search:
-    """The search that refines `plan` for `latent`; `led` where that is known already."""
-    scored, led, key_noise, key_pick = search.opening(config, model, params, latent, key, led)
-    num_kept = math.ceil(config.keep_elites * config.num_elites)
-
-    def iterate(state: search.State, key: Array, count: int) -> search.State:
-        actions, clipped = search.around(config, state, key, count, with_mean=False)
-        actions = _with_known(config, state, plan, actions)
-        new = scored(actions)
-        kept = search.Scored(state.elites.actions[:num_kept], state.elites.values[:num_kept])
-        elites = search.best(config, weigh, new, kept, led)
-        moments = search.moments(config, elites)
-        return search.advance(config, state, elites, moments, clipped, new, led)
-
-    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
-        sample = search.drawn(state.elites, key_pick)
-        return search.conclude(model, params, latent, state, state.elites.actions[0], sample)
-
-    return search.Search(led, key_noise, iterate, conclude)
-
-
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
-    return search.whole(config, searching(config, model, params, latent, plan, key), plan)
-
-
-def _with_known(config: PlannerConfig, state: search.State, plan: Plan, actions: Array) -> Array:
-    """`actions` [N, H, A] with known sequences in the places of the first two.
+def sample(
+    config: PlannerConfig, plan: Plan, state: State, key: Array, count: int
+) -> tuple[Array, Array]:
+    """Candidates [N, H, A] with known sequences in the places of the first two.
 
     First iteration: the two that the plan carries. Last: the mean.
     """
+    actions, clipped = sample_candidates(config, plan, state, key, count, with_mean=False)
     first = state.iterations == 0
     last = state.iterations == config.num_iterations - 1
     mean = jnp.clip(state.mean, -1.0, 1.0)
     actions = actions.at[0].set(jnp.where(first | last, mean, actions[0]))
-    if actions.shape[0] == 1:
-        return actions
-    sample = jnp.clip(plan.sample, -1.0, 1.0)
-    return actions.at[1].set(jnp.where(first, sample, actions[1]))
+    if count > 1:
+        carried = jnp.clip(plan.sample, -1.0, 1.0)
+        actions = actions.at[1].set(jnp.where(first, carried, actions[1]))
+    return actions, clipped
+
+
+def best_plan(config: PlannerConfig, state: State, key: Array) -> Plan:
+    """The best sequence is executed; exploring, an elite."""
+    return Plan(state.elites.actions[0], state.std, sample_elite(state.elites, key))
+
+
+METHOD = Method(
+    weigh,
+    sample,
+    result=best_plan,
+    kept=lambda config: math.ceil(config.keep_elites * config.num_elites),
+)

@@ -13,10 +13,9 @@ risk cost no step.
 import jax
 import jax.numpy as jnp
 
-from planning import search
 from planning.config import PlannerConfig
-from planning.search import init as init
-from planning.types import Array, Model, Params, Plan, PlanInfo
+from planning.search import Method
+from planning.types import Array
 
 
 def weigh(values: Array, temperature: float | Array) -> tuple[Array, Array]:
@@ -53,40 +52,11 @@ def temperature_for(values: Array, target: float) -> Array:
     return scale * jnp.exp((cold + hot) / 2)
 
 
-def searching(
-    config: PlannerConfig,
-    model: Model,
-    params: Params,
-    latent,
-    plan: Plan,
-    key: Array,
-    led: search.Scored | None = None,
-) -> search.Search:
-    """The search that refines `plan` for `latent`; `led` where that is known already."""
-    scored, led, key_noise, key_pick = search.opening(config, model, params, latent, key, led)
-
-    def weights_of(values: Array) -> tuple[Array, Array]:
-        if config.target_ess > 0:
-            return weigh(values, temperature_for(values, config.target_ess))
-        return weigh(values, config.temperature)
-
-    def iterate(state: search.State, key: Array, count: int) -> search.State:
-        actions, clipped = search.around(config, state, key, count)
-        new = scored(actions)
-        # Ties go to what comes first: with nothing to tell apart, search and not the prior.
-        elites = search.best(config, weights_of, new, led)
-        moments = search.moments(config, elites)
-        return search.advance(config, state, elites, moments, clipped, new, led)
-
-    def conclude(state: search.State) -> tuple[Plan, PlanInfo]:
-        sample = search.drawn(state.elites, key_pick)
-        return search.conclude(model, params, latent, state, state.mean, sample)
-
-    return search.Search(led, key_noise, iterate, conclude)
+def weights_of(config: PlannerConfig, values: Array) -> tuple[Array, Array]:
+    """`weigh` at the configured temperature, or at that for the configured effective samples."""
+    if config.target_ess > 0:
+        return weigh(values, temperature_for(values, config.target_ess))
+    return weigh(values, config.temperature)
 
 
-def improve(
-    config: PlannerConfig, model: Model, params: Params, latent, plan: Plan, key: Array
-) -> tuple[Plan, PlanInfo]:
-    """Refine `plan` for `latent` (one simulator). The result's first action is meant for now."""
-    return search.whole(config, searching(config, model, params, latent, plan, key), plan)
+METHOD = Method(weights_of)

@@ -1,15 +1,17 @@
 """`latentmpc recipes`: the recipes that come with the package, and what they reach."""
 
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
+from agents.reports.tables import Table
 from scripts.recipes import read
 from scripts.verb import Output, Verb
 
 
 @dataclass(frozen=True)
 class RecipesConfig:
-    """What to list."""
+    """A filter of the list."""
 
     match: str = ""
     """Only those whose name, task or figure contains this: `push-t`, `pixels`."""
@@ -25,13 +27,10 @@ def call(config: RecipesConfig, output: Output):
     return found
 
 
-def show(config: RecipesConfig, recipes: list[dict[str, Any]]) -> None:
+def show(config: RecipesConfig, recipes: list[dict[str, Any]]) -> list[Table]:
     """A row a recipe."""
-    from scripts.output import print_columns
-
-    keys = ("name", "task", "reaches", "time")
-    header = ("recipe", "task", "reaches", "two cores")
-    print_columns(header, [[r[key] for key in keys] for r in recipes])
+    keys = {"recipe": "name", "task": "task", "reaches": "reaches", "two cores": "time"}
+    return [Table.of("", "", recipes, {head: itemgetter(key) for head, key in keys.items()})]
 
 
 VERB = Verb(
@@ -45,6 +44,4 @@ VERB = Verb(
     the time on two cores. `latentmpc recipe run NAME` does all stages of one; a verb takes the
     settings of its stage with --recipe NAME/STAGE.""",
     example="latentmpc recipes push-t",
-    common="",
 )
-main = VERB.main

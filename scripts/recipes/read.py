@@ -13,7 +13,7 @@ from typing import Any
 
 from agents.runs.config import ConfigError
 from agents.runs.settings import flatten, unknown
-from scripts.verb_spec import VerbSpec
+from scripts.verb import Verb
 
 FOLDER = Path(__file__).parent
 WORDS = ("task", "reaches", "time", "stages")
@@ -105,7 +105,7 @@ def load(name: str) -> Recipe:
     return Recipe(name, **texts, stages=stages)
 
 
-def stage_settings(verb: VerbSpec, reference: str) -> dict[str, Any]:
+def stage_settings(verb: Verb, reference: str) -> dict[str, Any]:
     """Flat settings of NAME/STAGE, or of NAME's only stage of this verb. Raises ConfigError."""
     recipe, stage = find(verb.name, reference)
     where = f"recipe {recipe.name}, stage {stage}"

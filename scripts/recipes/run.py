@@ -4,16 +4,16 @@ OUT/recipe.json holds the stages as they were begun, and the results of those th
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from agents.reports.tables import Table
 from agents.runs.config import ConfigError
-from agents.runs.settings import unknown
-from agents.storage.files import CheckpointError, storage_error
-from scripts.flags import parse
+from agents.storage.files import CheckpointError, made_directory
+from scripts import cli
+from scripts.command import parse, run
 from scripts.recipes.read import Recipe, load
 from scripts.verb import Output, Verb
 
@@ -56,18 +56,7 @@ def check(config: RecipeConfig) -> None:
         )
     recipe = load(config.name)
     for stage in recipe.stages:
-        parse(*verb_of(recipe.argv(stage, config.folder)))
-
-
-def verb_of(command: Sequence[str]) -> tuple[Verb, list[str]]:
-    """The verb of a command line, and the rest of it. Raises ConfigError for no such verb."""
-    from scripts.cli import VERBS
-
-    name, *argv = command
-    if name not in VERBS:
-        raise unknown("verb", name, VERBS, f"expected one of {', '.join(VERBS)}")
-    module = import_module(VERBS[name][0])
-    return (module.choose(argv) if hasattr(module, "choose") else module.VERB), argv
+        parse(*cli.verb_of(recipe.argv(stage, config.folder)))
 
 
 def call(config: RecipeConfig, output: Output):
@@ -78,11 +67,7 @@ def call(config: RecipeConfig, output: Output):
     commands = {stage: recipe.argv(stage, out) for stage in recipe.stages}
     if config.action == "show":
         return {stage: shlex.join(["latentmpc", *words]) for stage, words in commands.items()}
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(Path(out), error) from error
-    with RunDir(out) as place:
+    with RunDir(made_directory(Path(out))) as place:
         done = _begun(recipe, place)
         for number, (stage, words) in enumerate(commands.items(), 1):
             at = f"stage {number}/{len(commands)} {stage}"
@@ -90,8 +75,8 @@ def call(config: RecipeConfig, output: Output):
                 output.say(f"{at}: done before")
                 continue
             output.say(f"{at}: {shlex.join(['latentmpc', *words])}")
-            verb, argv = verb_of([*words, *(["--json"] if output.json else [])])
-            done[stage], code = verb.run(argv, quiet=True)
+            verb, argv = cli.verb_of([*words, *(["--json"] if output.json else [])])
+            done[stage], code = run(verb, argv, quiet=True)
             if code:
                 raise StageError(f"{at} ended with code {code}; the same command resumes", code)
             place.write_json(STATE, {"stages": recipe.stages, "done": done})
@@ -118,16 +103,13 @@ def _begun(recipe: Recipe, place: "RunDir") -> dict[str, Any]:
     return done
 
 
-def show(config: RecipeConfig, stages: dict[str, Any]) -> None:
+def show(config: RecipeConfig, stages: dict[str, Any]) -> Iterable[Table | str]:
     """A row a stage."""
-    from scripts.output import print_columns
-
     if config.action == "show":
-        print("\n".join(stages.values()))
-        return
+        return stages.values()
     verbs = {stage: settings["verb"] for stage, settings in load(config.name).stages.items()}
     rows = [[stage, verbs[stage], _figure(result)] for stage, result in stages.items()]
-    print_columns(("stage", "verb", "reached"), rows)
+    return [Table("", "", ("stage", "verb", "reached"), rows)]
 
 
 def _figure(result: Any) -> str:
@@ -151,6 +133,4 @@ VERB = Verb(
     resumes: what is done is skipped, a stage that was interrupted goes on. A verb alone takes the
     settings of its stage with --recipe NAME/STAGE.""",
     example="latentmpc recipe run push-t-pixels --out runs/push",
-    common="",
 )
-main = VERB.main

@@ -32,12 +32,11 @@ class PointData:
         count = max(episodes // 5, 1)
         self.ids = {"validation": np.arange(count), "train": np.arange(count, episodes)}
 
-    def slices(self, rng, split, batch, length, pixels=False, fields=("obs", "action", "state")):
+    def slices(self, rng, split, batch, length, fields=("obs", "action", "state")):
         episode = rng.choice(self.ids[split], batch)
         start = rng.integers(0, self.arrays["obs"].shape[1] - length + 1, batch)
         rows = start[:, None] + np.arange(length)
-        keep = (*fields, "pixels") if pixels else fields
-        return {k: self.arrays[k][episode[:, None], rows] for k in keep}
+        return {k: self.arrays[k][episode[:, None], rows] for k in fields}
 
 
 def draw(position):

@@ -12,7 +12,7 @@ import scripts
 from agents.deployment.bundle.files import CONTRACT, manifest_of
 from agents.deployment.controller import Controller
 from agents.jobs import children
-from agents.jobs.queue import run_all
+from agents.jobs.queue import JobQueue
 from agents.reports.plots import figure
 from agents.runs.load import find_checkpoint
 from agents.storage import checkpoint
@@ -195,7 +195,8 @@ def test_workers_do_not_run_the_folder_either(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(planted)
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "jobs"))
     work = [{"x": x} for x in (1, 2)]
-    done = run_all(work, "executor_workers:square", tmp_path / "points", jobs=2)
+    with JobQueue("executor_workers:square", tmp_path / "points", jobs=2) as session:
+        done = session.submit(work)
     assert [outcome.result and outcome.result["y"] for outcome in done] == [1, 4]
     assert not (tmp_path / "ran").exists()
 

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
         "goals with the same planner, and print a table in markdown. The same command continues.",
     )
     made.add_argument("data", help="folder of recorded episodes of a task with goals")
-    made.add_argument("--out", required=True, help="folder of the runs, one a point")
+    made.add_argument("--out", required=True, help="folder of the runs, one a case")
     made.add_argument("--guide-data", default="", help="other episodes for critic and policy")
     made.add_argument("--preset", choices=("state", "pixels"), default="state")
     made.add_argument("--objectives", default=",".join(ALL), help="names, by commas")
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare; 0 when every point is measured."""
+    """Compare; 0 when every case is measured."""
     flags = vars(parser().parse_args(argv))
     flags["objectives"] = tuple(flags["objectives"].split(","))
     if unknown := set(flags["objectives"]) - set(ALL):

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 
 from agents.data.dataset import Dataset
-from agents.goals.config import DistillConfig, GoalEvalConfig, GuideConfig
+from agents.goals.config import DistillConfig, GoalEvalConfig, GoalHeadsConfig
 from agents.goals.distill import distill_path
 from agents.goals.evaluate import evaluate_goals
-from agents.inspection import probes as inspect_probes
-from agents.inspection.model import rows_of, view_jepa
+from agents.inspection import probes
+from agents.inspection.model import of_jepa, rows_of
 from agents.pretraining.pretrain import pretrain
 from agents.pretraining.pretrainer import Pretrainer
 from agents.runs.bounds import Few, Settings, Total
@@ -32,18 +32,18 @@ from agents.storage.files import write_atomically
 from wm.jepa.config import Objective
 
 Preset = Literal["state", "pixels"]
-FLOOR = "random"
+BASELINE = "random"
 """Row of random actions on the same goals."""
-APART = 10_000
+SEED_STRIDE = 10_000
 """Between the first goals of two seeds, and between a run's seed and that of its frozen encoder."""
-GUIDES = GuideConfig(updates=600, batch_size=256)
+GUIDES = GoalHeadsConfig(updates=600, batch_size=256)
 TIMED_CALLS = 4
 PROBE_ROWS = {"train": 4000, "validation": 2000, "test": 2000}
 
 
 @dataclass(frozen=True)
 class CompareConfig(Settings):
-    """What is compared; everything else is the same for all objectives."""
+    """Settings of a comparison; everything else is the same for all objectives."""
 
     data: str
     """Episodes that models learn from, are probed on, and guides too where `guide_data` is not."""
@@ -58,7 +58,7 @@ class CompareConfig(Settings):
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What rows of one table have in common, as it is stored with each."""
+        """The settings that rows of one table share, as stored with each."""
         names = ("data", "guide_data", "preset", "updates", "goals")
         return {name: getattr(self, name) for name in names}
 
@@ -84,20 +84,20 @@ def settings(config: CompareConfig, objective: str, seed: int, run: Path) -> Pre
     )
 
 
-def compare(config: CompareConfig, told: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Rows of all points, those measured before included.
+def compare(config: CompareConfig, log: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Rows of all cases, those measured before included.
 
     Raises ConfigError, CheckpointError, EnvError, StorageError.
     """
-    paths = [Path(config.out) / f"{name}-{seed}" / "row.json" for seed, name in _points(config)]
+    paths = [Path(config.out) / f"{name}-{seed}" / "row.json" for seed, name in _cases(config)]
     for path in paths:
         _check_kept(config, path)
     for data in {config.data, config.guide_data} - {""}:
         Dataset.open(data)  # mistakes come before work
     rows = []
-    for (seed, objective), kept in zip(_points(config), paths, strict=True):
+    for (seed, objective), kept in zip(_cases(config), paths, strict=True):
         if not kept.is_file():
-            told(f"{objective}, seed {seed}")
+            log(f"{objective}, seed {seed}")
             found = _measure(config, objective, seed, kept.parent)
             row = {"objective": objective, "seed": seed, "settings": config.shared, **found}
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -119,16 +119,16 @@ def _check_kept(config: CompareConfig, path: Path) -> None:
             )
 
 
-def _points(config: CompareConfig) -> Iterator[tuple[int, str]]:
+def _cases(config: CompareConfig) -> Iterator[tuple[int, str]]:
     for seed in range(config.seeds):
-        for objective in (*config.objectives, FLOOR):
+        for objective in (*config.objectives, BASELINE):
             yield seed, objective
 
 
 def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dict[str, Any]:
     """Train, learn guides, reach for goals with and without them, and probe."""
-    goals = GoalEvalConfig(str(run), config.goals, seed=APART * seed, floor=False)
-    if objective == FLOOR:
+    goals = GoalEvalConfig(str(run), config.goals, seed=SEED_STRIDE * seed, floor=False)
+    if objective == BASELINE:
         any_run = str(Path(config.out) / f"{config.objectives[0]}-{seed}")
         found = evaluate_goals(replace(goals, path=any_run, mode="random", guides=False))
         return {"guided": _success(found), "plain": _success(found)}
@@ -147,7 +147,7 @@ def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dic
         "rank_share": trained["latent/effective_rank_share"],
         "std": trained["latent/std_mean"],
         "openloop_relative": trained["validation/openloop_relative"],
-        **probes(run, data),
+        **probe_scores(run, data),
         "train_core_s": config.updates * _core_seconds(chosen, data),
         "num_params": trained["num_params"],
         "plan_ms": straight["plan_ms"]["p50"],
@@ -173,7 +173,7 @@ def _success(result: dict[str, Any]) -> list[int]:
 
 def _with_encoder(config: CompareConfig, chosen: PretrainConfig, run: Path) -> PretrainConfig:
     """Settings with an encoder of single pictures from a training of its own, other seed."""
-    alone = settings(config, "lewm", chosen.seed + APART, run)
+    alone = settings(config, "lewm", chosen.seed + SEED_STRIDE, run)
     alone = replace(alone, model=replace(alone.model, history=1))
     pretrain(alone, json_mode=True)
     trained, file = load(run), run / "encoder.safetensors"
@@ -181,21 +181,21 @@ def _with_encoder(config: CompareConfig, chosen: PretrainConfig, run: Path) -> P
     return replace(chosen, model=replace(chosen.model, encoder="frozen", frozen_file=str(file)))
 
 
-def probes(run: Path, data: Dataset) -> dict[str, float]:
+def probe_scores(run: Path, data: Dataset) -> dict[str, float]:
     """R2 of ridge regressions on test episodes, mean over coordinates: position and velocity."""
     trained = load(run)
-    model = view_jepa(trained.net, trained.params)
-    values, names = inspect_probes.targets_of(np.asarray(data.arrays["state"]), data.info.state)
+    model = of_jepa(trained.net, trained.params)
+    values, names = probes.targets_of(np.asarray(data.arrays["state"]), data.info.state)
     scaled = (values - values.mean(0)) / np.maximum(values.std(0), 1e-9)
     parts, spread = [], None
     for split, most in PROBE_ROWS.items():
         row, owner = rows_of(data, split, model, most, 0)
         latent = model.embeddings(data.arrays[model.field], row).astype(float)
         spread = spread or (latent.mean(0), np.maximum(latent.std(0), 1e-12))
-        parts.append(inspect_probes.Part((latent - spread[0]) / spread[1], scaled[row], owner))
-    told, _ = inspect_probes.ridge(*parts)
+        parts.append(probes.Split((latent - spread[0]) / spread[1], scaled[row], owner))
+    predicted, _ = probes.ridge(*parts)
     true = parts[2].target
-    r2 = 1 - ((told - true) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0)
+    r2 = 1 - ((predicted - true) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0)
     kinds = [kind for _, kind in names]
     return {
         f"{kind}_r2": float(np.mean([r for r, k in zip(r2, kinds, strict=True) if k == kind]))

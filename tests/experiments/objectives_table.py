@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from agents.evaluation import stats
-from tests.experiments.objectives import FLOOR
+from tests.experiments.objectives import BASELINE
 
 Rows = list[dict[str, Any]]
 HEAD = (
@@ -36,7 +36,7 @@ def table(rows: Rows) -> str:
 
 def _line(name: str, rows: Rows) -> tuple[str, ...]:
     head = (name, str(len(rows)), success([row["plain"] for row in rows]))
-    if name == FLOOR:
+    if name == BASELINE:
         return head + ("",) * (len(HEAD) - len(head))
 
     def mean(key: str, form: Callable[[float], str] = "{:.3f}".format) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planning import registry
 from planning.config import PlannerConfig
 from planning.methods import mppi
 from planning.rollout import prior_sequences, score
@@ -33,7 +34,9 @@ def point_mass(value=lambda p, z, k: jnp.zeros(())) -> Model:
 
 
 def planned(config, model, latent):
-    return jax.jit(partial(mppi.improve, config, model))(None, latent, mppi.init(config, 1), KEY)
+    return jax.jit(partial(registry.improve, config, model))(
+        None, latent, registry.init(config, 1), KEY
+    )
 
 
 def test_the_default_search_is_this_loop():
@@ -45,18 +48,18 @@ def test_the_default_search_is_this_loop():
         return -((0.1 + np.cumsum(actions[:, :, 0], axis=1) - 0.6) ** 2).sum(1)
 
     key_prior, key_noise, _, key_pick = jax.random.split(KEY, 4)
-    led = np.zeros((4, 3, 1))
+    prior = np.zeros((4, 3, 1))
     for i, key in enumerate(jax.random.split(key_prior, 4)):
         z = 0.1
         for t, k in enumerate(jax.random.split(key, 3)):
             draw = float(jax.random.normal(k, (1,))[0])
-            led[i, t] = np.clip(0.3 - z + 0.2 * draw, -1, 1)
-            z += led[i, t, 0]
+            prior[i, t] = np.clip(0.3 - z + 0.2 * draw, -1, 1)
+            z += prior[i, t, 0]
     mean, std = np.zeros((3, 1)), np.full((3, 1), 2.0)
     for key in jax.random.split(key_noise, 3):
         noise = np.array(jax.random.normal(key, (20, 3, 1)))
         noise[0] = 0
-        candidates = np.concatenate([np.clip(mean + std * noise, -1, 1), led])
+        candidates = np.concatenate([np.clip(mean + std * noise, -1, 1), prior])
         order = np.argsort(-value(candidates), kind="stable")[:6]
         elites, values = candidates[order], value(candidates)[order]
         weights = np.exp((values - values[0]) / 2.0)
@@ -88,12 +91,12 @@ def test_a_warm_start_is_worth_an_iteration():
         return z + jnp.array([1.0]), -((a[0] - target) ** 2), jnp.ones(())
 
     model = Model(step=step, value=lambda p, z, k: jnp.zeros(()), prior=no_prior)
-    improve = jax.jit(partial(mppi.improve, config, model))
-    plan = mppi.init(config, 1)
+    improve = jax.jit(partial(registry.improve, config, model))
+    plan = registry.init(config, 1)
     cold, warm = [], []
     for t in range(40):
         key, z = jax.random.fold_in(KEY, t), jnp.array([float(t)])
-        fresh, _ = improve(None, z, mppi.init(config, 1), key)
+        fresh, _ = improve(None, z, registry.init(config, 1), key)
         plan, _ = improve(None, z, plan, key)
         target = 0.8 if t % 2 == 0 else -0.8
         cold.append(abs(float(fresh.mean[0, 0]) - target))
@@ -164,8 +167,8 @@ def test_the_prior_is_rolled_out_in_the_model():
         value=lambda p, z, k: jnp.zeros(()),
         prior=lambda p, z, k: -0.5 * z,
     )
-    led = prior_sequences(model, None, jnp.ones(1), jax.random.split(KEY, 2), 3)
-    np.testing.assert_allclose(led[:, :, 0], [[-0.5, -0.25, -0.125]] * 2)
+    prior = prior_sequences(model, None, jnp.ones(1), jax.random.split(KEY, 2), 3)
+    np.testing.assert_allclose(prior[:, :, 0], [[-0.5, -0.25, -0.125]] * 2)
 
 
 def test_a_good_prior_leads_the_search():

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from planning import objective, registry
 from planning.config import METHODS, PlannerConfig
-from planning.objective import Objective, Problem, Situation, Weights, World
+from planning.objective import (
+    EFFORT,
+    CostModel,
+    PlanParams,
+    PlanState,
+    Term,
+    at_the_end,
+    on_the_way,
+    smoothness,
+)
 from planning.rollout import score
 from planning.types import shift
 
@@ -35,23 +44,26 @@ def _to_go(params, z, goal):
     return jnp.abs(z[0] - goal[0])
 
 
-def _jump(params, z, after):
-    return jnp.abs(after[0] - z[0])
+def _jump(params, goal, before, action, after):
+    return jnp.abs(after[0] - before.latent[0])
 
 
-def _fast(params, z, a):
+def _fast(params, z, goal):
     return jnp.maximum(jnp.abs(z[1]) - 0.5, 0.0)
 
 
-WORLD = World(
-    _move,
-    distance=_distance,
-    critic=_to_go,
-    leap=_jump,
-    limits=_fast,
-    reward=lambda params, z, a: -(z[0] ** 2),
-)
-ALL = Objective(objective.TERMS, HORIZON)
+TERMS = {
+    "path": on_the_way(_distance),
+    "progress": on_the_way(_to_go),
+    "leap": Term(_jump),
+    "effort": EFFORT,
+    "smoothness": smoothness(),
+    "limits": on_the_way(_fast),
+    "reward": Term(lambda params, goal, before, action, after: before.latent[0] ** 2),
+    "goal": at_the_end(_distance),
+    "critic": at_the_end(_to_go),
+}
+WORLD = CostModel(_move, TERMS)
 SEARCH = {
     "horizon": HORIZON,
     "num_samples": 256,
@@ -76,7 +88,7 @@ def config(method):
 @functools.cache
 def planned(method, terms=("goal", "path", "effort")):
     """The planner on `terms` of WORLD, compiled once."""
-    model = objective.planner_model(Objective(terms, HORIZON), WORLD)
+    model = objective.planner_model(WORLD, terms, HORIZON)
     settings = config(method)
 
     def plan(problem, at, start):
@@ -86,13 +98,12 @@ def planned(method, terms=("goal", "path", "effort")):
 
 
 def situation(position, velocity=0.0):
-    return Situation(jnp.array([position, velocity], jnp.float32), jnp.zeros(1))
+    return PlanState(jnp.array([position, velocity], jnp.float32), jnp.zeros(1))
 
 
 def problem(place=(0.0, 0.0), gain=1.0, **weights):
-    named = Weights(**(dict.fromkeys(Weights._fields, 0.0) | weights))
-    arrays = Weights(*(jnp.float32(w) for w in named))
-    return Problem(jnp.float32(gain), jnp.asarray(place, jnp.float32), arrays)
+    arrays = {name: jnp.float32(weights.get(name, 0.0)) for name in TERMS}
+    return PlanParams(jnp.float32(gain), jnp.asarray(place, jnp.float32), arrays)
 
 
 def linear_quadratic(z, goal, path, effort):
@@ -127,7 +138,7 @@ def test_replanning_brings_a_double_integrator_to_its_goal(method):
     plan, improve = registry.init(config(method), 1), planned(method)
     for _ in range(25):
         plan, _ = improve(posed, at, plan)
-        at = Situation(_move(1.0, at.latent, plan.mean[0]), plan.mean[0])
+        at = PlanState(_move(1.0, at.latent, plan.mean[0]), plan.mean[0])
         plan = shift(plan, 1, config(method).init_std)
     assert at.latent == pytest.approx([0.5, 0.0], abs=0.05)
 
@@ -135,13 +146,13 @@ def test_replanning_brings_a_double_integrator_to_its_goal(method):
 def test_one_program_serves_all_goals_and_weights():
     """Goal, weights and parameters are data, to compiled simulators side by side as well."""
     settings = PlannerConfig(**(SEARCH | {"num_samples": 32, "num_iterations": 2}))
-    model, traces = objective.planner_model(ALL, WORLD), []
+    model, traces = objective.planner_model(WORLD, TERMS, HORIZON), []
 
     @jax.jit
     def plan(problems, at, plans):
         traces.append(1)
         one = lambda problem, z, plan: registry.improve(settings, model, problem, z, plan, KEY)  # noqa: E731
-        return jax.vmap(one, (Problem(None, 0, None), 0, 0))(problems, at, plans)
+        return jax.vmap(one, (PlanParams(None, 0, None), 0, 0))(problems, at, plans)
 
     two = lambda x: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), x)  # noqa: E731
     at, plans = two(situation(0.0)), two(registry.init(settings, 1))
@@ -154,34 +165,31 @@ def test_one_program_serves_all_goals_and_weights():
     assert len(traces) == 1
 
 
+@jax.jit
+def cost(posed, at, actions):
+    """Of one sequence [H, A] on WORLD."""
+    model = objective.planner_model(WORLD, TERMS, HORIZON)
+    return -score(model, posed, at, actions[None], KEY)[0]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(
-        st.floats(0, 3, width=32), min_size=len(objective.TERMS), max_size=len(objective.TERMS)
-    ),
+    st.lists(st.floats(0, 3, width=32), min_size=len(TERMS), max_size=len(TERMS)),
     st.lists(st.floats(-1, 1, width=32), min_size=HORIZON, max_size=HORIZON),
     st.floats(-2, 2, width=32),
 )
-def test_the_named_costs_add_up_to_what_is_planned_with(weights, actions, place):
-    posed = problem((place, 0.0), **dict(zip(Weights._fields, weights, strict=True)))
+def test_the_cost_is_the_weighted_sum_of_its_terms(weights, actions, place):
     at, actions = situation(0.4, -0.7), jnp.array(actions)[:, None]
-    value, costs = _both(posed, at, actions)
-    assert set(costs) == set(objective.TERMS)
-    assert sum(float(c) for c in costs.values()) == pytest.approx(-float(value), abs=1e-3)
-    for name, weight in zip(Weights._fields, weights, strict=True):
-        assert weight > 0 or costs[name] == 0
-
-
-@jax.jit
-def _both(posed, at, actions):
-    value = score(objective.planner_model(ALL, WORLD), posed, at, actions[None], KEY)[0]
-    return value, objective.explain(ALL, WORLD, posed, at, actions)
+    named = dict(zip(TERMS, weights, strict=True))
+    whole = cost(problem((place, 0.0), **named), at, actions)
+    each = [cost(problem((place, 0.0), **{name: 1.0}), at, actions) for name in TERMS]
+    assert float(np.dot(weights, each)) == pytest.approx(float(whole), abs=1e-3)
 
 
 def test_terms_mean_what_they_say():
-    posed = problem((1.0, 0.0), **dict.fromkeys(Weights._fields, 1.0))
-    at = Situation(jnp.array([0.0, 1.0]), jnp.array([0.5]))
-    costs = objective.explain(ALL, WORLD, posed, at, jnp.zeros((HORIZON, 1)))
+    at = PlanState(jnp.array([0.0, 1.0]), jnp.array([0.5]))
+    still = jnp.zeros((HORIZON, 1))
+    costs = {name: float(cost(problem((1.0, 0.0), **{name: 1.0}), at, still)) for name in TERMS}
     seen = DT * np.arange(1, HORIZON + 1)  # it coasts at speed 1
     assert costs["goal"] == pytest.approx((1 - seen[-1]) ** 2 + 1, rel=1e-5)
     assert costs["path"] == pytest.approx(np.mean((1 - seen) ** 2 + 1), rel=1e-5)
@@ -197,13 +205,13 @@ def test_terms_mean_what_they_say():
 def test_smoothness_is_that_of_decisions_whatever_a_step_holds():
     """Blocks of two: chattering costs most, one switch a little, whoever made the last decision."""
     posed = problem(smoothness=1.0)
-    still = World(lambda params, z, a: z)
 
     def cost(decisions, before, block):
-        plan = jnp.asarray(decisions, jnp.float32).reshape(-1, block)
-        at = Situation(jnp.zeros(2), jnp.full(block, before, jnp.float32))
-        wanted = Objective(("smoothness",), len(plan), block)
-        return float(objective.explain(wanted, still, posed, at, plan)["smoothness"])
+        plan = jnp.asarray(decisions, jnp.float32).reshape(1, -1, block)
+        at = PlanState(jnp.zeros(2), jnp.full(block, before, jnp.float32))
+        still = CostModel(lambda params, z, a: z, {"smoothness": smoothness(block)})
+        model = objective.planner_model(still, ("smoothness",), plan.shape[1])
+        return -float(score(model, posed, at, plan, KEY)[0])
 
     for decisions in ([1, -1, 1, -1], [1, 1, -1, -1], [0.5] * 4):
         changes = np.diff([1.0, *decisions]) ** 2
@@ -216,25 +224,24 @@ def test_what_is_not_listed_is_not_computed():
     def never(*_):
         raise AssertionError("a term that is not listed was computed")
 
-    world = World(_move, distance=_distance, critic=never, leap=never, reward=never, limits=never)
-    model = objective.planner_model(Objective(("goal", "effort"), HORIZON), world)
-    posed = problem(**dict.fromkeys(Weights._fields, 1.0))
+    chosen = {name: TERMS[name] for name in ("effort", "goal")}
+    others = {name: term._replace(cost=never) for name, term in TERMS.items()}
+    model = objective.planner_model(CostModel(_move, others | chosen), tuple(chosen), HORIZON)
+    posed = problem(**dict.fromkeys(TERMS, 1.0))
     assert jnp.isfinite(score(model, posed, situation(1.0), jnp.zeros((3, HORIZON, 1)), KEY)).all()
 
 
 def test_a_diverging_model_never_wins():
     """Non-finite distances are worth nothing; a goal that is not finite falls back."""
-    world = World(lambda p, z, a: jnp.where(a[0] > 0, jnp.nan, z + a[0]), distance=_distance)
-    model = objective.planner_model(Objective(("goal",), HORIZON), world)
+    world = CostModel(lambda p, z, a: jnp.where(a[0] > 0, jnp.nan, z + a[0]), TERMS)
+    model = objective.planner_model(world, ("goal",), HORIZON)
     tried = jnp.stack([jnp.full((HORIZON, 1), 0.1), jnp.full((HORIZON, 1), -0.1)])
     scores = score(model, problem((9.0, 0.0), goal=1.0), situation(0.0), tried, KEY)
     assert scores[0] == -jnp.inf and jnp.isfinite(scores[1])
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="unknown term 'gaol'; expected path, progress"):
-        Objective(("gaol",))
+    with pytest.raises(ValueError, match="no term 'gaol'; expected path, progress"):
+        objective.planner_model(WORLD, ("gaol",), HORIZON)
     with pytest.raises(ValueError, match="give a term"):
-        Objective(())
-    with pytest.raises(ValueError, match="the term critic needs a model with critic"):
-        objective.planner_model(Objective(("critic",)), World(_move, distance=_distance))
+        objective.planner_model(WORLD, (), HORIZON)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planning import registry
 from planning.config import CUSTOMARY, METHODS, USED_BY, PlannerConfig, evaluations, unused
 from planning.methods import mppi
-from planning.risk import averse
+from planning.rollout import risk_averse
 from planning.types import Model, shift
 
 KEY = jax.random.key(0)
@@ -117,10 +117,13 @@ def test_any_settings_plan_or_are_named(changes):
         assert told.startswith("planner.") and "\n" not in told
         return
     drawn = config.samples_drawn
+    assert evaluations(config) >= config.horizon
+    if config.method == "gradient":
+        assert drawn == (config.num_restarts,)
+        return
     assert len(drawn) == config.num_iterations and list(drawn) == sorted(drawn, reverse=True)
     assert drawn[0] == config.num_samples - config.num_prior_samples
     assert min(drawn) + config.num_prior_samples >= config.num_elites
-    assert evaluations(config) >= config.horizon
 
 
 def test_methods_are_known_everywhere():
@@ -265,7 +268,7 @@ def test_risk_by_hand():
         ({"risk": "cvar", "risk_coef": 0.5}, -1.0),
         ({"risk": "cvar", "risk_coef": 0.01}, -3.0),
     ):
-        model = averse(PlannerConfig(**changes), ensemble())
+        model = risk_averse(PlannerConfig(**changes), ensemble())
         assert float(model.value(None, z, KEY)) == pytest.approx(value, rel=1e-5)
 
 

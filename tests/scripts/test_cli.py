@@ -121,7 +121,7 @@ def test_all_of_train_is_grouped_and_shows_the_defaults(capsys):
         (["trian"], "unknown verb trian: did you mean train?"),
         (
             ["xyz"],
-            f"unknown verb xyz: expected one of {', '.join(cli.VERBS)}",
+            f"unknown verb xyz; expected one of {', '.join(cli.VERBS)}",
         ),
         (["tasks", "--colour", "1"], "unknown flag --colour; see latentmpc tasks --help"),
         (["train", "--sed", "1"], "unknown flag --sed: did you mean --seed?"),

@@ -3,20 +3,25 @@
 import contextlib
 import json
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig, preset_config
-from agents.runs.settings import flat_types, flatten
+from agents.runs.directory import RunDir
+from agents.runs.pretrain_config import pretrain_config_from
+from agents.runs.settings import RENAMED, current, flat_types, flatten
 from agents.storage.files import CheckpointError
 from planning.config import PlannerConfig
-from scripts.eval import parse_eval
-from scripts.train import VERB
+from scripts import eval as eval_verb
+from scripts import pretrain, train
+from scripts.command import settings_of
 from wm.tdmpc.config import PRESETS
 
-parse_train = VERB.settings
+parse_train = partial(settings_of, train.VERB)
+parse_eval = partial(settings_of, eval_verb.VERB)
 
 
 @pytest.fixture
@@ -261,3 +266,29 @@ def test_any_file_is_used_or_refused_with_its_name_and_key(mapping):
         named = ""
         assert set(flat) <= set(flat_types(TrainConfig))
     assert not named or ("a.toml" in named and any(key in named for key in mapping))
+
+
+def test_names_of_0_1_0_are_understood_and_said(toml, tmp_path, capsys):
+    """As flags, in files, and stored; what is stored is silent, and a run of old names goes on."""
+    path = toml("recolour = 0.25\n")
+    argv = [str(tmp_path), "--config", path, "--turned"]
+    config = settings_of(pretrain.VERB, argv)
+    assert config.rotation_augmentation and config.hue_jitter == 0.25
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "turned is called rotation_augmentation now",
+        "recolour is called hue_jitter now",
+    ]
+    old = {"turned" if k == "rotation_augmentation" else k: v for k, v in asdict(config).items()}
+    assert pretrain_config_from(old, "here") == config
+    run = RunDir(tmp_path)
+    run.write_json("config.json", old)
+    assert run.ensure_config(asdict(config))
+    assert not capsys.readouterr().err
+
+
+def test_a_renamed_block_is_one_entry(monkeypatch):
+    monkeypatch.setitem(RENAMED, "guide", "planner")
+    assert current("guide.horizon", ["planner.horizon"]) == "planner.horizon"
+    assert current("guide.width", ["planner.horizon"]) == "guide.width"
+    assert current("guided", ["planner.horizon"]) == "guided"

@@ -8,6 +8,7 @@ from agents.runs.config import ConfigError
 from scripts import bench, distill
 from scripts import eval as eval_verb
 from scripts.cli import main
+from scripts.command import settings_of
 
 
 @pytest.fixture
@@ -18,12 +19,11 @@ def pretrained(tmp_path):
 
 
 def test_eval_takes_goals_or_episodes_and_planner_settings(pretrained):
-    flags = eval_verb.parse_goal_eval(
-        [pretrained, "--episodes", "50", "--planner.method", "cem", "--objective.effort=0.1"]
-    )
+    argv = [pretrained, "--episodes", "50", "--planner.method", "cem", "--objective.effort=0.1"]
+    flags = settings_of(eval_verb.GOALS, argv)
     assert (flags.goals, flags.planner.method, flags.objective.effort) == (50, "cem", 0.1)
-    assert eval_verb.parse_goal_eval(["--goals=7", pretrained]).goals == 7
-    assert eval_verb.parse_goal_eval([pretrained]).goals == 200
+    assert settings_of(eval_verb.GOALS, ["--goals=7", pretrained]).goals == 7
+    assert settings_of(eval_verb.GOALS, [pretrained]).goals == 200
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_distill_and_shift_want_a_pretrained_model(pretrained, tmp_path_factory,
     assert "which run?" in capsys.readouterr().err
     assert main(["bench", "--shift", other]) == 2
     assert "give a run of `latentmpc pretrain`" in capsys.readouterr().err
-    assert distill.VERB.settings([pretrained, "--guide.stride", "2"]).guide.stride == 2
-    assert bench.parse_shift([pretrained, "--kinds", "mass"]).kind_list == ("mass",)
+    assert settings_of(distill.VERB, [pretrained, "--guide.stride", "2"]).guide.stride == 2
+    assert settings_of(bench.SHIFT, [pretrained, "--kinds", "mass"]).kind_list == ("mass",)
     with pytest.raises(ConfigError, match="unknown kind of shift"):
-        bench.parse_shift([pretrained, "--kinds", "colour,mass"])
+        settings_of(bench.SHIFT, [pretrained, "--kinds", "colour,mass"])

@@ -14,10 +14,10 @@ import scripts
 from agents.runs.settings import flat_types
 from scripts import bench, cli
 from scripts import eval as eval_verb
-from scripts.flags import parse
+from scripts.cli import verb_of
+from scripts.command import parse
 from scripts.help import docs, short
-from scripts.recipes.run import verb_of
-from scripts.verb_spec import flags_class
+from scripts.verb import flags_class
 
 VERBS = [verb_of([name])[0] for name in cli.VERBS] + [eval_verb.GOALS, bench.SHIFT]
 ROOT = Path(scripts.__file__).parents[1]

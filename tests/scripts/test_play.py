@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from scripts import cli, play
+from scripts.command import settings_of
 
 
 @pytest.mark.parametrize(
@@ -35,4 +36,4 @@ def test_without_viser_it_says_what_to_install(monkeypatch, capsys):
 
 def test_listens_on_this_machine_by_default():
     pytest.importorskip("viser", reason="the extra [viewer] is not installed")
-    assert play.VERB.settings(["."]).host == "127.0.0.1"
+    assert settings_of(play.VERB, ["."]).host == "127.0.0.1"

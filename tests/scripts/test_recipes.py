@@ -10,9 +10,9 @@ from agents.runs.config import ConfigError
 from envs.registry import make_spec
 from scripts import cli, train
 from scripts import eval as eval_verb
-from scripts.flags import parse
+from scripts.cli import verb_of
+from scripts.command import parse, settings_of
 from scripts.recipes import read
-from scripts.recipes.run import verb_of
 
 WHERE = {"collect": "out", "train": "run_dir", "pretrain": "run_dir"}
 """The setting of a verb that names what later stages read."""
@@ -50,11 +50,11 @@ def test_a_recipe_lies_under_toml_and_flags(tmp_path):
     )
     file.write_text("num_envs = 6\nplanner.horizon = 4\n")
     argv = ["--recipe", str(mine), "--config", str(file), "--planner.horizon", "2"]
-    config = train.VERB.settings(argv).config_of()
+    config = settings_of(train.VERB, argv).config_of()
     assert (config.env_id, config.seed, config.run_dir) == ("walker-walk", 3, "runs/mine/one")
     assert (config.num_envs, config.planner.horizon, config.learner.batch_size) == (6, 2, 32)
     assert config.learner.learning_rate == 3e-4, "of the preset"
-    assert train.VERB.settings(["walker-run", *argv[:2]]).env_id == "walker-run"
+    assert settings_of(train.VERB, ["walker-run", *argv[:2]]).env_id == "walker-run"
 
 
 def test_what_a_recipe_says_makes_an_evaluation_one_of_goals():

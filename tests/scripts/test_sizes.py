@@ -6,24 +6,23 @@ import resource
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from typing import get_args
 
 import pytest
 
 from agents.goals.config import DistillConfig, memory_needed
 from agents.runs import needs
-from agents.runs.bounds import ConfigError, Meta, base, options, read
+from agents.runs.bounds import ConfigError, Meta, parts, read
 from agents.runs.config import EvalConfig, PlannerOverrides, TrainConfig, preset_config
 from agents.runs.pretrain_config import PretrainConfig
-from agents.runs.settings import build, flat_types, flatten, train_config_from
+from agents.runs.settings import flat_types, flatten, overlay, train_config_from
 from agents.storage.files import CheckpointError
 from agents.training import setup
 from planning.config import PlannerConfig
 from scripts import bench, cli, collect, pretrain, serve, sweep, train
 from scripts import eval as eval_verb
-from scripts.cli import main
-from scripts.recipes.run import verb_of
-from scripts.verb_spec import flags_class
+from scripts.cli import main, verb_of
+from scripts.command import settings_of
+from scripts.verb import flags_class
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import PRESETS
 from wm.types import Spec
@@ -47,18 +46,14 @@ def laptop(monkeypatch):
 
 def numeric(cls) -> dict:
     """Name to type of the settings that are numbers."""
-    return {
-        name: kind
-        for name, kind in flat_types(cls).items()
-        if {int, float} & {base(option) for option in options(kind)}
-    }
+    return {name: kind for name, kind in flat_types(cls).items() if parts(kind)[0] in (int, float)}
 
 
 def bounds_of(kind) -> Meta:
     """The bounds that a type states."""
-    found = [meta for option in options(kind) for meta in get_args(option) if type(meta) is Meta]
-    assert len(found) == 1, kind
-    return found[0]
+    _, meta = parts(kind)
+    assert meta, kind
+    return meta
 
 
 def weigh(config) -> None:
@@ -87,7 +82,7 @@ def tried(cls, name: str, value, *, text: bool) -> bool:
             for part in reversed(block.split(".") if block else []):
                 table = {part: table}
             flat = flatten(cls, table, "a.toml")
-        weigh(build(cls, flat))
+        weigh(overlay(cls(), flat))
     except ConfigError as error:
         said = str(error)
         assert "\n" not in said and len(said) < 400
@@ -105,7 +100,7 @@ def test_every_number_has_bounds_and_is_held_to_them(verb, laptop):
         meta = bounds_of(kind)
         low, high = (meta.ge, meta.gt), (meta.le, meta.lt)
         assert low.count(None) == high.count(None) == 1, f"{name} has no bounds"
-        whole = int in map(base, options(kind))
+        whole = parts(kind)[0] is int
         for text in ABSURD:
             assert not tried(cls, name, text, text=True), (name, text)
             with contextlib.suppress(ValueError):  # no file holds thousands of digits
@@ -157,7 +152,7 @@ WORDS = {
 def test_what_nobody_can_mean_is_told_in_one_line(line, laptop):
     task = [] if line.startswith("--tasks") else ["cartpole-swingup"]
     with pytest.raises(ConfigError) as caught:
-        train.VERB.settings([*task, *line.split(" ")])
+        settings_of(train.VERB, [*task, *line.split(" ")])
     said = str(caught.value)
     assert WORDS[line] in said and "\n" not in said and len(said) < 400
 
@@ -173,17 +168,17 @@ WEIGHED = {
 @pytest.mark.parametrize("line", WEIGHED)
 def test_a_pretraining_is_weighed_too(line, laptop, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        pretrain.VERB.settings([str(tmp_path), *line.split()])
+        settings_of(pretrain.VERB, [str(tmp_path), *line.split()])
     assert WEIGHED[line] in str(caught.value)
     for preset in ("state", "pixels", "vit", "lewm"):
-        pretrain.VERB.settings([str(tmp_path), "--preset", preset])
+        settings_of(pretrain.VERB, [str(tmp_path), "--preset", preset])
 
 
 @pytest.mark.parametrize("env_id", [":", "::", ".", "//", "a:", ":a", "a\nb", "a\0", "a" * 3000])
 def test_what_can_be_no_task_is_refused_at_once(env_id):
     for page in (train, collect, bench):
         with pytest.raises(ConfigError, match="must be the id of a task"):
-            page.VERB.settings([env_id])
+            settings_of(page.VERB, [env_id])
 
 
 def test_overrides_of_a_stored_run_are_weighed_before_it_is_loaded(tmp_path, laptop):
@@ -192,18 +187,20 @@ def test_overrides_of_a_stored_run_are_weighed_before_it_is_loaded(tmp_path, lap
     )
     run, much = str(tmp_path), ["--planner.num-samples", "1000000", "--planner.horizon", "300"]
     with pytest.raises(ConfigError, match=r"lower --planner\.num-samples or --episodes"):
-        eval_verb.VERB.settings([run, *much])
+        settings_of(eval_verb.VERB, [run, *much])
     with pytest.raises(ConfigError, match=r"lower --planner\.num-samples or --clients"):
-        serve.VERB.settings([run, *much])
+        settings_of(serve.VERB, [run, *much])
     with pytest.raises(ConfigError, match="GiB of it for planning"):
-        sweep.VERB.settings([run, "--grid", "planner.num_samples=1000000", "planner.horizon=300"])
+        settings_of(
+            sweep.VERB,
+            [run, "--grid", "planner.num_samples=1000000", "planner.horizon=300"],
+        )
     with pytest.raises(ConfigError, match="lower --jobs"):
-        sweep.VERB.settings([run, "--grid", "planner.horizon=1", "--jobs", "900"])
+        settings_of(sweep.VERB, [run, "--grid", "planner.horizon=1", "--jobs", "900"])
     with pytest.raises(ConfigError, match="GiB of it for parameters"):
-        sweep.VERB.settings([run, "--grid", "model.mlp_width=16384", "model.num_heads=500"])
-    assert (
-        eval_verb.VERB.settings([run, "--planner.num-samples", "4096"]).planner.num_samples == 4096
-    )
+        settings_of(sweep.VERB, [run, "--grid", "model.mlp_width=16384", "model.num_heads=500"])
+    chosen = settings_of(eval_verb.VERB, [run, "--planner.num-samples", "4096"])
+    assert chosen.planner.num_samples == 4096
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, fields, replace
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -18,11 +19,16 @@ from agents.runs.axes import ALLOWED
 from agents.runs.config import ConfigError, TrainConfig
 from agents.storage.files import CheckpointError
 from planning.config import PlannerConfig
-from scripts.cli import VERBS
-from scripts.eval import parse_eval
-from scripts.sweep import gathered, main, parse_sweep
+from scripts import eval as eval_verb
+from scripts import sweep
+from scripts.cli import VERBS, main, verb_of
+from scripts.command import settings_of
+from scripts.sweep import gathered
 from scripts.train import VERB
 from scripts.verb import Verb
+
+parse_sweep = partial(settings_of, sweep.VERB)
+parse_eval = partial(settings_of, eval_verb.VERB)
 
 
 @pytest.fixture(scope="module")
@@ -129,19 +135,17 @@ def test_recommendation_is_read_by_eval_and_train(run, tmp_path):
     path = recommendation(tmp_path / "recommended.toml")
     evaluated = parse_eval([run, "--config", path])
     assert evaluated.planner.apply(PlannerConfig()) == PLANNER
-    trained = VERB.settings(["walker-walk", "--config", path]).config_of()
+    trained = settings_of(VERB, ["walker-walk", "--config", path]).config_of()
     assert trained.planner == PLANNER and trained.env_id == "walker-walk"
-    assert (
-        VERB.settings(["walker-walk", "--config", path, "--planner.horizon", "2"]).planner.horizon
-        == 2
-    )
+    changed = settings_of(VERB, ["walker-walk", "--config", path, "--planner.horizon", "2"])
+    assert changed.planner.horizon == 2
 
 
 def test_recommended_training_is_read_by_train(tmp_path):
     base = TrainConfig("walker-walk", preset="1M", seed=3, planner=PLANNER, utd=0.5, video=False)
     path = tmp_path / "recommended-train.toml"
     path.write_text(training_toml(replace(base, run_dir="elsewhere")))
-    assert VERB.settings(["--config", str(path)]).config_of() == replace(
+    assert settings_of(VERB, ["--config", str(path)]).config_of() == replace(
         base, run_dir="runs/walker-walk-3"
     )
 
@@ -153,7 +157,7 @@ def test_exit_codes(monkeypatch, capsys, run, failures, found, code):
     """0 with a recommendation, 1 when settings failed, 5 when nothing keeps the budget."""
     summary = {"failures": failures, "recommendation": {"name": "x"} if found else None}
     monkeypatch.setattr("agents.benchmarks.sweep.sweep.sweep", lambda config, say: summary)
-    assert main([run, "--grid", "planner.horizon=1", "--json"]) == code
+    assert main(["sweep", run, "--grid", "planner.horizon=1", "--json"]) == code
     assert json.loads(capsys.readouterr().out) == summary
 
 
@@ -161,7 +165,8 @@ def recommendation(path):
     """A file as a sweep writes it for PLANNER."""
     found = {"planner": asdict(PLANNER), "plan_ms": {"p50": 1.0, "p99": 2.0}}
     found |= {"return_mean": 800.0, "return_ci95": [790.0, 810.0]}
-    written = {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0}
+    found["name"] = "num_samples=64"
+    written = {"task": "cartpole-swingup", "episodes": 10, "budget_ms": 20.0, "settings": [found]}
     path.write_text(recommended_toml({**written, "recommendation": found}))
     return str(path)
 
@@ -184,7 +189,7 @@ def test_every_verb_that_plans_reads_the_recommendation(run, tmp_path, verb, rec
     (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
     paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
     file = recommendation(tmp_path / "recommended.toml")
-    parse = getattr(import_module(VERBS[verb][0]), record).settings
+    parse = partial(settings_of, getattr(import_module(VERBS[verb][0]), record))
     planner = parse([*[paths.get(t, t) for t in argv], "--config", file]).planner
     made = planner if isinstance(planner, PlannerConfig) else planner.apply(PlannerConfig())
     assert made == PLANNER
@@ -219,7 +224,7 @@ def test_settings_of_a_sweep_lie_under_its_grid(run, tmp_path):
 def test_planner_settings_where_nothing_plans_are_refused(run, tmp_path, argv, words):
     (tmp_path / "config.json").write_text(json.dumps({"kind": "jepa"}))
     paths = {"RUN": run, "PRETRAINED": str(tmp_path)}
-    parse = import_module(VERBS[argv[0]][0]).VERB.settings
+    parse = partial(settings_of, verb_of(argv)[0])
     with pytest.raises(ConfigError) as caught:
         parse([*[paths.get(t, t) for t in argv[1:]], "--planner.horizon", "2"])
     assert all(word in str(caught.value) for word in words), caught.value

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from agents.runs.axes import ALLOWED, REFUSED
-from agents.runs.bounds import base, options
+from agents.runs.bounds import parts
 from agents.runs.config import TrainConfig, preset_config
 from agents.runs.settings import flat_types
 from planning.config import Method, PlannerConfig
 from scripts import bench, sweep, train
 from scripts import eval as eval_verb
-from scripts.verb_spec import flags_class
+from scripts.command import settings_of
+from scripts.verb import flags_class
 from wm.tdmpc.config import ModelConfig
 
 LIMIT_S = 1.0
@@ -74,7 +75,7 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
 
 
 def _wrong(code: int, said: str, words: Sequence[str], took: float) -> str:
-    """What a command line did that it must not; "" for nothing."""
+    """The rule that a command line broke; "" for none."""
     if code not in (0, 2):
         return f"exit {code}"
     if "jax" in sys.modules:
@@ -90,7 +91,7 @@ def _wrong(code: int, said: str, words: Sequence[str], took: float) -> str:
 def _tried(verb: str, argv: Sequence[str]) -> tuple[int, str]:
     """Exit code and message of a command line, as scripts/cli.py gives them."""
     try:
-        VERBS[verb].settings(argv)
+        settings_of(VERBS[verb], argv)
     except SystemExit:
         return 0, ""
     except Exception as error:
@@ -175,14 +176,14 @@ def _value(rng: random.Random, kind: Any) -> str:
     """A value that may be meant, or one that cannot."""
     if rng.random() < 0.2:
         return rng.choice(HOSTILE)
-    found = [base(option) for option in options(kind)]
-    if choices := [str(c) for option in found for c in get_args(option)]:
+    plain, _ = parts(kind)
+    if choices := [str(c) for c in get_args(plain)]:
         return rng.choice(choices)
-    if int in found:
+    if plain is int:
         return str(rng.choice((1, 2, 3, 4, 8, 16, 64, 128, 512, rng.randint(-2, 10**9))))
-    if float in found:
+    if plain is float:
         return repr(rng.choice((0.5, 1.0, rng.uniform(0, 2), rng.lognormvariate(0, 9))))
-    return rng.choice(("true", "false") if bool in found else HOSTILE)
+    return rng.choice(("true", "false") if plain is bool else HOSTILE)
 
 
 def _axis(rng: random.Random) -> str:

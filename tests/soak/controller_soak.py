@@ -9,15 +9,17 @@ import jax
 import numpy as np
 
 from agents.deployment.anytime import Budget
-from agents.deployment.controller import Controller, Mode
+from agents.deployment.controller import Controller
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.config import SafetyConfig
+from agents.deployment.policy import Mode, Policy
 from agents.evaluation.stats import percentiles
 from agents.runs import networks
+from agents.runs.compile import counted
 from agents.runs.config import TrainConfig
 from agents.runs.load import Trained
 from envs.registry import make_spec
-from tests.soak.safety_soak import MOST_REPORTED, Adversary, Rules
+from tests.soak.safety_soak import MAX_REPORTED, Adversary, Rules
 from wm.tdmpc import learner
 
 ENV_ID = "cartpole-swingup"
@@ -39,14 +41,8 @@ def controller_of(path: str, mode: Mode = "prior", **options: Any) -> Controller
     if path:
         return Controller.load(path, mode=mode, **options)
     trained = untrained()
-    options = {"contract": contract_for(trained)} | options
-    return Controller(
-        net=trained.net,
-        params=trained.params,
-        planner=trained.config.planner,
-        mode=mode,
-        **options,
-    )
+    contract, planner = options.pop("contract", contract_for(trained)), trained.config.planner
+    return Controller(Policy(contract, trained.net, trained.params, planner, mode), **options)
 
 
 def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
@@ -59,25 +55,26 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     controller = controller_of(path, contract=contract, safety=safety).warmup()
     adversary, rules = Adversary(np.random.default_rng(seed), contract), Rules(safety)
     found, violations, stopped = Counter[str](), [], 0
-    while sum(found.values()) - found["good"] < count:
-        sent = adversary.next()
-        found[sent.kind] += 1
-        state = rules.next(sent.kind != "good")
-        action = controller.act(sent.obs, sent.stamp, sent.sequence, now=sent.now)
-        bounded = np.isfinite(action).all() and (abs(action) <= 1).all()
-        if not bounded or controller.guard.state != state or controller.compilations:
-            violations.append(f"{sent.kind}: {action} in {controller.guard.state}, not {state}")
-        stopped = stopped + 1 if state == "stopped" else 0
-        if stopped > STOPPED_TICKS:
-            controller.rearm()
-            rules.rearm()
-            adversary.begin_good()
+    with counted() as compiled:
+        while sum(found.values()) - found["good"] < count:
+            sent = adversary.next()
+            found[sent.kind] += 1
+            state = rules.next(sent.kind != "good")
+            action = controller.act(sent.obs, sent.stamp, sent.sequence, now=sent.now)
+            bounded = np.isfinite(action).all() and (abs(action) <= 1).all()
+            if not bounded or controller.guard.state != state or compiled.count:
+                violations.append(f"{sent.kind}: {action} in {controller.guard.state}, not {state}")
+            stopped = stopped + 1 if state == "stopped" else 0
+            if stopped > STOPPED_TICKS:
+                controller.rearm()
+                rules.rearm()
+                adversary.begin_good()
     return {
         "bad": sum(found.values()) - found["good"],
         "by_kind": dict(sorted(found.items())),
         "sources": dict(controller.counters),
-        "compilations": controller.compilations,
-        "violations": violations[:MOST_REPORTED],
+        "compilations": compiled.count,
+        "violations": violations[:MAX_REPORTED],
         "num_violations": len(violations),
     }
 
@@ -88,16 +85,17 @@ def rate(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     The ratio says what checks, limits and records cost; it holds on a busy machine too.
     """
     controller = controller_of(path, safety=SafetyConfig(surprise="off")).warmup()
-    rng, timer = np.random.default_rng(seed), controller._timer
-    acts, programs = [], []
-    for _ in range(count):
-        obs = rng.uniform(-1, 1, controller.contract.obs.shape).astype(np.float32)
-        begin = timer()
-        controller.act(obs)
-        middle = timer()
-        controller._compute(obs, Budget(np.inf))
-        acts.append(1e3 * (middle - begin))
-        programs.append(1e3 * (timer() - middle))
+    rng, timer = np.random.default_rng(seed), controller.policy.timer
+    acts, programs, inputs = [], [], controller.policy.example(controller.guard.zero)
+    with counted() as compiled:
+        for _ in range(count):
+            obs = rng.uniform(-1, 1, controller.contract.obs.shape).astype(np.float32)
+            begin = timer()
+            controller.act(obs)
+            middle = timer()
+            controller.policy.compute(inputs._replace(obs=obs), Budget(np.inf))
+            acts.append(1e3 * (middle - begin))
+            programs.append(1e3 * (timer() - middle))
     whole, alone = percentiles(acts), percentiles(programs)
     return {
         "act_ms": whole,
@@ -105,6 +103,6 @@ def rate(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
         "act_over_program_p50": whole["p50"] / alone["p50"],
         "rate_hz_p50": 1e3 / whole["p50"],
         "rate_hz_p99": 1e3 / whole["p99"],
-        "compilations": controller.compilations,
+        "compilations": compiled.count,
         "violations": [],
     }

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agents.deployment.anytime import Made
-from agents.deployment.controller import Controller
+from agents.deployment.anytime import Decision
+from agents.deployment.controller import Begun, Controller
 from agents.deployment.serving.config import ServeConfig
 from agents.deployment.serving.server import ControllerServer, understood
 from agents.deployment.serving.wire import WireError, pack, unpack
 from agents.runs.compile import counted
 from tests.soak import controller_soak, fuzz
-from tests.soak.safety_soak import MOST_REPORTED, Rules
+from tests.soak.safety_soak import MAX_REPORTED, Rules
 
 VALUES = (0.0, -0.0, 1.0, 1e-45, 1e-308, 1e-320, 1e3, 1e10, 1e20, -1e20, 3.4e38, 1e39, -1e308)
 VALUES += (np.nan, np.inf, -np.inf)
@@ -30,7 +30,7 @@ KEYS = ("obs", "reset", "sequence", "age_s", "rearm", "actions")
 DTYPES = ("<f2", ">f4", "<i8", "|u1", "|b1", "<f8", "<f4")
 ACTED = {"hold": "hold", "fallback": "fallback", "stopped": "stop"}
 WORDS, NOTED = 500, {"surprise"}
-"""Longest line of refusal; faults that are told and not reacted to, by default."""
+"""Longest line of refusal; faults that are reported and not reacted to, by default."""
 
 
 def observation(rng: np.random.Generator, size: int) -> Any:
@@ -75,23 +75,23 @@ def message(rng: np.random.Generator, size: int) -> bytes | str:
 
 
 class Judge:
-    """What every answer of one controller has to be."""
+    """Rules for every answer of one controller."""
 
     def __init__(self, controller: Controller):
         self.controller, self.rules = controller, Rules(controller.guard.config)
-        self.made: Made | None = None
-        compute = controller._compute
+        self.made: Decision | None = None
+        finish = controller.finish
 
-        def kept(*arguments: Any) -> Made:
-            self.made = compute(*arguments)
-            return self.made
+        def kept(begun: Begun, made: Decision | None) -> np.ndarray:
+            self.made = made
+            return finish(begun, made)
 
-        vars(controller)["_compute"] = kept
+        vars(controller)["finish"] = kept
 
     def wrong(self, action: np.ndarray, *, stopped: bool) -> Iterator[str]:
         """Broken promises of the tick just done; `stopped`: the client was, or is by now."""
-        controller, tick, guard = self.controller, self.controller.last, self.controller.guard
-        limits = guard._limiter
+        tick, guard = self.controller.last, self.controller.guard
+        limits = guard.limiter
         assert tick is not None
         state = self.rules.next(bool(set(tick.faults) - NOTED))
         if stopped:
@@ -104,7 +104,6 @@ class Judge:
             "explained": bool(guard.why) == (state != "ok"),
             "safe": state != "stopped" or np.array_equal(action, guard.safe),
             "of who acted": self._acted(action, state),
-            "compiled before": controller.compilations == 0,
         }
         self.made = None
         yield from (
@@ -119,22 +118,25 @@ class Judge:
         if made is None or made.no_plan or set(tick.faults) - NOTED:
             return False
         planned = made.source != "plan" or bool(np.isfinite(tick.info.best_value))
-        mine = self.controller.guard._limiter.clip(made.action)
+        mine = self.controller.guard.limiter.clip(made.action)
         return planned and tick.source == made.source and np.array_equal(action, mine)
 
 
 def observations(controller: Controller, count: int, rng: np.random.Generator) -> dict[str, Any]:
     """Give a controller `count` observations, most of them bad; re-armed after a while stopped."""
     judge, size, violations = Judge(controller), controller.contract.obs.shape[0], []
-    for tick in range(count):
-        if controller.guard.state == "stopped" and rng.random() < 0.1:
-            controller.rearm()
-            judge.rules.rearm()
-        budget = float(rng.choice([0.01, 1e5]))
-        strange = STRANGE[rng.integers(len(STRANGE))]
-        obs = observation(rng, size) if rng.random() < 0.9 else strange
-        action = controller.act(obs, None, tick, now=0.0, deadline_ms=budget)
-        violations += judge.wrong(action, stopped=False)
+    with counted() as compiled:
+        for tick in range(count):
+            if controller.guard.state == "stopped" and rng.random() < 0.1:
+                controller.rearm()
+                judge.rules.rearm()
+            budget = float(rng.choice([0.01, 1e5]))
+            strange = STRANGE[rng.integers(len(STRANGE))]
+            obs = observation(rng, size) if rng.random() < 0.9 else strange
+            action = controller.act(obs, None, tick, now=0.0, deadline_ms=budget)
+            violations += judge.wrong(action, stopped=False)
+    if compiled.count:
+        violations.append(f"{compiled.count} compilations")
     return {"sources": dict(controller.counters), "violations": violations}
 
 
@@ -142,35 +144,33 @@ class _Lines:
     """Connections to a server: two of one client, and one of another."""
 
     def __init__(self, controller: Controller):
-        self.server = ControllerServer(controller, ServeConfig(clients=1))
-        self.sessions = [self.server.admit(f"/?client={name}", "") for name in ("a", "a", "b")]
-        self.judges = [Judge(session) for session in self.sessions]
-        for session in self.sessions:
-            session.direct = True
+        self.server = ControllerServer(controller, ServeConfig(clients=1, window_ms=1e-3))
+        self.clients = [self.server.admit(f"/?client={name}", "") for name in ("a", "a", "b")]
+        self.judges = [Judge(client.controller) for client in self.clients]
         self.found: Counter[str] = Counter()
+        self.loop = asyncio.new_event_loop()
 
     def send(self, at: int, sent: bytes | str) -> Iterator[str]:
         """Broken promises of the answer to one message on connection `at`."""
-        session, judge = self.sessions[at], self.judges[at]
-        client = session.client
-        stopped = self.server.latches.reason(client)
+        client, judge = self.clients[at], self.judges[at]
+        stopped, guard = self.server.stops.reason(client.name), client.controller.guard
         try:
-            request = understood(session, sent)
+            request = understood(client, sent)
         except WireError as error:
             self.found["refused"] += 1
             if "\n" in str(error) or len(str(error)) > WORDS:
                 yield f"refused in more than one line: {error}"
             return
         if request.rearm:
-            for other, its in zip(self.sessions, self.judges, strict=True):
-                if other is session or (other.client, other.guard.state) == (client, "stopped"):
+            for other, its in zip(self.clients, self.judges, strict=True):
+                if other is client or (other.name == client.name and other.stopped):
                     its.rules.rearm()
             stopped = ""
-        answer = unpack(self.server.answer(session, request))
+        answer = unpack(self.loop.run_until_complete(self.server.answer(client, request)))
         if request.obs is None:
             return
         self.found[answer["source"]] += 1
-        if answer["detail"] != session.guard.why or tuple(answer["faults"]) != session.guard.faults:
+        if answer["detail"] != guard.why or tuple(answer["faults"]) != guard.faults:
             yield f"the answer hides something: {answer}"
         yield from judge.wrong(answer["actions"][0], stopped=bool(stopped))
 
@@ -182,7 +182,8 @@ def messages(controller: Controller, count: int, rng: np.random.Generator) -> di
     with counted() as compiled:
         for _ in range(count):
             violations += lines.send(int(rng.integers(3)), message(rng, size))
-    asyncio.run(lines.server.stop())
+    lines.loop.run_until_complete(lines.server.stop())
+    lines.loop.close()
     if compiled.count:
         violations.append(f"{compiled.count} compilations")
     return {"answers": dict(lines.found), "violations": violations}
@@ -192,13 +193,13 @@ def soak(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     """`count` messages and observations; "violations" of the result has to be empty."""
     rng = np.random.default_rng(seed)
     made = [controller_soak.controller_of(path, mode) for mode in ("plan", "auto")]
-    told = messages(made[0], count - count // 2, rng)
+    counts = messages(made[0], count - count // 2, rng)
     shown = observations(made[1].warmup(), count // 2, rng)
-    violations = told["violations"] + shown["violations"]
+    violations = counts["violations"] + shown["violations"]
     return {
-        "answers": told["answers"],
+        "answers": counts["answers"],
         "sources": shown["sources"],
-        "violations": violations[:MOST_REPORTED],
+        "violations": violations[:MAX_REPORTED],
         "num_violations": len(violations),
         "seed": seed,
     }

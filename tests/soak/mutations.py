@@ -41,7 +41,7 @@ class Mutation(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What became of a number of mutations."""
+    """Counts of refused and of wrong mutations."""
 
     counts: Counter[str]
     """By kind."""
@@ -108,7 +108,7 @@ def hunt(count: int, seed: int, folder: Path, trained: Trained) -> Report:
 
 
 def unfound(use: Callable[[str], object], path: Path, mutation: Mutation) -> str:
-    """What is wrong with the refusal of a mutated folder; empty when it is as promised."""
+    """The fault in the refusal of a mutated folder; empty when it is as promised."""
     try:
         use(str(path))
     except CheckpointError as error:

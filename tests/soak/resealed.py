@@ -36,9 +36,10 @@ from agents.runs import load
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint, manifest, segments
 from agents.training import checkpoint as persist
+from agents.training import session
 from tests.soak import mutations
 
-MOST_MB, MOST_S = 512, 5.0
+MAX_MB, MAX_S = 512, 5.0
 VALUES = (
     *(None, True, False, 0, -1, 1, 2, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e30, 1e308, -0.0),
     *(float("nan"), float("inf"), "", "x", "../sentinel", "/dev/zero", "a\nb", "\x00", "0" * 64),
@@ -57,7 +58,7 @@ class Specimen(NamedTuple):
 
 
 class Watch:
-    """What was opened or changed while `on`, seen by an audit hook of the process."""
+    """Files opened or changed while `on`, seen by an audit hook of the process."""
 
     def __init__(self) -> None:
         self.on, self.roots, self.writable, self.seen = False, (), (), list[str]()
@@ -79,9 +80,9 @@ class Watch:
         text = os.fsdecode(path)
         if "/" not in text and event == "open":  # below a descriptor of a folder that was opened
             return
-        place = os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
-        if not place.startswith(roots):
-            self.seen.append(f"{event} {place}")
+        path = os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        if not path.startswith(roots):
+            self.seen.append(f"{event} {path}")
 
 
 def specimens(folder: Path) -> dict[str, Specimen]:
@@ -146,7 +147,7 @@ def _print(tree: Any) -> str:
 
 def _use_checkpoint(path: Path) -> str:
     trained = load.load(str(path))
-    persist.read_progress(path, persist.Progress)
+    session.read_progress(path, persist.Progress)
     refs = segments.load_refs(checkpoint.read_file(path, persist.SEGMENTS))
     segments.read_segments(path.parents[1] / "replay", refs)
     return _print((trained.params, checkpoint.restore(path, at=("driver",))))
@@ -165,7 +166,7 @@ def _use_recording(path: Path) -> str:
 
 
 def _use_run(path: Path) -> str:
-    """What a training that resumes there does with the files of the run."""
+    """A training that resumes there, as far as it reads the files of the run."""
     with RunDir.create(path) as run:
         run.read_table("config.json")
         run.truncate_metrics(4)
@@ -213,13 +214,13 @@ def _soak(count: int, rng: np.random.Generator, folder: Path) -> dict[str, Any]:
         watch.writable = (mine, f"{folder}/cache")
         watch.seen, began, watch.on = [], time.thread_time(), True
         problem, result = _ended(made[name].use, path)
-        watch.on, taken = False, time.thread_time() - began
-        slowest = max(slowest, taken)
+        watch.on, seconds = False, time.thread_time() - began
+        slowest = max(slowest, seconds)
         if result is not None and result != good[name] and not arrays_changed:
             problem = problem or "was read as something else"
-        if taken > MOST_S:
-            problem = problem or f"took {taken:.1f} s"
-        if (peak := _peak_mb()) > base + MOST_MB:
+        if seconds > MAX_S:
+            problem = problem or f"took {seconds:.1f} s"
+        if (peak := _peak_mb()) > base + MAX_MB:
             problem, base = problem or f"took {peak - base:.0f} MB", peak
         problem = problem or (f"touched {watch.seen[:3]}" if watch.seen else "")
         if os.listdir(outside) != ["sentinel"] or (outside / "sentinel").read_text() != "untouched":

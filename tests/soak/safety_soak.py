@@ -14,7 +14,7 @@ from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.safety import Guard
 
 OBS_DIM, PERIOD = 5, 0.02
-MOST_REPORTED = 10
+MAX_REPORTED = 10
 
 
 class Sent(NamedTuple):
@@ -108,7 +108,7 @@ class Adversary:
 
 
 class Rules:
-    """What the guard has to do, written down a second time: counts of bad and good ticks."""
+    """A second model of the guard: counts of bad and good ticks."""
 
     def __init__(self, config: SafetyConfig):
         self._config = config
@@ -183,7 +183,7 @@ def soak_guard(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     return {
         "bad": sum(found.values()) - found["good"],
         "by_kind": dict(sorted(found.items())),
-        "violations": violations[:MOST_REPORTED],
+        "violations": violations[:MAX_REPORTED],
         "num_violations": len(violations),
         "seed": seed,
     }

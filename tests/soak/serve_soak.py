@@ -22,15 +22,15 @@ from tests.soak.controller_soak import untrained
 
 
 class Line(Protocol):
-    """What answers come from."""
+    """A connection that answers arrive on."""
 
     def recv(self, timeout: float) -> bytes | str:
         """The next message. Raises TimeoutError."""
         ...
 
 
-TOLERANCE, LEAST_SHARE = 1.1, 0.99
-MOST_LATE_MS, MOST_SLOPE_MB = 5.0, 1.0
+TOLERANCE, MIN_SHARE = 1.1, 0.99
+MAX_LATE_MS, MAX_SLOPE_MB = 5.0, 1.0
 START_S = 600.0
 BUSY = """\
 import os, time
@@ -64,7 +64,7 @@ def frames(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
         "errors inside the server": report["errors"] > 0,
         "compilations": report["compilations"] > 0,
         "a fuzzer could not connect": bool(failed),
-        f"under {LEAST_SHARE:.0%} of good ticks in time": share < LEAST_SHARE,
+        f"under {MIN_SHARE:.0%} of good ticks in time": share < MIN_SHARE,
     }
     return {
         "sent": total,
@@ -90,9 +90,9 @@ def realtime(count: int, seed: int = 0, path: str = "") -> dict[str, Any]:
     broken = {
         f"{result['skipped']} ticks were skipped": result["skipped"] > 0,
         f"{result['ticks']} ticks of {due}": abs(result["ticks"] - due) > 1,
-        f"p99 lateness of {late:.1f} ms": late >= MOST_LATE_MS,
+        f"p99 lateness of {late:.1f} ms": late >= MAX_LATE_MS,
         f"{result['compilations']} compilations": result["compilations"] > 0,
-        f"memory grows by {slope:.1f} MB a minute": slope > MOST_SLOPE_MB,
+        f"memory grows by {slope:.1f} MB a minute": slope > MAX_SLOPE_MB,
         f"stopped: {result['stopped']}": bool(result["stopped"]),
     }
     return {**result, "violations": [what for what, bad in broken.items() if bad]}

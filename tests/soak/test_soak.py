@@ -20,7 +20,7 @@ def test_a_sample_of_command_lines():
 
 
 @pytest.mark.parametrize(
-    ("outcome", "told"),
+    ("run", "fault"),
     [
         ((0, "", ["seed"], 0.1), ""),
         ((2, "--seed must be an integer", ["seed"], 0.1), ""),
@@ -29,9 +29,9 @@ def test_a_sample_of_command_lines():
         ((0, "", ["seed"], 1.5), "took 1.5 s"),
     ],
 )
-def test_what_counts_as_wrong(monkeypatch, outcome, told):
+def test_what_counts_as_wrong(monkeypatch, run, fault):
     monkeypatch.delitem(sys.modules, "jax", raising=False)
-    assert config_soak._wrong(*outcome) == told
+    assert config_soak._wrong(*run) == fault
 
 
 def test_with_jax_loaded_nothing_can_be_shown(monkeypatch):

@@ -1,4 +1,4 @@
-"""What the wire adds to computing: round trips of a client on loopback, beside those of an echo."""
+"""Time that the wire adds: round trips of a client on loopback, beside those of an echo."""
 
 import contextlib
 import socket

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.data.dataset import Dataset
 from agents.deployment.controller import Controller
-from agents.goals.model import load_guides
+from agents.goals.model import load_goal_heads
 from agents.runs import load, load_pretrained
 from scripts import cli
 
@@ -56,5 +56,5 @@ def test_data_and_what_was_learned_from_them_open():
     data = Dataset.open(STORED / "data", full=True)
     assert len(data.episodes) == 4
     trained = load_pretrained.load(STORED / "jepa")
-    guides = load_guides(trained)
+    guides = load_goal_heads(trained)
     assert guides is not None and guides.config.width == 8

@@ -1,1 +1,1 @@
-"""How fast it is, measured as ratios: `make bench`, `make bench-cycle`, `make bench-gpu`."""
+"""Speeds, measured as ratios: `make bench`, `make bench-cycle`, `make bench-gpu`."""

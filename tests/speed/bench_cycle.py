@@ -1,4 +1,4 @@
-"""`make bench-cycle`: what running together saves, measured again (docs/results/scaling.md)."""
+"""`make bench-cycle`: time saved by running together (docs/results/scaling.md)."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 
 def main() -> int:
     """Print a table, or JSON alone with --json."""
-    from tests.speed.cycle_speed import measure
+    from tests.speed.loop_speed import measure
 
     figures = measure()
     if "--json" in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""`python -m tests.speed.bench_gpu`: the headline figures of this machine in under ten minutes."""
+"""`python -m tests.speed.bench_gpu`: the speeds of this machine in under ten minutes."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="bench_gpu", description="Headline figures, in minutes.")
+    made = argparse.ArgumentParser(prog="bench_gpu", description="Speeds of a machine.")
     made.add_argument("--minutes", type=float, default=9.0, help="no part begins after them")
     made.add_argument("--out", default="runs/headline", help="folder of headline.json")
     made.add_argument("--small", action="store_true", help="a miniature, to try the script")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(argv)
     if not 0 < flags.minutes < 1e6:
         parser().error("--minutes must be positive")
-    from tests.speed.headline import measure, parts
+    from tests.speed.gpu_speed import measure, parts
 
     chosen = parts(flags.small)
     if unknown := [name for name in flags.parts if name not in chosen]:
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = {name: chosen[name] for name in flags.parts or chosen}
     out = Path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
-    tell = (lambda line: None) if flags.json else (lambda line: print(line, flush=True))
-    found = measure(chosen, flags.minutes, out, tell)
+    log = (lambda line: None) if flags.json else (lambda line: print(line, flush=True))
+    found = measure(chosen, flags.minutes, out, log)
     if flags.json:
         print(json.dumps(found, indent=2))
     failed = [name for name in found if isinstance(found[name], dict) and "error" in found[name]]

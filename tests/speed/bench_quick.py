@@ -26,14 +26,15 @@ def measure() -> dict:
     """All figures as a dict."""
     from agents.machine import speed
     from planning.config import PlannerConfig
+    from tests.speed import single_parts
 
     before = speed.matmul_gflops()
-    plan_1m = speed.plan("1M", PlannerConfig.full(), 20)
-    update_1m = speed.update("1M", 256, 20)
-    laptop = speed.plan("tiny", PlannerConfig(), 500)
-    update_tiny = speed.update("tiny", 128, 50)
+    plan_1m = single_parts.plan("1M", PlannerConfig.full(), 20)
+    update_1m = single_parts.update("1M", 256, 20)
+    laptop = single_parts.plan("tiny", PlannerConfig(), 500)
+    update_tiny = single_parts.update("tiny", 128, 50)
     rate = (before + speed.matmul_gflops()) / 2
-    sims = speed.simulators()
+    sims = single_parts.simulators()
     scale = REFERENCE["gflops"] / rate
     return {
         "matmul_gflops": rate,

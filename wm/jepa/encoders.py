@@ -35,18 +35,19 @@ def latest_and_changes(frames: Array) -> Array:
 class StateEncoder(nn.Module):
     """MLP over a history of normalised observation vectors."""
 
-    width: int
-    layers: int
-    out: int
+    config: JepaConfig
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
-        """[K, O] -> [out]."""
-        return MLP((self.width,) * self.layers, out=self.out)(frames.reshape(-1))
+        """[K, O] -> [D]."""
+        widths = (self.config.encoder_width,) * self.config.encoder_layers
+        return MLP(widths, out=self.config.latent_dim)(frames.reshape(-1))
 
 
 class Identity(nn.Module):
     """No encoder: latents are normalised observation vectors, so nothing can collapse."""
+
+    config: JepaConfig
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
@@ -80,62 +81,42 @@ class ConvEncoder(nn.Module):
     last layer, which reads the flattened feature map.
     """
 
-    channels: int
-    width: int
-    out: int
-    differences: bool
-    patch: int
+    config: JepaConfig
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
-        """[K, H, W, C] -> [out]."""
-        x = stack_channels(latest_and_changes(frames) if self.differences else frames)
-        x = mish(PatchMerge(self.patch, self.channels)(x))
-        for _ in range((CELL // self.patch).bit_length() - 1):
-            x = mish(PatchMerge(2, 2 * self.channels)(x))
-        return MLP((self.width,), out=self.out)(x.reshape(-1))
+        """[K, H, W, C] -> [D]."""
+        cfg = self.config
+        x = stack_channels(latest_and_changes(frames) if cfg.frame_differences else frames)
+        x = mish(PatchMerge(cfg.cnn_patch, cfg.cnn_channels)(x))
+        for _ in range((CELL // cfg.cnn_patch).bit_length() - 1):
+            x = mish(PatchMerge(2, 2 * cfg.cnn_channels)(x))
+        return MLP((cfg.encoder_width,), out=cfg.latent_dim)(x.reshape(-1))
 
 
 class ViTEncoder(nn.Module):
     """Vision transformer over the stacked channels of a history; its class token, projected."""
 
-    patch: int
-    dim: int
-    layers: int
-    heads: int
-    projector_width: int
-    out: int
+    config: JepaConfig
 
     @nn.compact
     def __call__(self, frames: Array) -> Array:
-        """[K, H, W, C] -> [out]. H and W are multiples of the patch."""
+        """[K, H, W, C] -> [D]. H and W are multiples of the patch."""
+        cfg, dim = self.config, self.config.embed_dim
+        side = (cfg.patch, cfg.patch)
         x = stack_channels(frames)
-        side = (self.patch, self.patch)
-        x = nn.Conv(self.dim, side, strides=side, padding="VALID")(x).reshape(-1, self.dim)
+        x = nn.Conv(dim, side, strides=side, padding="VALID")(x).reshape(-1, dim)
         normal = nn.initializers.normal(0.02)
-        x = jnp.concatenate([self.param("token", normal, (1, self.dim)), x])
+        x = jnp.concatenate([self.param("token", normal, (1, dim)), x])
         x = x + self.param("position", normal, x.shape)
-        for _ in range(self.layers):
-            x = Block(self.heads, self.dim // self.heads, 4 * self.dim)(x)
-        return Projector(self.projector_width, self.out)(nn.LayerNorm()(x[0]))
+        for _ in range(cfg.encoder_layers):
+            x = Block(cfg.num_heads, dim // cfg.num_heads, 4 * dim)(x)
+        return Projector(cfg.projector_width, cfg.latent_dim)(nn.LayerNorm()(x[0]))
+
+
+ENCODERS = {"mlp": StateEncoder, "identity": Identity, "cnn": ConvEncoder, "vit": ViTEncoder}
 
 
 def make_encoder(config: JepaConfig) -> nn.Module:
     """The trainable encoder that the settings name."""
-    out, width = config.latent_dim, config.encoder_width
-    if config.encoder == "mlp":
-        return StateEncoder(width, config.encoder_layers, out)
-    if config.encoder == "identity":
-        return Identity()
-    if config.encoder == "cnn":
-        return ConvEncoder(
-            config.cnn_channels, width, out, config.frame_differences, config.cnn_patch
-        )
-    return ViTEncoder(
-        config.patch,
-        config.embed_dim,
-        config.encoder_layers,
-        config.num_heads,
-        config.projector_width,
-        out,
-    )
+    return ENCODERS[config.encoder](config)

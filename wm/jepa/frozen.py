@@ -19,7 +19,7 @@ Array = jax.Array
 
 
 class Preprocess(NamedTuple):
-    """What is done to a picture first: size, then [0, 1], then (x - mean) / std by channel."""
+    """Preprocessing of a picture: size, then [0, 1], then (x - mean) / std by channel."""
 
     size: int
     mean: tuple[float, float, float]
@@ -34,7 +34,7 @@ class Preprocess(NamedTuple):
 
 
 PLAIN = Preprocess(64, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
-"""What our own encoders are trained with (`encoders.to_float`)."""
+"""That of our own encoders (`encoders.to_float`)."""
 
 
 class Frozen(NamedTuple):

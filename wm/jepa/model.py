@@ -108,11 +108,11 @@ class JepaNetworks(NamedTuple):
         return Window(vectors, actions, known)
 
     def predict_window(self, params: Params, latent: Window, action: Array) -> Array:
-        """What a transformer expects one step after each vector of the window: [K, D]."""
+        """A transformer's predictions [K, D] one step after each vector of the window."""
         known = jnp.concatenate([latent.known, jnp.ones_like(action[:1])])
         actions = jnp.concatenate([latent.actions, action[None]])
-        told = jnp.concatenate([actions, known[:, None]], axis=-1)
-        predicted = _apply(self.predictor, params["predictor"], latent.vectors, told)
+        conditions = jnp.concatenate([actions, known[:, None]], axis=-1)
+        predicted = _apply(self.predictor, params["predictor"], latent.vectors, conditions)
         return self.objective.activation(predicted)
 
     def embed(self, params: Params, latent: Latent) -> Array:

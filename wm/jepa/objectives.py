@@ -1,4 +1,4 @@
-"""What a reward-free world model is trained on, behind one interface.
+"""Objectives of reward-free world models, behind one interface.
 
 An objective says how latents end (activation), what predictions are compared with (target), and
 which terms are summed. Every term has the same arguments and is weighted by its coefficient in
@@ -13,18 +13,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wm.jepa import auxiliary
 from wm.jepa.config import JepaConfig, JepaLearnerConfig
+from wm.jepa.decoders import make_decoder
 from wm.layers import MLP, simnorm
 from wm.regularizers import vicreg
-from wm.regularizers.sigreg import sigreg
+from wm.regularizers.sigreg import REFERENCE_BATCH, sigreg
 
 Array = jax.Array
-REFERENCE_BATCH = 128
 
 
 class Views(NamedTuple):
-    """What the terms of an objective see of one batch: S encoded times, P and N predictions."""
+    """One batch as the terms of an objective see it: S encoded times, P and N predictions."""
 
     latents: Array
     """[B, S, D] encoded; neighbours in time are one predictor step apart."""
@@ -86,111 +85,102 @@ def make_objective(
     latent, action, frames = sizes
     extra = tuple(t.strip() for t in learner.extra.split(",") if t.strip())
     names = tuple(dict.fromkeys(("prediction", "openloop", *TERMS[name], *extra)))
-    if unknown := [n for n in names if n not in MAKERS]:
-        raise ValueError(f"learner.extra must name terms of {', '.join(MAKERS)}, got {unknown[0]}")
+    if unknown := [n for n in names if n not in COSTS]:
+        raise ValueError(f"learner.extra must name terms of {', '.join(COSTS)}, got {unknown[0]}")
     width = model.predictor_width
     heads: dict[str, tuple[nn.Module, int]] = {}
     if "inverse" in names:
         heads["inverse"] = (MLP((width, width), out=action), 2 * latent)
     if "reconstruction" in names:
-        heads["decoder"] = (_decoder(model, frames), latent)
-    activation = partial(simnorm, group=model.simnorm_group) if name == "consistency" else _identity
+        heads["decoder"] = (make_decoder(model, frames), latent)
+    simnormed = name == "consistency"
+    activation = partial(simnorm, group=model.simnorm_group) if simnormed else _identity
     target = {"consistency": "stop", "ema": "ema"}.get(name, "online")
-    terms = {n: MAKERS[n](learner, heads) for n in names if getattr(learner, f"{n}_coef") > 0}
+    counted = [n for n in names if getattr(learner, f"{n}_coef") > 0]
+    terms = {n: partial(_weighted, n, learner, heads) for n in counted}
     return Objective(name, activation, target, terms, heads)
 
 
-def _decoder(model: JepaConfig, frames: tuple[int, ...]) -> nn.Module:
-    if not model.pixels:
-        return auxiliary.VectorDecoder(model.predictor_width, frames)
-    if frames[1] % 8 or frames[2] % 8:
-        raise ValueError(f"reconstruction needs pictures of multiples of 8 pixels, got {frames}")
-    return auxiliary.PixelDecoder(2 * model.cnn_channels, model.predictor_width, frames)
+def _weighted(
+    name: str, learner: JepaLearnerConfig, heads: dict, params: Any, views: Views, key: Array
+) -> Array:
+    """A term of the loss.
 
-
-def _prediction(learner: JepaLearnerConfig, heads: dict) -> Term:
-    return lambda params, views, key: (
-        learner.prediction_coef * jnp.mean((views.predicted - views.targets) ** 2)
-    )
-
-
-def _openloop(learner: JepaLearnerConfig, heads: dict) -> Term:
-    return lambda params, views, key: (
-        learner.openloop_coef * jnp.mean((views.rolled - views.rolled_targets) ** 2)
-    )
-
-
-def _sigreg(learner: JepaLearnerConfig, heads: dict) -> Term:
-    """SIGReg of the latents of each time step, averaged over time.
-
-    The statistic of a given departure from N(0, I) grows with the batch size B, so the
+    The statistic of SIGReg for a given departure from N(0, I) grows with the batch size B, so its
     coefficient is quoted at B = 128 and used as coef x 128 / B.
     """
-
-    def term(params: Any, views: Views, key: Array) -> Array:
-        batch, steps, _ = views.latents.shape
-        keys = jax.random.split(key, steps)
-
-        def of_step(step: tuple[Array, Array]) -> Array:
-            return sigreg(*step, learner.sigreg_directions)
-
-        # One step after the other: what is compared with sines then fits a CPU's caches.
-        statistic = jax.lax.map(of_step, (jnp.swapaxes(views.latents, 0, 1), keys))
-        return learner.sigreg_coef * REFERENCE_BATCH / batch * jnp.mean(statistic)
-
-    return term
+    weight = getattr(learner, f"{name}_coef")
+    if name == "sigreg":
+        return weight * REFERENCE_BATCH / len(views.latents) * _sigreg(views, key, learner)
+    if name in HEAD_OF:
+        head = HEAD_OF[name]
+        apply = partial(_apply, heads[head][0], params[head])
+        return weight * COSTS[name](views, key, apply)
+    return weight * COSTS[name](views, key)
 
 
-def _variance(learner: JepaLearnerConfig, heads: dict) -> Term:
-    of_steps = jax.vmap(vicreg.variance_hinge, in_axes=1)
-    return lambda params, views, key: learner.variance_coef * jnp.mean(of_steps(views.latents))
+def _sigreg(views: Views, key: Array, learner: JepaLearnerConfig) -> Array:
+    """SIGReg of the latents of each time step, averaged over time."""
+    keys = jax.random.split(key, views.latents.shape[1])
+
+    def of_step(step: tuple[Array, Array]) -> Array:
+        return sigreg(*step, learner.sigreg_directions)
+
+    # One step after the other: what is compared with sines then fits a CPU's caches.
+    return jnp.mean(jax.lax.map(of_step, (jnp.swapaxes(views.latents, 0, 1), keys)))
 
 
-def _covariance(learner: JepaLearnerConfig, heads: dict) -> Term:
-    of_steps = jax.vmap(vicreg.covariance, in_axes=1)
-    return lambda params, views, key: learner.covariance_coef * jnp.mean(of_steps(views.latents))
+def _inverse(views: Views, key: Array, infer: Callable[[Array], Array]) -> Array:
+    return inverse_dynamics(infer, views.latents, views.actions)
 
 
-def _similarity(learner: JepaLearnerConfig, heads: dict) -> Term:
-    return lambda params, views, key: (
-        learner.similarity_coef * auxiliary.temporal_similarity(views.latents)
-    )
-
-
-def _inverse(learner: JepaLearnerConfig, heads: dict) -> Term:
-    module = heads["inverse"][0]
-
-    def term(params: Any, views: Views, key: Array) -> Array:
-        infer = partial(_apply, module, params["inverse"])
-        error = auxiliary.inverse_dynamics(infer, views.latents, views.actions)
-        return learner.inverse_coef * error
-
-    return term
-
-
-def _reconstruction(learner: JepaLearnerConfig, heads: dict) -> Term:
+def _reconstruction(views: Views, key: Array, decode: Callable[[Array], Array]) -> Array:
     """One moment of each slice, drawn at random, is decoded: decoding costs more than encoding."""
-    module = heads["decoder"][0]
-
-    def term(params: Any, views: Views, key: Array) -> Array:
-        batch, steps, _ = views.latents.shape
-        drawn = jnp.arange(batch), jax.random.randint(key, (batch,), 0, steps)
-        decoded = jax.vmap(partial(_apply, module, params["decoder"]))(views.latents[drawn])
-        return learner.reconstruction_coef * auxiliary.reconstruction(decoded, views.frames[drawn])
-
-    return term
+    batch, steps, _ = views.latents.shape
+    drawn = jnp.arange(batch), jax.random.randint(key, (batch,), 0, steps)
+    return reconstruction(jax.vmap(decode)(views.latents[drawn]), views.frames[drawn])
 
 
-MAKERS: dict[str, Callable[[JepaLearnerConfig, dict], Term]] = {
-    "prediction": _prediction,
-    "openloop": _openloop,
+def temporal_similarity(latents: Array) -> Array:
+    """Mean squared change [] between neighbours in time of latents [B, T, D] (PLDM)."""
+    return jnp.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
+
+
+def inverse_dynamics(infer: Callable[[Array], Array], latents: Array, actions: Array) -> Array:
+    """Mean squared error [] of actions [B, T, A] inferred from neighbouring latents [B, T + 1, D].
+
+    `infer` maps the two joined, [..., 2 D], to an action block [..., A].
+    """
+    joined = jnp.concatenate([latents[:, :-1], latents[:, 1:]], axis=-1)
+    return jnp.mean((infer(joined) - actions) ** 2)
+
+
+def reconstruction(decoded: Array, frames: Array) -> Array:
+    """Share [] of the variance of frames [B, ...] that what is decoded of them leaves unexplained.
+
+    A small thing in a wide scene is a small part of the mean square over pixels; as a share of
+    what varies at all it weighs as much as the prediction of latents.
+    """
+    spread = jnp.mean(jnp.var(frames, axis=0))
+    return jnp.mean((decoded - frames) ** 2) / jnp.maximum(spread, 1e-6)
+
+
+def _mean_over_steps(of_step: Callable[[Array], Array], views: Views) -> Array:
+    return jnp.mean(jax.vmap(of_step, in_axes=1)(views.latents))
+
+
+COSTS: dict[str, Callable[..., Array]] = {
+    "prediction": lambda views, key: jnp.mean((views.predicted - views.targets) ** 2),
+    "openloop": lambda views, key: jnp.mean((views.rolled - views.rolled_targets) ** 2),
     "sigreg": _sigreg,
-    "variance": _variance,
-    "covariance": _covariance,
-    "similarity": _similarity,
+    "variance": lambda views, key: _mean_over_steps(vicreg.variance_hinge, views),
+    "covariance": lambda views, key: _mean_over_steps(vicreg.covariance, views),
+    "similarity": lambda views, key: temporal_similarity(views.latents),
     "inverse": _inverse,
     "reconstruction": _reconstruction,
 }
+"""Unweighted terms (views, key, the head of `HEAD_OF` as a function) -> []."""
+HEAD_OF = {"inverse": "inverse", "reconstruction": "decoder"}
 
 
 def _apply(module: nn.Module, params: Any, x: Array) -> Array:

@@ -14,15 +14,14 @@ Array = jax.Array
 class MLPPredictor(nn.Module):
     """Latent plus a learned change."""
 
-    width: int
-    layers: int
+    config: JepaConfig
     out: int
 
     @nn.compact
     def __call__(self, latent: Array, action: Array) -> Array:
         """Latent [D], action block [A] -> [D]."""
-        joint = jnp.concatenate([latent, action])
-        return latent + MLP((self.width,) * self.layers, out=self.out)(joint)
+        widths = (self.config.predictor_width,) * self.config.predictor_layers
+        return latent + MLP(widths, out=self.out)(jnp.concatenate([latent, action]))
 
 
 class GRUPredictor(nn.Module):
@@ -32,15 +31,16 @@ class GRUPredictor(nn.Module):
     of unit variance do not lie in [-1, 1].
     """
 
-    width: int
+    config: JepaConfig
     out: int
 
     @nn.compact
     def __call__(self, latent: Array, action: Array) -> Array:
         """Latent [D], action block [A] -> [D]."""
-        joint = NormedDense(self.width)(jnp.concatenate([latent, action]))
+        width = self.config.predictor_width
+        joint = NormedDense(width)(jnp.concatenate([latent, action]))
         update, reset = jnp.split(jax.nn.sigmoid(nn.Dense(2 * self.out)(joint)), 2)
-        candidate = MLP((self.width,), out=self.out)(jnp.concatenate([reset * latent, action]))
+        candidate = MLP((width,), out=self.out)(jnp.concatenate([reset * latent, action]))
         return update * latent + (1 - update) * candidate
 
 
@@ -50,37 +50,25 @@ class TransformerPredictor(nn.Module):
     Position t sees the latents and actions up to t and predicts the latent after action t.
     """
 
-    layers: int
-    heads: int
-    head_dim: int
-    width: int
-    projector_width: int
+    config: JepaConfig
     out: int
 
     @nn.compact
     def __call__(self, latents: Array, actions: Array) -> Array:
         """Latents [K, D], action blocks [K, A] -> predictions [K, D]."""
-        dim = latents.shape[-1]
+        cfg, dim = self.config, latents.shape[-1]
+        sizes = cfg.predictor_heads, cfg.predictor_head_dim, cfg.predictor_width
         hidden = jax.nn.silu(nn.Dense(4 * dim)(nn.Dense(actions.shape[-1])(actions)))
         condition = nn.Dense(dim)(hidden)
         x = latents + self.param("position", nn.initializers.normal(0.02), latents.shape)
-        for _ in range(self.layers):
-            x = ConditionedBlock(self.heads, self.head_dim, self.width)(x, condition)
-        return Projector(self.projector_width, self.out)(nn.LayerNorm()(x))
+        for _ in range(cfg.predictor_layers):
+            x = ConditionedBlock(*sizes)(x, condition)
+        return Projector(cfg.projector_width, self.out)(nn.LayerNorm()(x))
+
+
+PREDICTORS = {"mlp": MLPPredictor, "gru": GRUPredictor, "transformer": TransformerPredictor}
 
 
 def make_predictor(config: JepaConfig, latent_dim: int) -> nn.Module:
     """The predictor that the settings name."""
-    width = config.predictor_width
-    if config.predictor == "mlp":
-        return MLPPredictor(width, config.predictor_layers, latent_dim)
-    if config.predictor == "gru":
-        return GRUPredictor(width, latent_dim)
-    return TransformerPredictor(
-        config.predictor_layers,
-        config.predictor_heads,
-        config.predictor_head_dim,
-        width,
-        config.projector_width,
-        latent_dim,
-    )
+    return PREDICTORS[config.predictor](config, latent_dim)

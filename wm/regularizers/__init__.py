@@ -1,1 +1,1 @@
-"""What keeps latents from collapsing, one idea a file."""
+"""Regularisers against collapsed latents, one a file."""

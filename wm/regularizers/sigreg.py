@@ -18,6 +18,8 @@ Array = jax.Array
 NUM_KNOTS = 17
 LAST_KNOT = 3.0
 SPACING = LAST_KNOT / (NUM_KNOTS - 1)
+REFERENCE_BATCH = 128
+"""The batch size that weights of the loss are quoted at; used as weight x 128 / B."""
 
 
 def _knots(dtype) -> tuple[Array, Array, Array]:

@@ -4,12 +4,14 @@ Slices end early where the episode does: `mask` [B, T] is 1 for real transitions
 mean runs over those alone.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from wm.regularizers.sigreg import REFERENCE_BATCH, sigreg
 from wm.tdmpc import two_hot
 from wm.tdmpc.model import Networks, choose_heads
 from wm.types import Params
@@ -64,9 +66,9 @@ def td_targets(
     discount = net.discount(latent) * (1 - batch.terminated.T)
     weight = net.learner.td_lambda * jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
 
-    def back(later: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+    def back(next_target: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, discount, value, weight = step
-        target = reward + discount * ((1 - weight) * value + weight * later)
+        target = reward + discount * ((1 - weight) * value + weight * next_target)
         return target, target
 
     steps = (batch.reward.T, discount, value, weight)
@@ -84,11 +86,25 @@ def rollout(net: Networks, params: Params, latent: Array, actions: Array) -> Arr
     return jnp.concatenate([latent[None], following])
 
 
+def collapse_penalty(net: Networks, latents: Array, key: Array) -> Array:
+    """SIGReg's penalty [] of latents [T, B, D]; none under SimNorm.
+
+    Consistency alone is solved by a constant latent. SimNorm with stopped targets (TD-MPC2) is one
+    cure, SIGReg with gradients through both sides (LeJEPA) the other.
+    """
+    if net.simnormed:
+        return jnp.zeros(())
+    steps, batch, _ = latents.shape
+    statistic = jax.vmap(partial(sigreg, num_directions=net.learner.sigreg_directions))
+    scale = net.learner.sigreg_coef * REFERENCE_BATCH / batch
+    return scale * jnp.mean(statistic(latents, jax.random.split(key, steps)))
+
+
 def model_loss(
     params: Params, net: Networks, target_value: Params, batch: Batch, key: Array
 ) -> tuple[Array, tuple[Array, dict[str, Array]]]:
     """Loss of everything but the prior. Auxiliary: rolled-out latents [T + 1, B, D], metrics."""
-    cfg, anti = net.learner, net.anti_collapse
+    cfg = net.learner
     key_td, key_reg, key_drop = jax.random.split(key, 3)
     actions, mask = jnp.swapaxes(batch.action, 0, 1), batch.mask.T
     obs = jnp.swapaxes(batch.obs, 0, 1)
@@ -99,38 +115,32 @@ def model_loss(
     before, predicted = latents[:-1], latents[1:]
 
     weights = time_weights(mask.shape[0], cfg.time_decay, mask.dtype)
-    aim = net.learned(goal if anti.stop_target else after)
-    error = jnp.mean((net.learned(predicted) - aim) ** 2, axis=-1)
-    consistency = masked_mean(error, mask, weights)
+    mean = partial(masked_mean, mask=mask, weights=weights)
+    aim = net.learned(goal if net.simnormed else after)
     reward_logits = net.reward_logits(params, before, actions)
-    reward = masked_mean(
-        two_hot.cross_entropy(reward_logits, batch.reward.T, net.bins), mask, weights
-    )
     drop = key_drop if net.config.dropout else None
     value_logits = net.value_logits(params["value"], before, actions, drop)
-    value_error = two_hot.cross_entropy(value_logits, targets[None], net.bins).mean(0)
-    value = masked_mean(value_error, mask, weights)
     encoded = net.learned(jnp.concatenate([first[None], after]))
-    penalty = anti.penalty(jnp.swapaxes(encoded, 0, 1), key_reg)
-    total = (
-        anti.consistency_coef * consistency
-        + cfg.reward_coef * reward
-        + cfg.value_coef * value
-        + penalty
-    )
-    metrics = {
-        "loss/consistency": consistency,
-        "loss/reward": reward,
-        "loss/value": value,
-        "loss/penalty": penalty,
-        "target_mean": jnp.sum(targets * mask) / jnp.maximum(mask.sum(), 1),
-        "latent_std": net.learned(first).std(0).mean(),
+    terms = {
+        "consistency": mean(jnp.mean((net.learned(predicted) - aim) ** 2, axis=-1)),
+        "reward": mean(two_hot.cross_entropy(reward_logits, batch.reward.T, net.bins)),
+        "value": mean(two_hot.cross_entropy(value_logits, targets[None], net.bins).mean(0)),
+        "penalty": collapse_penalty(net, encoded, key_reg),
     }
     if net.termination is not None:
         logit = net.termination_logit(params, predicted)
-        ended = optax.sigmoid_binary_cross_entropy(logit, batch.terminated.T)
-        metrics["loss/termination"] = masked_mean(ended, mask, weights)
-        total += cfg.termination_coef * metrics["loss/termination"]
+        terms["termination"] = mean(optax.sigmoid_binary_cross_entropy(logit, batch.terminated.T))
+    coefficients = {
+        "consistency": cfg.consistency_coef if net.simnormed else cfg.sigreg_consistency_coef,
+        "reward": cfg.reward_coef,
+        "value": cfg.value_coef,
+        "penalty": 1.0,
+        "termination": cfg.termination_coef,
+    }
+    total = sum((coefficients[name] * term for name, term in terms.items()), jnp.zeros(()))
+    metrics = {f"loss/{name}": term for name, term in terms.items()}
+    metrics["target_mean"] = jnp.sum(targets * mask) / jnp.maximum(mask.sum(), 1)
+    metrics["latent_std"] = net.learned(first).std(0).mean()
     return total, (latents, metrics)
 
 

@@ -11,9 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wm.layers import MLP, ensemble
+from wm.layers import MLP, ensemble, simnorm
 from wm.tdmpc import two_hot
-from wm.tdmpc.anti_collapse import AntiCollapse, anti_collapse
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 from wm.tdmpc.tasks import TaskEmbedding, TaskLayout
 from wm.types import LatentModel, Params, Spec
@@ -31,7 +30,6 @@ class Networks(NamedTuple):
     prior: nn.Module
     termination: nn.Module | None
     bins: two_hot.Bins
-    anti_collapse: AntiCollapse
     config: ModelConfig
     learner: LearnerConfig
     spec: Spec
@@ -39,8 +37,13 @@ class Networks(NamedTuple):
     """The embedding of tasks, in a model of several."""
 
     @property
+    def simnormed(self) -> bool:
+        """Whether SimNorm and stopped targets keep latents from collapsing, or else SIGReg."""
+        return self.config.regularizer == "simnorm"
+
+    @property
     def layout(self) -> TaskLayout:
-        """Where observations and latents of a model of several tasks say which task it is."""
+        """Positions of the task in observations and latents, in a model of several."""
         return TaskLayout(self.spec, self.config.latent_dim, self.config.task_dim)
 
     @property
@@ -112,7 +115,7 @@ class Networks(NamedTuple):
         return jnp.concatenate([latent, self.masked(latent, action)], -1)
 
     def _activate(self, latent: Array) -> Array:
-        return self.anti_collapse.activation(latent)
+        return simnorm(latent, self.config.simnorm_group) if self.simnormed else latent
 
 
 def _apply(module: nn.Module | None, params: Params, x: Array, **kwargs: Any) -> Array:
@@ -157,7 +160,6 @@ def build(config: ModelConfig, learner: LearnerConfig, spec: Spec) -> Networks:
         prior=mlp((width, width), out=2 * spec.action_dim),
         termination=mlp((width, width), out=1) if config.episodic else None,
         bins=two_hot.Bins(config.num_bins, config.bin_limit),
-        anti_collapse=anti_collapse(config, learner),
         config=config,
         learner=learner,
         spec=spec,

@@ -32,7 +32,7 @@ class TaskEmbedding(nn.Module):
 
 
 class TaskLayout(NamedTuple):
-    """Where in observations and latents the task is (static)."""
+    """Positions of the task in observations and latents (static)."""
 
     spec: Spec
     learned: int
@@ -41,7 +41,7 @@ class TaskLayout(NamedTuple):
 
     @property
     def tail_size(self) -> int:
-        """What follows the learned part of a latent: embedding, action mask, discount."""
+        """Size of the end of a latent: embedding, action mask, discount."""
         return self.embedding + self.spec.action_dim + 1
 
     @property
@@ -62,7 +62,7 @@ class TaskLayout(NamedTuple):
         return obs[..., :task], obs[..., task:mask], obs[..., mask:end], obs[..., end:]
 
     def tail(self, embedding: Array, mask: Array, rate: Array) -> Array:
-        """What every latent of an episode ends with [..., tail_size]."""
+        """The end of every latent of an episode [..., tail_size]."""
         discount = jnp.clip(1 - EPISODE_SHARE * rate, *DISCOUNTS)  # as wm.types.discount_for
         return jnp.concatenate([embedding, mask, discount], -1)
 

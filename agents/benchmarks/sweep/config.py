@@ -1,12 +1,13 @@
-"""Settings of a sweep, and what they come to before anything runs. Imports no jax."""
+"""Settings of a sweep, and its plan before anything runs. Imports no jax."""
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agents.benchmarks.sweep.grid import Setting, as_trained, combinations
-from agents.evaluation.clock_config import Clock
+from agents.evaluation.latency_model import LatencyModel
 from agents.jobs.queue import known_executor
 from agents.runs import needs
 from agents.runs.axes import Axes, parse_grid
@@ -16,7 +17,7 @@ from agents.runs.settings import train_config_from
 from agents.storage import sealed
 from agents.storage.files import CheckpointError, refuse_link, require_directory
 
-LOOKS: tuple[int, ...] = (2, 4, 7, 10)
+FIRST_ROUNDS: tuple[int, ...] = (2, 4, 7, 10)
 """Episodes after which settings are compared; then after every half as many again."""
 
 
@@ -45,7 +46,7 @@ class SweepConfig(Settings):
     executor: str = "local"
     """local, ray or slurm."""
     jobs: FewOrNone = 1
-    """Points at once; more than one share the cores, and their latencies say so. 0: one by one
+    """Cases at once; more than one share the cores, and their latencies say so. 0: one by one
     in this process; on Ray and SLURM, as many as there is room for."""
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
 
@@ -55,13 +56,13 @@ class SweepConfig(Settings):
         check("seed + episodes", self.seed + self.episodes, Seed)
         if self.budget_ms and self.rate_hz:
             raise ConfigError("budget_ms and rate_hz both say the budget: give one of them")
-        Clock.parse(self.clock)
+        LatencyModel.parse(self.clock)
         known_executor(self.executor)
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep will do."""
+    """Settings, rounds and budget of a sweep."""
 
     config: SweepConfig
     base: TrainConfig
@@ -70,7 +71,7 @@ class SweepPlan:
     """Every combination, and the settings as trained, first, if the grid does not hold them."""
     budget_ms: float
     budget_from: str
-    """Where the budget comes from, in words."""
+    """The source of the budget, in words."""
     directory: Path
 
     @property
@@ -83,7 +84,7 @@ class SweepPlan:
 
 def rounds(episodes: int) -> list[int]:
     """Episodes a setting has run after each round: 2, 4, 7, 10, 15, 22, ..., `episodes`."""
-    ends = list(LOOKS)
+    ends = list(FIRST_ROUNDS)
     while ends[-1] < episodes:
         ends.append(ends[-1] * 3 // 2)
     return [*[end for end in ends if end < episodes], episodes]
@@ -100,7 +101,7 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         settings = [as_trained(base), *settings]
     budget, source = _budget(config, spec)
     plan = SweepPlan(config, base, axes, settings, budget, source, _directory(config))
-    sims = 1 if Clock.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
+    sims = 1 if LatencyModel.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
     needs.require(needs.workers(config.jobs, config.executor))
     for setting in settings:
         if setting.training or not has_model(config.path):
@@ -109,8 +110,8 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
     return plan
 
 
-def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:
-    """Settings and environment spec of a run directory or checkpoint.
+def read_run(path: str) -> tuple[TrainConfig, Any]:
+    """Settings and environment spec (None if unknown) of a run directory or checkpoint.
 
     Raises CheckpointError if it is neither, or they are not of this version.
     """
@@ -125,7 +126,8 @@ def read_run(path: str) -> tuple[TrainConfig, dict[str, Any]]:
     base = train_config_from(stored, str(where))
     spec = stored.get("env")
     if not isinstance(spec, dict):
-        spec = _spec_beside(where)
+        with contextlib.suppress(CheckpointError):
+            spec = sealed.read_json(where.with_name("spec.json"))
     return base, spec
 
 
@@ -135,15 +137,7 @@ def has_model(path: str) -> bool:
     return (given / "MANIFEST.json").exists() or any(given.glob("checkpoints/*/MANIFEST.json"))
 
 
-def _spec_beside(where: Path) -> dict[str, Any]:
-    try:
-        spec = sealed.read_json(where.with_name("spec.json"))
-    except CheckpointError:
-        return {}
-    return spec if isinstance(spec, dict) else {}
-
-
-def _budget(config: SweepConfig, spec: dict[str, Any]) -> tuple[float, str]:
+def _budget(config: SweepConfig, spec: Any) -> tuple[float, str]:
     """Milliseconds a decision may take, and why. Raises ConfigError when nothing says."""
     if config.budget_ms:
         return config.budget_ms, "as asked"

@@ -1,4 +1,4 @@
-"""What a sweep decides from the episodes so far: which settings to stop, which to recommend.
+"""Decisions of a sweep on the episodes so far: which settings to stop, which to recommend.
 
 Everything is a function of stored results, so that a resumed sweep decides as it did before.
 One figure stands for a setting's latency: the p99 of a decision, the median over its episodes.
@@ -16,7 +16,7 @@ from agents.benchmarks.sweep.grid import Setting
 from agents.evaluation import stats
 
 Status = Literal["running", "complete", "stopped", "over budget", "failed"]
-LEAST_PAIRS = 3
+MIN_PAIRS = 3
 CONFIDENCE = 0.99
 """Of stopping a setting: more than the usual 0.95, as every setting is looked at several times."""
 TIE = 0.02
@@ -62,29 +62,28 @@ class Candidate:
 
 
 def stop_after_round(candidates: Sequence[Candidate], budget_ms: float, number: int) -> None:
-    """Stop what is over the budget, then what is worse than a setting that is not slower."""
-    for candidate in _running(candidates):
+    """Stop settings over the budget, then those that are worse than one that is not slower."""
+    running = [c for c in candidates if c.status == "running"]
+    for candidate in running:
         if not candidate.baseline and not candidate.feasible(budget_ms):
             candidate.status = "over budget"
             candidate.note = (
                 f"stopped after round {number}: p99 {candidate.milliseconds():.3g} ms is over "
                 f"{budget_ms:.3g} ms"
             )
-    able = [c for c in _running(candidates) if c.feasible(budget_ms) and not math.isnan(c.mean)]
-    for candidate in [c for c in able if not c.baseline]:
-        _stop_if_worse(candidate, able, number)
+    able = [c for c in running if c.feasible(budget_ms) and not math.isnan(c.mean)]
+    for candidate in able:
+        rivals = [
+            c for c in able if c is not candidate and c.milliseconds() <= candidate.milliseconds()
+        ]
+        if rivals and not candidate.baseline:
+            _stop_if_worse(candidate, max(rivals, key=lambda c: c.mean), number)
 
 
-def _stop_if_worse(candidate: Candidate, able: Sequence[Candidate], number: int) -> None:
-    """Stop a setting that the paired interval says is worse than the best that is not slower."""
-    rivals = [
-        c for c in able if c is not candidate and c.milliseconds() <= candidate.milliseconds()
-    ]
-    best = max(rivals, key=lambda c: c.mean, default=None)
-    if best is None:
-        return
+def _stop_if_worse(candidate: Candidate, best: Candidate, number: int) -> None:
+    """Stop a setting that the paired interval says is worse than `best`, which is not slower."""
     gap = difference(candidate.rows, best.rows, CONFIDENCE)
-    if gap.pairs >= LEAST_PAIRS and gap.high < 0:
+    if gap.pairs >= MIN_PAIRS and gap.high < 0:
         candidate.status = "stopped"
         candidate.stopped = {"round": number, "against": best.name, **gap.to_json()}
         candidate.note = (
@@ -95,13 +94,10 @@ def _stop_if_worse(candidate: Candidate, able: Sequence[Candidate], number: int)
 
 
 def finish(candidates: Sequence[Candidate]) -> None:
-    """What still ran has run all its episodes."""
-    for candidate in _running(candidates):
-        candidate.status = "complete"
-
-
-def _running(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if c.status == "running"]
+    """Settings that still ran have run all their episodes."""
+    for candidate in candidates:
+        if candidate.status == "running":
+            candidate.status = "complete"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a sweep writes: rows, one self-contained page, Markdown, TOML."""
+"""The files of a sweep: rows, one self-contained page, Markdown, TOML."""
 
 from collections.abc import Sequence
 
@@ -16,22 +16,22 @@ from agents.reports.tables import markdown, number
 from agents.storage.files import write_atomically
 
 STATUS = {
-    "complete": (OURS, "o", "all episodes"),
+    "complete": (OURS, "o", "all episodes"),  # these with their intervals
     "stopped": (GREY, "x", "stopped early: worse"),
     "over budget": (PALE, "x", "stopped early: over the budget"),
     "failed": (WARM, "x", "failed later"),
     "running": (GREY, ".", "interrupted"),
 }
 """Color, marker and label of what became of a setting."""
-MOST_NUMBERED = 80
+MAX_NUMBERED = 80
 """Cells of a heat-map beyond which its numbers are left out."""
 
 
 def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
-    """Write all files of a sweep but its points. Raises StorageError."""
+    """Write all files of a sweep but its cases. Raises StorageError."""
     rows = [row for candidate in candidates for row in candidate.rows]
     lead = [_counts(summary), summary["verdict"]]
-    text = markdown("Sweep", lead, tables(summary).values())
+    text = markdown("Sweep", lead, tables(summary))
     write_results(plan.directory, rows, summary, text)
     page(summary).write(plan.directory / "report.html")
     if summary["complete"]:  # else those of an earlier sweep stay
@@ -40,15 +40,15 @@ def write_outputs(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row
 
 def _write_recommendation(plan: SweepPlan, candidates: Sequence[Candidate], summary: Row) -> None:
     """The recommendation's files, in place of an earlier sweep's."""
-    planner, training, found = "", "", summary["recommendation"]
+    texts, found = {}, summary["recommendation"]
     if found:
-        planner = recommended_toml(summary)
+        texts["recommended.toml"] = recommended_toml(summary)
     if found and found["training"]:
         config = next(c.setting.config for c in candidates if c.name == found["name"])
-        training = training_toml(config)
-    for name, text in (("recommended.toml", planner), ("recommended-train.toml", training)):
-        if text:
-            write_atomically(plan.directory / name, text.encode())
+        texts["recommended-train.toml"] = training_toml(config)
+    for name in ("recommended.toml", "recommended-train.toml"):
+        if name in texts:
+            write_atomically(plan.directory / name, texts[name].encode())
         else:
             (plan.directory / name).unlink(missing_ok=True)
 
@@ -92,25 +92,9 @@ def page(summary: Row) -> Page:
     if summary["recommendation"]:
         note = "For --config of every verb that plans."
         cards.append(Card("recommended.toml", [recommended_toml(summary)], note))
-    cards += map(Card.of, tables(summary).values())
+    cards += map(Card.of, tables(summary))
     title = f"Sweep: {summary['task']}"
-    return Page(title, _counts(summary), cards, _tiles(summary), summary["verdict"])
-
-
-def _tiles(summary: Row) -> list[tuple[str, str]]:
-    found = summary["recommendation"]
-    tiles = [("none", "setting keeps the budget" if summary["complete"] else "recommended yet")]
-    if found:
-        low, high = (number(end) for end in found["return_ci95"])
-        tiles = [
-            (found["name"], "recommended"),
-            (number(found["return_mean"]), f"return, 95 % interval {low} to {high}"),
-            (f"{number(found['plan_ms']['p99'])} ms", "p99 of a decision"),
-        ]
-        if found["speedup_over_trained"]:
-            tiles.append((f"{found['speedup_over_trained']:.2g}x", "as fast as trained, at p99"))
-    budget = (f"{number(summary['budget_ms'])} ms", f"budget: {summary['budget_from']}")
-    return [*tiles, budget]
+    return Page(title, _counts(summary), cards, lead=summary["verdict"])
 
 
 def widest_axes(summary: Row) -> list[str]:
@@ -121,7 +105,7 @@ def widest_axes(summary: Row) -> list[str]:
 
 
 def best_cells(summary: Row, names: Sequence[str]) -> dict[tuple[int, ...], Row]:
-    """Where on the named axes (indices) stands which setting: the best over the other axes.
+    """Index on each named axis to the best setting there, over the other axes.
 
     Settings within the budget come before those over it.
     """
@@ -145,10 +129,10 @@ def _heat_map(summary: Row, names: Sequence[str]) -> Markup:
         grid[y, x] = setting["return_mean"]
         text = f"{grid[y, x]:.4g}" + "*" * (setting["status"] == "stopped")
         texts[y, x] = text if setting["feasible"] else f"({text})"
-        if setting["name"] == (summary["recommendation"] or {}).get("name"):
+        if setting["name"] == _recommended(summary):
             frame = y, x
     words = {"xlabel": _short(names[0]), "ylabel": _short(names[1])}
-    shown = texts if grid.size <= MOST_NUMBERED else {}
+    shown = texts if grid.size <= MAX_NUMBERED else {}
     return heat_map(grid, words, shown, frame, (across, down), "mean return")
 
 
@@ -156,7 +140,7 @@ def _line(summary: Row, name: str) -> Markup:
     """Return over one axis, with intervals."""
     cells, values = best_cells(summary, [name]), summary["axes"][name]
     found = sorted(((i, s) for (i,), s in cells.items()), key=lambda at: at[0])
-    low, high = ([s["return_ci95"][end] for _, s in found] for end in (0, 1))
+    low, high = _ends([s for _, s in found])
     means = [s["return_mean"] for _, s in found]
     curve = Series([i for i, _ in found], means, fmt="o-", low=low, high=high)
     words = {"xlabel": _short(name), "ylabel": "mean return"}
@@ -169,34 +153,25 @@ def _pareto(summary: Row) -> list[Markup]:
     found = {s["name"]: s for s in _known(summary) if s["plan_ms"]["p99"]}
     if not found:
         return []
-
-    def series(
-        names: Sequence[str], label: str, color: str, fmt: str, *, intervals: bool = False, **style
-    ) -> Series:
-        some = [found[name] for name in names if name in found]
-        x, y = [s["plan_ms"]["p99"] for s in some], [s["return_mean"] for s in some]
-        low, high = ([s["return_ci95"][end] for s in some] for end in (0, 1))
-        if not intervals:
-            low = high = None
-        return Series(x, y, label, color, fmt, low, high, style=style)
-
-    shown = []
-    for status, (color, marker, label) in STATUS.items():
-        some = [name for name, s in found.items() if s["status"] == status]
-        if some:
-            whole = status == "complete"
-            shown.append(series(some, label, color, marker, intervals=whole, ms=5))
-    shown.append(series(summary["front"], "front", GREEN, "-", drawstyle="steps-post"))
-    if summary["trained"] in found:
-        hollow = {"ms": 7, "mfc": "none"}
-        shown.append(series([summary["trained"]], "as trained", "black", "D", **hollow))
-    if summary["recommendation"]:
-        star = {"ms": 15, "mec": "white"}
-        shown.append(series([summary["recommendation"]["name"]], "recommended", GREEN, "*", **star))
+    groups = [
+        ([name for name, s in found.items() if s["status"] == status], *look, {"ms": 5})
+        for status, look in STATUS.items()
+    ]
+    groups += [
+        (summary["front"], GREEN, "-", "front", {"drawstyle": "steps-post"}),
+        ([summary["trained"]], "black", "D", "as trained", {"ms": 7, "mfc": "none"}),
+        ([_recommended(summary)], GREEN, "*", "recommended", {"ms": 15, "mec": "white"}),
+    ]
+    series = []
+    for names, color, fmt, label, style in groups:
+        if some := [found[name] for name in names if name in found]:
+            x, y = [s["plan_ms"]["p99"] for s in some], [s["return_mean"] for s in some]
+            ends = _ends(some) if fmt == "o" else (None, None)
+            series.append(Series(x, y, label, color, fmt, *ends, style=style))
     times = [s["plan_ms"]["p99"] for s in found.values()]
     return [
         chart(
-            shown,
+            series,
             {"xlabel": "p99 of a decision, milliseconds", "ylabel": "mean return"},
             rules=[Rule(summary["budget_ms"], "budget", WARM, axis="x")],
             log="x" if max(times) > 8 * min(times) else "",
@@ -204,6 +179,17 @@ def _pareto(summary: Row) -> list[Markup]:
             size=(9.2, 4.2),
         )
     ]
+
+
+def _recommended(summary: Row) -> str | None:
+    """Name of the recommended setting."""
+    return (summary["recommendation"] or {}).get("name")
+
+
+def _ends(settings: Sequence[Row]) -> tuple[list, list]:
+    """Low and high ends of the intervals of returns."""
+    intervals = [s["return_ci95"] for s in settings]
+    return [low for low, _ in intervals], [high for _, high in intervals]
 
 
 def _short(name: str) -> str:

@@ -13,16 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.benchmarks.points import WORKER, eval_point, train_point
-from agents.benchmarks.sweep.config import SweepConfig, SweepPlan, plan_sweep
+from agents.benchmarks.cases import WORKER, Case, evaluation_case, training_case
+from agents.benchmarks.results import Row
+from agents.benchmarks.sweep.config import SweepConfig, SweepPlan, has_model, plan_sweep
 from agents.benchmarks.sweep.decide import Candidate, finish, stop_after_round
 from agents.benchmarks.sweep.report import write_outputs
-from agents.benchmarks.sweep.summary import summarise
-from agents.jobs.queue import Outcome, Session
+from agents.benchmarks.sweep.summary import sweep_summary
+from agents.jobs.queue import JobQueue, JobResult
 from agents.jobs.store import key_of
+from agents.runs.load import find_checkpoint
 
-Row = dict[str, Any]
-Told = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 class SweepError(RuntimeError):
@@ -31,18 +32,18 @@ class SweepError(RuntimeError):
     exit_code = 4
 
 
-def sweep(config: SweepConfig, say: Told = lambda line: None, worker: str = WORKER) -> Row:
+def sweep(config: SweepConfig, log: Log = lambda line: None, worker: str = WORKER) -> Row:
     """Run or resume a sweep; the summary as in summary.json.
 
-    `say` gets one line for every point and every setting that is stopped. Settings that fail are
+    `log` gets one line for every case and every setting that is stopped. Settings that fail are
     in the summary; the rest goes on. When interrupted, what is done is written before
     KeyboardInterrupt goes on. Raises ConfigError, CheckpointError, StorageError, RunLockedError,
     and SweepError when every setting fails.
     """
     plan = plan_sweep(config)
     candidates = [Candidate(setting) for setting in plan.settings]
-    running = _Running(plan, candidates, say)
-    with Session(
+    running = _Running(plan, candidates, log)
+    with JobQueue(
         worker, plan.directory, executor=config.executor, jobs=config.jobs, on_done=running.done
     ) as session:
         try:
@@ -62,13 +63,13 @@ def sweep(config: SweepConfig, say: Told = lambda line: None, worker: str = WORK
 class _Running:
     """A sweep under way."""
 
-    def __init__(self, plan: SweepPlan, candidates: Sequence[Candidate], say: Told):
-        self.plan, self.candidates, self.say = plan, candidates, say
+    def __init__(self, plan: SweepPlan, candidates: Sequence[Candidate], log: Log):
+        self.plan, self.candidates, self.log = plan, candidates, log
         self.models: dict[str, str] = {}
         self._of_key: dict[str, Candidate] = {}
         self._number = 0
 
-    def train(self, session: Session) -> None:
+    def train(self, session: JobQueue) -> None:
         """Find the base's model and train every other that the settings need."""
         needed = {c.setting.model: c.setting for c in self.candidates}
         if "" in needed and (found := _base_model(self.plan)):
@@ -82,7 +83,7 @@ class _Running:
             )
             for model, setting in needed.items()
         }
-        outcomes = session.submit([train_point(config) for config in configs.values()])
+        outcomes = session.submit([training_case(config) for config in configs.values()])
         for model, outcome in zip(configs, outcomes, strict=True):
             if outcome.result is not None:
                 self.models[model] = outcome.result["run_dir"]
@@ -91,22 +92,22 @@ class _Running:
                 if candidate.setting.model == model:
                     candidate.status, candidate.note = "failed", f"training: {outcome.error}"
 
-    def round(self, session: Session, number: int, seeds: range) -> None:
+    def round(self, session: JobQueue, number: int, seeds: range) -> None:
         """Episodes of every setting that still runs, then the decisions."""
         running = [c for c in self.candidates if c.status == "running"]
-        points = [self._point(candidate, seeds) for candidate in running]
-        self._of_key = {key_of(p): c for p, c in zip(points, running, strict=True)}
+        cases = [self._case(candidate, seeds) for candidate in running]
+        self._of_key = dict(zip(map(key_of, cases), running, strict=True))
         self._number = number
-        session.submit(points)
+        session.submit(cases)
         if self.plan.config.eliminate:
             stop_after_round(self.candidates, self.plan.budget_ms, number)
             for candidate in running:
                 if candidate.status in ("stopped", "over budget"):
-                    self.say(f"{candidate.name}: {candidate.note}")
+                    self.log(f"{candidate.name}: {candidate.note}")
 
-    def _point(self, candidate: Candidate, seeds: range) -> Row:
+    def _case(self, candidate: Candidate, seeds: range) -> Case:
         setting = candidate.setting
-        return eval_point(
+        return evaluation_case(
             self.plan.base.env_id,
             "plan",
             clock=self.plan.config.clock,
@@ -116,22 +117,22 @@ class _Running:
             planner=setting.planner,
         )
 
-    def done(self, key: str, point: Mapping[str, Any], outcome: Outcome) -> None:
-        """Take the outcome of a point."""
+    def done(self, key: str, case: Mapping[str, Any], outcome: JobResult) -> None:
+        """Take the outcome of a case."""
         before = " (done before)" if outcome.cached else ""
-        if point["kind"] == "train":
+        if case["kind"] == "train":
             state = f"failed: {outcome.error}" if outcome.result is None else f"trained{before}"
-            self.say(f"{Path(point['config']['run_dir']).name}: {state}")
+            self.log(f"{Path(case['config']['run_dir']).name}: {state}")
             return
         candidate = self._of_key[key]
         where = f"round {self._number}/{len(self.plan.rounds)}, {candidate.name}"
         if outcome.result is None:
             candidate.status, candidate.note = "failed", outcome.error
-            self.say(f"{where}: failed: {outcome.error}")
+            self.log(f"{where}: failed: {outcome.error}")
             return
         candidate.rows += _rows(candidate, outcome.result["rows"])
         candidate.compile_s += outcome.result["compile_s"]
-        self.say(
+        self.log(
             f"{where}: return {candidate.mean:.1f} over {len(candidate.rows)} episodes, "
             f"p99 {candidate.milliseconds():.3g} ms{before}"
         )
@@ -142,9 +143,6 @@ def _base_model(plan: SweepPlan) -> str:
 
     Raises ConfigError or CheckpointError.
     """
-    from agents.benchmarks.sweep.config import has_model
-    from agents.runs.load import find_checkpoint
-
     trains = any(name.partition(".")[0] != "planner" for name in plan.axes)
     if trains and not has_model(plan.config.path):
         return ""
@@ -169,6 +167,6 @@ def _write(plan: SweepPlan, candidates: Sequence[Candidate], complete: bool) -> 
     """Write all outputs; the summary, or None when there is not one episode."""
     if not any(c.rows for c in candidates):
         return None
-    summary = summarise(plan, candidates, complete)
+    summary = sweep_summary(plan, candidates, complete)
     write_outputs(plan, candidates, summary)
     return summary

@@ -7,6 +7,8 @@ from typing import Annotated
 from agents.runs.bounds import Meta, Settings, shown
 from agents.runs.config import ConfigError, PlannerOverrides
 
+LIMITS = ("low", "high", "rate", "safe")
+
 
 @dataclass(frozen=True)
 class ExportConfig(Settings):
@@ -28,26 +30,26 @@ class ExportConfig(Settings):
     action_rate: str = ""
     """Greatest change of each action a second, likewise; "" for no limit."""
     action_safe: str = ""
-    """What a stopped controller answers, likewise; "" is zero."""
+    """Action of a stopped controller, likewise; "" is zero."""
 
     def __post_init__(self):
         """Reject impossible values. Raises ConfigError naming the field."""
         super().__post_init__()
-        for name in ("action_low", "action_high", "action_rate", "action_safe"):
+        for name in LIMITS:
             self._numbers(name)
 
     def limits(self, dim: int) -> dict[str, tuple[float, ...]]:
         """The limits that are given, for `dim` actions. Raises ConfigError for another number."""
-        found = {}
-        for name in ("low", "high", "rate", "safe"):
-            if not (given := self._numbers(f"action_{name}")):
-                continue
-            if len(given) not in (1, dim):
-                raise ConfigError(f"action_{name} must have {dim} numbers or one, got {len(given)}")
-            found[name] = given * (dim // len(given))
-        return found
+        given = {name: self._numbers(name) for name in LIMITS}
+        for name, numbers in given.items():
+            if len(numbers) not in (0, 1, dim):
+                raise ConfigError(
+                    f"action_{name} must have {dim} numbers or one, got {len(numbers)}"
+                )
+        return {k: x * (dim // len(x)) for k, x in given.items() if x}
 
-    def _numbers(self, name: str) -> tuple[float, ...]:
+    def _numbers(self, limit: str) -> tuple[float, ...]:
+        name = f"action_{limit}"
         text = getattr(self, name)
         try:
             found = tuple(float(part) for part in text.split(",")) if text.strip() else ()
@@ -55,6 +57,6 @@ class ExportConfig(Settings):
             found = (math.nan,)
         if not all(abs(number) <= 1e6 for number in found):
             raise ConfigError(f"{name} must be numbers by comma, as 0.5,1, got {shown(text)}")
-        if name in ("action_low", "action_high") and any(abs(x) > 1 for x in found):
+        if limit in ("low", "high") and any(abs(x) > 1 for x in found):
             raise ConfigError(f"{name} must lie in [-1, 1], got {text!r}")
         return found

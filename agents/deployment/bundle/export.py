@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ TEMPLATE = Path(__file__).with_name("runner.py")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """A bundle that was written."""
 
     path: str
     digest: str
@@ -46,7 +46,10 @@ def export_path(config: ExportConfig) -> Exported:
 
     Raises ConfigError (what is asked for is impossible), CheckpointError, StorageError.
     """
-    check_out(config.out)
+    if not config.out:
+        raise ConfigError("where to? give a new folder: latentmpc export runs/ID --out bundles/ID")
+    if Path(config.out).exists() or Path(config.out).is_symlink():
+        raise ConfigError(f"{config.out} exists: a bundle is never overwritten, give a new folder")
     trained = load.load(config.path)
     planner = config.planner.apply(trained.config.planner)
     changed = replace(trained, config=replace(trained.config, planner=planner))
@@ -66,14 +69,6 @@ def limited(contract: Contract, config: ExportConfig) -> Contract:
     return replace(contract, action=action)
 
 
-def check_out(out: str) -> None:
-    """Raises ConfigError unless a new folder can be made there."""
-    if not out:
-        raise ConfigError("where to? give a new folder: latentmpc export runs/ID --out bundles/ID")
-    if Path(out).exists() or Path(out).is_symlink():
-        raise ConfigError(f"{out} exists: a bundle is never overwritten, give a new folder")
-
-
 def export(trained: Trained, out: str | Path, contract: Contract) -> Exported:
     """Write a bundle of a trained model into the new folder `out`, whole or not at all."""
     content, info = _content(trained, contract)
@@ -89,24 +84,22 @@ def _content(
 ) -> tuple[dict[str, bytes], programs.ProgramsInfo]:
     """Every file but the manifest. Raises ConfigError for parameters that no bundle holds."""
     net, planner = trained.net, trained.config.planner
-    memory = decision.init_memory(net, planner, 0)
-    decides = {"plan": decision.planning(net, planner), "prior": decision.reacting(net)}
-    info, made = programs.write(decides, trained.params, memory, trained.spec.obs_dim)
+    state = decision.init_state(net, planner, 0)
+    decides = {"plan": decision.planner_policy(net, planner), "prior": decision.prior_policy(net)}
+    info, made = programs.write(decides, trained.params, state, trained.spec.obs_dim)
     contract = replace(contract, expires=info.expires)
-    return {
+    content = {
         CONTRACT: _json(contract.to_json()),
         PARAMS: safetensors.numpy.save(_arrays(trained)),
-        PROGRAMS: _json(info.to_json()),
+        PROGRAMS: _json(asdict(info)),
         RUNNER: TEMPLATE.read_bytes(),
-        **made,
-    }, info
+    }
+    return content | made, info
 
 
 def _arrays(trained: Trained) -> dict[str, np.ndarray]:
-    arrays = {
-        name: np.ascontiguousarray(value)
-        for name, value in programs.by_name(jax.device_get(trained.params)).items()
-    }
+    named = programs.by_name(jax.device_get(trained.params))
+    arrays = {name: np.ascontiguousarray(value) for name, value in named.items()}
     for name, array in arrays.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise ConfigError(

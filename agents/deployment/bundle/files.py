@@ -27,26 +27,20 @@ from agents.storage.manifest import MANIFEST
 from agents.storage.sealed import MOST_TEXT
 
 KIND = "latentmpc bundle"
-CONTRACT, PARAMS, PROGRAMS, RUNNER = (
-    "contract.json",
-    "params.safetensors",
-    "programs.json",
-    "runner.py",
-)
-NAME = re.compile(
-    r"(contract\.json|programs\.json|params\.safetensors|runner\.py|program-\w+\.bin)"
-)
-MOST_PROGRAM, MOST_PARAMS = 1 << 26, 1 << 33
+CONTRACT, PARAMS = "contract.json", "params.safetensors"
+PROGRAMS, RUNNER = "programs.json", "runner.py"
+SIZES = {CONTRACT: MOST_TEXT, PARAMS: 1 << 33, PROGRAMS: MOST_TEXT, RUNNER: MOST_TEXT}
+"""Most bytes of the files that every bundle has."""
+MAX_PROGRAM = 1 << 26
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def _most(name: str) -> int:
-    """Bytes that a file of a bundle may have."""
-    if not NAME.fullmatch(name):
-        return 0
-    return {PARAMS: MOST_PARAMS}.get(name, MOST_PROGRAM if name.endswith(".bin") else MOST_TEXT)
+def _max_size(name: str) -> int:
+    """Bytes that a file of a bundle may have; 0 for one that no bundle has."""
+    return SIZES.get(name, MAX_PROGRAM * bool(re.fullmatch(r"program-\w+\.bin", name)))
 
 
-LISTED = manifest.Kind(_most, (CONTRACT, PARAMS, PROGRAMS, RUNNER), {"kind": KIND})
+LISTED = manifest.Kind(_max_size, tuple(SIZES), {"kind": KIND})
 
 
 class BundleError(CheckpointError):
@@ -103,16 +97,16 @@ def read(path: str | Path, digest: str = "") -> Files:
 
 def known_digest(text: str) -> str:
     """A SHA-256 in hex from itself or from a file that begins with it. Raises BundleError."""
-    given = text.strip().lower()
-    if not re.fullmatch("[0-9a-f]{64}", given) and os.path.isfile(text):
+    shown = text.strip().lower()
+    if not DIGEST.fullmatch(shown) and os.path.isfile(text):
         with open(text, "rb") as file:
-            given = file.read(64).decode("ascii", "replace").lower()
-    if not re.fullmatch("[0-9a-f]{64}", given):
-        raise BundleError(
-            f"{text[:80]!r} is no digest: give the 64 hex digits that `latentmpc export` printed "
-            "(`sha256sum BUNDLE/MANIFEST.json`), or a file that begins with them"
-        )
-    return given
+            shown = file.read(64).decode("ascii", "replace").lower()
+    if DIGEST.fullmatch(shown):
+        return shown
+    raise BundleError(
+        f"{text[:80]!r} is no digest: give the 64 hex digits that `latentmpc export` printed "
+        "(`sha256sum BUNDLE/MANIFEST.json`), or a file that begins with them"
+    )
 
 
 def manifest_of(content: Mapping[str, bytes]) -> bytes:

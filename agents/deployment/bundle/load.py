@@ -15,9 +15,9 @@ from agents.deployment.bundle import programs
 from agents.deployment.bundle.files import CONTRACT, PARAMS, PROGRAMS, BundleError, Files
 from agents.deployment.contract import Contract
 from agents.deployment.decision import Decide
-from agents.deployment.describe import params_digest
+from agents.deployment.describe import contract_for, params_digest
+from agents.runs import load as stored
 from agents.runs import networks
-from agents.runs.config import TrainConfig
 from agents.runs.load import Trained, check_effort
 from agents.runs.settings import train_config_from
 from agents.storage.files import CheckpointError
@@ -29,18 +29,27 @@ INSTEAD = "the installed code runs its parameters"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle."""
+    """A verified bundle, or a run as one without programs."""
 
-    path: Path
     digest: str
-    """SHA-256 of its MANIFEST.json."""
+    """SHA-256 of its MANIFEST.json; "" for a run."""
     contract: Contract
     trained: Trained
     """Networks and parameters for the installed code; its config has the bundle's planner."""
-    programs: Mapping[str, Decide] | None
+    programs: Mapping[str, Decide] | None = None
     """The exported `decide` of each mode; None unless trusted and of use to this JAX."""
-    note: str
-    """Why there are no programs, in words; empty when there are."""
+    note: str = ""
+    """Why the programs of a bundle are not there, in words; empty when they are."""
+
+
+def open_path(path: str, trust: bool = False, digest: str = "") -> Bundle:
+    """A run directory, a checkpoint or a bundle, verified. Raises ConfigError, CheckpointError."""
+    if bundle_files.is_bundle(path):
+        return load(path, trust, digest)
+    if digest:
+        raise BundleError(f"{path} is no bundle, the digest cannot be its own")
+    trained = stored.load(path)
+    return Bundle("", contract_for(trained), trained)
 
 
 def load(path: str | Path, trust: bool = False, digest: str = "") -> Bundle:
@@ -50,35 +59,33 @@ def load(path: str | Path, trust: bool = False, digest: str = "") -> Bundle:
     digest that is not the bundle's refuses it altogether.
     """
     files = bundle_files.read(path, digest)
+    written = files.json(CONTRACT)
     try:
-        contract = Contract.from_json(files.json(CONTRACT), CONTRACT)
+        contract = Contract.from_json(written, CONTRACT)
         config = train_config_from(contract.settings, CONTRACT)
         spec = EnvSpec.from_json(contract.spec)
         check_effort(config.planner, spec, CONTRACT)
-        _check_sizes(contract, spec)
-    except BundleError:
-        raise
+        sizes, wanted = (
+            (contract.obs.shape[0], contract.action.dim),
+            (spec.obs_dim, spec.action_dim),
+        )
+        if sizes != wanted:
+            raise ValueError(f"obs.shape and action.low are of {sizes}, its spec of {wanted}")
     except (RuntimeError, ValueError) as error:
         raise files.refusal(CONTRACT, error) from None
-    trained = _trained(files, contract, config, spec)
-    made, note = _programs(files, trained, bool(trust or digest))
-    return Bundle(files.path, files.digest, contract, trained, made, note)
-
-
-def _check_sizes(contract: Contract, spec: EnvSpec) -> None:
-    """Raise ValueError where observations or actions have other sizes than the networks'."""
-    promised, wanted = (contract.obs.shape[0], contract.action.dim), (spec.obs_dim, spec.action_dim)
-    if promised != wanted:
-        raise ValueError(f"obs.shape and action.low are of {promised}, its spec of {wanted}")
-
-
-def _trained(files: Files, contract: Contract, config: TrainConfig, spec: EnvSpec) -> Trained:
-    """Networks and parameters. Raises BundleError unless they belong together."""
     try:
         net = networks.build_networks(config, spec)
         like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     except Exception as error:  # settings that are no network's fail anywhere
         raise files.refusal(CONTRACT, f"no networks from its settings ({error})") from None
+    params = _parameters(files, like, contract.params_digest)
+    trained = Trained(files.path, config, spec, net, jax.device_put(params))
+    made, note = _programs(files, trained, bool(trust or digest))
+    return Bundle(files.digest, contract, trained, made, note)
+
+
+def _parameters(files: Files, like: Any, expected_digest: str) -> Any:
+    """Parameters of the shapes of `like`. Raises BundleError unless they are the contract's."""
     try:
         found = safetensors.numpy.load(files.content[PARAMS])
     except Exception as error:  # not only SafetensorError: names of types that numpy has not
@@ -89,11 +96,11 @@ def _trained(files: Files, contract: Contract, config: TrainConfig, spec: EnvSpe
         if want != got:
             raise files.refusal(PARAMS, f"{name[:80]} is {got}, {CONTRACT} asks for {want}")
     params = jax.tree.structure(like).unflatten([found[name] for name in expected])
-    if (digest := params_digest(params)) != contract.params_digest:
+    if (digest := params_digest(params)) != expected_digest:
         raise files.refusal(
-            PARAMS, f"parameters of digest {digest}, {CONTRACT} asks for {contract.params_digest}"
+            PARAMS, f"parameters of digest {digest}, {CONTRACT} asks for {expected_digest}"
         )
-    return Trained(files.path, config, spec, net, jax.device_put(params))
+    return params
 
 
 def _kind(array: Any) -> str:
@@ -104,18 +111,17 @@ def _programs(files: Files, trained: Trained, trusted: bool) -> tuple[dict | Non
     """The programs by mode, or None and why."""
     if not trusted:
         return None, f"its programs are not trusted (--trust, --digest): {INSTEAD}"
+    written = files.json(PROGRAMS)
     try:
-        info = programs.ProgramsInfo.from_json(files.json(PROGRAMS))
-        if problem := programs.unusable(info):
-            return None, f"its programs are not run, {problem}: {INSTEAD}"
-    except BundleError:
-        raise
+        info = programs.ProgramsInfo.from_json(written)
     except CheckpointError as error:
         raise files.refusal(PROGRAMS, error) from None
-    memory, made = decision.init_memory(trained.net, trained.config.planner, 0), {}
+    if problem := programs.unusable(info):
+        return None, f"its programs are not run, {problem}: {INSTEAD}"
+    state, made = decision.init_state(trained.net, trained.config.planner, 0), {}
     for mode, name in info.files.items():
         try:
-            made[mode] = programs.revive(files.content[name], trained.params, memory)
+            made[mode] = programs.revive(files.content[name], trained.params, state)
         except (CheckpointError, KeyError) as error:
             raise files.refusal(name, f"no program for mode {mode}: {error}") from None
     return made, ""

@@ -1,4 +1,4 @@
-"""What a controller computes on a tick as programs: written by jax.export, revived when trusted.
+"""The tick of a controller as exported programs: written by jax.export, revived when trusted.
 
 A program is `decide` of `deployment.decision` on plain arrays, so that it needs no class of ours:
 
@@ -14,31 +14,29 @@ options that decide the last bit stand beside it, in `programs.json`.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import msgspec
+import numpy as np
 from jax import export
 
-from agents.deployment.decision import Decide, Decision, Memory
+from agents.deployment.decision import REPORT, ControllerState, Decide
 from agents.runs.compile import cpu_options
 from agents.storage.files import CheckpointError
-from planning.types import PlanInfo
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda")
-REPORT = ("surprise", *PlanInfo._fields)
 GUARANTEED_DAYS = 180
 """jax.export: a program runs in a JAX built up to 6 months after the one that wrote it."""
 
 
 @dataclass(frozen=True)
 class ProgramsInfo:
-    """What `programs.json` says: how to run the programs, and until when that is promised."""
+    """Content of `programs.json`: how to run the programs, and until when that is promised."""
 
     files: dict[str, str]
     """File of each mode."""
@@ -47,9 +45,9 @@ class ProgramsInfo:
     seed: int
     """Which of them is the seed."""
     report: tuple[str, ...]
-    """What the entries of the report are."""
+    """Names of the report's entries."""
     compiler_options: dict[str, dict[str, str]]
-    """What to compile with on each platform, to be equal to the last bit."""
+    """Options of the compiler on each platform, to be equal to the last bit."""
     platforms: tuple[str, ...]
     jax: str
     jaxlib: str
@@ -60,13 +58,9 @@ class ProgramsInfo:
     """Day (ISO) after which only the JAX that wrote the programs is known to run them."""
     format: int = FORMAT
 
-    def to_json(self) -> dict[str, Any]:
-        """As a dict that `json.dumps` accepts."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Any) -> "ProgramsInfo":
-        """What `to_json` wrote. Raises CheckpointError naming the field."""
+        """From its fields as JSON has them. Raises CheckpointError naming the field."""
         try:
             info = msgspec.convert(data, cls)
             date.fromisoformat(info.expires)
@@ -84,20 +78,20 @@ def by_name(params: Any) -> dict[str, Any]:
 
 
 def write(
-    decides: Mapping[str, Decide], params: Any, memory: Memory, obs_dim: int
+    decides: Mapping[str, Decide], params: Any, state: ControllerState, obs_dim: int
 ) -> tuple[ProgramsInfo, dict[str, bytes]]:
     """Programs by mode: what to say of them, and {file: bytes}.
 
     Lowers for CPU and CUDA (neither has to be here), or for the CPU alone where CUDA lacks the
     lowering of some operation.
     """
+    platforms = PLATFORMS
     try:
-        platforms = PLATFORMS
-        made = {m: _export(d, params, memory, obs_dim, platforms) for m, d in decides.items()}
+        made = {m: _export(d, params, state, obs_dim, platforms) for m, d in decides.items()}
     except NotImplementedError:
         platforms = PLATFORMS[:1]
-        made = {m: _export(d, params, memory, obs_dim, platforms) for m, d in decides.items()}
-    leaves, today = by_name(memory), date.today()
+        made = {m: _export(d, params, state, obs_dim, platforms) for m, d in decides.items()}
+    leaves, today = by_name(state), date.today()
     files = {mode: f"program-{mode}.bin" for mode in made}
     info = ProgramsInfo(
         files=files,
@@ -116,27 +110,20 @@ def write(
 
 
 def _export(
-    decide: Decide, params: Any, memory: Memory, obs_dim: int, platforms: tuple[str, ...]
+    decide: Decide, params: Any, state: ControllerState, obs_dim: int, platforms: tuple[str, ...]
 ) -> export.Exported:
-    inside, names = jax.tree.structure(memory), list(by_name(params))
-    tree = jax.tree.structure(params)
+    inside, tree, names = jax.tree.structure(state), jax.tree.structure(params), by_name(params)
 
     def plain(params: dict, memory: list, obs, action, elapsed):
         named = tree.unflatten([params[name] for name in names])
-        made, after = decide(named, inside.unflatten(memory), obs, action, elapsed)
-        return made.action, made.report, jax.tree.leaves(after)
+        answer, report, after = decide(named, inside.unflatten(memory), obs, action, elapsed)
+        return answer, report, jax.tree.leaves(after)
 
-    def shaped(values: Any) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
-
+    action = state.plan.mean[0]
+    inputs = (names, jax.tree.leaves(state), np.zeros(obs_dim, np.float32), action, np.int32(0))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), inputs)
     with _without_places():
-        return export.export(jax.jit(plain), platforms=platforms)(
-            shaped(by_name(params)),
-            shaped(jax.tree.leaves(memory)),
-            jax.ShapeDtypeStruct((obs_dim,), jnp.float32),
-            jax.ShapeDtypeStruct((memory.plan.mean.shape[-1],), jnp.float32),
-            jax.ShapeDtypeStruct((), jnp.int32),
-        )
+        return export.export(jax.jit(plain), platforms=platforms)(*shapes)
 
 
 @contextmanager
@@ -151,7 +138,7 @@ def _without_places() -> Iterator[None]:
         jax.config.update(name, kept)
 
 
-def revive(data: bytes, params: Any, memory: Memory) -> Decide:
+def revive(data: bytes, params: Any, state: ControllerState) -> Decide:
     """A TRUSTED program as the function it was written from; jit it with `cpu_options`.
 
     Raises CheckpointError when the bytes are no program, or one of other sizes. What it may do
@@ -161,12 +148,12 @@ def revive(data: bytes, params: Any, memory: Memory) -> Decide:
         program = export.deserialize(bytearray(data))
     except Exception as error:  # flatbuffers, MLIR and JAX raise many kinds
         raise CheckpointError(f"no program of jax.export ({type(error).__name__})") from None
-    names, inside = list(by_name(params)), jax.tree.structure(memory)
+    names, inside = list(by_name(params)), jax.tree.structure(state)
 
-    def decide(params, memory, obs, action, elapsed):
+    def decide(params, state, obs, action, elapsed):
         named = dict(zip(names, jax.tree.leaves(params), strict=True))
-        answer, report, after = program.call(named, jax.tree.leaves(memory), obs, action, elapsed)
-        return Decision(answer, report), inside.unflatten(after)
+        answer, report, after = program.call(named, jax.tree.leaves(state), obs, action, elapsed)
+        return answer, report, inside.unflatten(after)
 
     return decide
 
@@ -179,7 +166,7 @@ def unusable(info: ProgramsInfo, today: date | None = None) -> str:
     """
     ours, oldest = jax.__version__, export.minimum_supported_calling_convention_version
     newest = export.maximum_supported_calling_convention_version
-    device = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    device = jax.default_backend().replace("gpu", "cuda")
     if device not in info.platforms:
         return f"they are for {' and '.join(info.platforms)}, not for {device}"
     if (info.jax, info.jaxlib) == (ours, version("jaxlib")):

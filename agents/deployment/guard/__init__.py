@@ -1,1 +1,1 @@
-"""What stands between a controller and a robot."""
+"""The safety layer between a controller and a robot."""

@@ -1,6 +1,6 @@
-"""Settings of a controller's guard. Imports no jax."""
+"""Settings of a controller's guard, and of what stored files may run. Imports no jax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from agents.runs.bounds import Count, Settings, Weight
@@ -14,7 +14,7 @@ TOLERABLE = ("range", "stale", "future", "duplicated", "reordered")
 
 @dataclass(frozen=True)
 class SafetyConfig(Settings, block="safety"):
-    """What happens to observations and actions that break the contract.
+    """Reactions to observations and actions that break the contract.
 
     A bad tick is answered by the last action (hold), too many in a row by the fallback, and more
     by a stop that only a person undoes (`rearm`).
@@ -34,7 +34,7 @@ class SafetyConfig(Settings, block="safety"):
     action_rate: Weight = 0.0
     """Most change of any action entry a second; 0 takes the contract's."""
     surprise: Reaction = "report"
-    """What happens when the world is not as the model predicts: off, report, fallback or stop."""
+    """Reaction to a world that is not as the model predicts: off, report, fallback or stop."""
     surprise_after: Count = 3
     """Ticks in a row above the threshold before that happens."""
     tolerate: str = ""
@@ -58,3 +58,22 @@ class SafetyConfig(Settings, block="safety"):
     def tolerated(self) -> frozenset[str]:
         """The faults of `tolerate`."""
         return frozenset(part.strip() for part in self.tolerate.split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class ImportTrust(Settings):
+    """The setting of every verb that simulates the task that a stored file names."""
+
+    trust: bool = field(default=False, kw_only=True)
+    """Import the module of a task MODULE:ID that the files name, which can do anything."""
+
+
+@dataclass(frozen=True)
+class TrustConfig(Settings):
+    """Settings of every verb that may run a bundle's own programs."""
+
+    trust: bool = field(default=False, kw_only=True)
+    """Run the compiled programs of a bundle although nothing vouches for them, and import the
+    module of a task MODULE:ID that it names."""
+    digest: str = field(default="", kw_only=True)
+    """The digest of the bundle, as export printed it: vouches for its programs, too."""

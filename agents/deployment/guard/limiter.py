@@ -1,22 +1,17 @@
-"""What a robot may be sent: limits of an action and of its change. Host numpy, float32."""
+"""Limits of an action and of its change. Host numpy, float32."""
 
 from typing import Any
 
 import numpy as np
 
 from agents.deployment.contract import Contract, ContractError
-from agents.deployment.guard.checks import bounds
+from agents.deployment.guard.validation import bounds
 
 
 class Limiter:
-    """The action limits of a contract.
+    """The action limits of a contract, float32 [A].
 
-    Attributes:
-        low: least action [A] float32; rounding has not moved it outwards.
-        high: greatest action.
-        zero: no action, as far as the limits allow.
-        safe: the contract's safe action.
-        limits_rate: whether the change of an action is limited.
+    `zero` is no action, as far as `low` and `high` allow; `safe` is the contract's safe one.
     """
 
     def __init__(self, contract: Contract, action_rate: float = 0.0):
@@ -25,13 +20,14 @@ class Limiter:
         Raises ContractError when nothing is between the limits.
         """
         limits = contract.action
-        self.low, self.high = _inward(limits.low, limits.high)
+        self.low, self.high = _inward(limits.low, np.inf), _inward(limits.high, -np.inf)
+        if (self.low > self.high).any():
+            raise ContractError("action.low and action.high have no float32 number between them")
         self.zero = self.clip(np.zeros(limits.dim, np.float32))
         self.safe = self.clip(np.asarray(limits.safe or self.zero, np.float32))
-        rate = bounds(limits.rate, limits.dim, np.inf)
-        if action_rate:
-            rate = np.minimum(rate, action_rate)
-        self._step = np.minimum(rate * contract.period, 3e38).astype(np.float32)
+        rate = np.minimum(bounds(limits.rate, limits.dim, np.inf), action_rate or np.inf)
+        with np.errstate(over="ignore"):
+            self._step = (rate * contract.period).astype(np.float32)
         self.limits_rate = bool(np.isfinite(rate).any())
 
     def usable(self, value: Any) -> np.ndarray | None:
@@ -58,13 +54,10 @@ class Limiter:
         return self.clip(np.where(np.abs(change) <= self._step, action, moved))
 
 
-def _inward(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Limits in float32 that rounding has not moved outwards. Raises ContractError."""
+def _inward(limit: tuple[float, ...], inside: float) -> np.ndarray:
+    """A limit in float32; where rounding moves it outwards, the next number towards `inside`."""
+    exact = np.asarray(limit)
     with np.errstate(over="ignore"):
-        low32, high32 = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    up, down = np.float32(np.inf), np.float32(-np.inf)
-    low32 = np.where(low32.astype(float) < np.asarray(low), np.nextafter(low32, up), low32)
-    high32 = np.where(high32.astype(float) > np.asarray(high), np.nextafter(high32, down), high32)
-    if (low32 > high32).any():
-        raise ContractError("action.low and action.high have no float32 number between them")
-    return low32, high32
+        rounded = exact.astype(np.float32)
+    outward = rounded < exact if inside > 0 else rounded > exact
+    return np.where(outward, np.nextafter(rounded, np.float32(inside)), rounded)

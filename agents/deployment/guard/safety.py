@@ -7,39 +7,27 @@ Host numpy alone, one guard a controller or client, the same on every tick: `obs
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from agents.deployment.contract import Contract
-from agents.deployment.guard import checks as observing
-from agents.deployment.guard.checks import Checks
+from agents.deployment.guard import validation
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.limiter import Limiter
 
 State = Literal["ok", "hold", "fallback", "stopped"]
 FAULTS = (
-    *observing.FAULTS,
+    *validation.FAULTS,
     "action",  # the controller gave none, or one that is not finite or has the wrong shape
     "surprise",
     "no_plan",  # the planner found no sequence of a finite value
 )
 """Recordings number them in this order: a new one comes last."""
 INTERVENTIONS = ("hold", "fallback", "stop", "clip", "rate")
-LOG_SIZE = 1000
 log = logging.getLogger("latentmpc.safety")
-
-
-class Event(NamedTuple):
-    """One tick on which something was found or done."""
-
-    tick: int
-    state: State
-    faults: tuple[str, ...]
-    interventions: tuple[str, ...]
-    detail: str
 
 
 class Guard:
@@ -47,40 +35,34 @@ class Guard:
 
     Attributes:
         state: ok, hold, fallback or stopped; only `rearm` leaves stopped.
-        faults: what was found on the last tick, what is tolerated included.
+        faults: what was found on the last tick, what is tolerated included; `detail` in words.
+        pending: whether this tick is a bad one so far.
         counters: ticks, bad ticks, faults by kind ("fault/stale"), interventions by kind.
-        events: the last `LOG_SIZE` ticks on which something was found or done.
-        detail: what was wrong with the last bad tick, in words.
-        zero: no action [A], as far as the limits allow.
-        safe: the contract's safe action [A].
+        zero: no action [A], as far as the limits allow; `safe` is the contract's safe one.
         last: what is held: the last action, or none after a reset.
-        stop_reason: why it is stopped, in words; empty when it is not.
         known: the faults that are reacted to; fewer where a recording of before one is replayed.
     """
 
     def __init__(self, contract: Contract, config: SafetyConfig | None = None):
         self.config = config or SafetyConfig()
-        self.contract = contract
         self.state: State = "ok"
         self.counters: Counter[str] = Counter()
-        self.events: deque[Event] = deque(maxlen=LOG_SIZE)
-        self.detail = ""
         max_age = self.config.max_obs_age_ms / 1e3 or contract.max_obs_age
-        self._checks = Checks(contract, max_age)
-        self._limiter = Limiter(contract, self.config.action_rate)
-        self.zero, self.safe = self._limiter.zero, self._limiter.safe
+        self._validator = validation.ObsValidator(contract, max_age)
+        self.limiter = Limiter(contract, self.config.action_rate)
+        self.zero, self.safe = self.limiter.zero, self.limiter.safe
         self._given = self.last = self.zero
         self._bad = self._good = 0
-        self._faults: list[str] = []
-        self._noted: list[str] = []
+        self._found: list[str] = []
+        self.pending = False
         self.faults: tuple[str, ...] = ()
-        self.stop_reason = self._why = ""
+        self.detail = self.stop_reason = self._why = ""
         self.known = frozenset(FAULTS)
 
     def reset(self) -> None:
         """A new episode: no observation and no action came before. A stop stays a stop."""
         self.last = self.zero
-        self._checks.forget()
+        self._validator.forget()
 
     def rearm(self) -> None:
         """Leave a stop (or fallback): the next tick counts as the first. A person's decision."""
@@ -88,7 +70,7 @@ class Guard:
             log.warning("re-armed after: %s", self.stop_reason)
             self.counters["rearm"] += 1
         self.state, self._bad, self._good, self.stop_reason = "ok", 0, 0, ""
-        self._checks.forget()
+        self._validator.forget()
 
     def observe(
         self,
@@ -105,34 +87,28 @@ class Guard:
         """
         self.counters["ticks"] += 1
         now = time.monotonic() if now is None else now
-        faults = self._checks.faults(obs, stamp, sequence, now)
-        self.detail = self._checks.detail
-        for kind in faults:
-            self.counters[f"fault/{kind}"] += 1
-        self._noted = faults
-        self._faults = [kind for kind in faults if kind not in self.config.tolerated]
-        return list(self._faults)
+        self._found, self.pending, self.detail = [], False, ""
+        for kind, detail in self._validator.faults(obs, stamp, sequence, now):
+            self.note(kind, detail)
+        bad = [kind for kind in self._found if kind not in self.config.tolerated]
+        self.pending = bool(bad)
+        return bad
 
     def report(self, kind: str, detail: str = "") -> None:
         """Add a fault found elsewhere to this tick, which is then a bad one."""
         self.note(kind, detail)
-        self._faults.append(kind)
+        self.pending = True
 
     def note(self, kind: str, detail: str = "") -> None:
-        """Count and log a fault found elsewhere, and no more."""
+        """Count and log a fault, and no more."""
         self.counters[f"fault/{kind}"] += 1
-        self._noted.append(kind)
+        self._found.append(kind)
         self.detail = f"{self.detail}; {kind}: {detail}".removeprefix("; ")
 
     @property
     def why(self) -> str:
-        """What put it into its state, in words; empty when it is ok."""
+        """Why it is in its state, in words; empty when it is ok."""
         return {"ok": "", "stopped": self.stop_reason}.get(self.state, self._why)
-
-    @property
-    def pending(self) -> bool:
-        """Whether this tick is a bad one so far."""
-        return bool(self._faults)
 
     def stop(self, reason: str) -> None:
         """Stop now, until `rearm`."""
@@ -142,15 +118,15 @@ class Guard:
             log.error("stopped: %s", reason)
 
     def get_state(self) -> dict[str, Any]:
-        """What decides the answers to come, in plain values and one array."""
+        """Everything that decides the answers to come, in plain values and arrays."""
         return {
             "guard_state": self.state,
             "stop_reason": self.stop_reason,
             "bad": self._bad,
             "good": self._good,
             "ticks": self.counters["ticks"],
-            "sequence": self._checks.sequence,
-            "stamp": self._checks.stamp,
+            "sequence": self._validator.sequence,
+            "stamp": self._validator.stamp,
             "last": self.last,
             "given": self._given,
         }
@@ -160,41 +136,39 @@ class Guard:
         self.state, self.stop_reason = state["guard_state"], state["stop_reason"]
         self._bad, self._good = state["bad"], state["good"]
         self.counters["ticks"] = state["ticks"]
-        self._checks.sequence, self._checks.stamp = state["sequence"], state["stamp"]
+        self._validator.sequence, self._validator.stamp = state["sequence"], state["stamp"]
         self.last, self._given = (np.array(state[k], np.float32) for k in ("last", "given"))
 
     def filter(self, action: Any, fallback: Any = None) -> tuple[np.ndarray, list[str]]:
-        """What the robot gets on this tick [A] float32, and what was done to it.
+        """The action of this tick [A] float32, and the interventions in it.
 
         `action` None says that there is none; `fallback` is what `config.fallback="prior"` plays.
         """
-        wanted = None if self._faults or self.state == "stopped" else self._usable(action)
-        self._advance(bool(self._faults))
+        wanted = None
+        if not self.pending and self.state != "stopped":
+            wanted = self.limiter.usable(action)
+            if wanted is None:
+                none = "the controller gave none"
+                self.report("action", none if action is None else "not finite, or not of its shape")
+        self._advance(self.pending)
         done: list[str] = []
         if self.state == "ok" and wanted is not None:
             chosen = wanted
         else:
             chosen = self._instead(fallback)
-            done.append({"stopped": "stop"}.get(self.state, self.state))
-        bounded = self._limiter.clip(chosen)
+            done.append("stop" if self.state == "stopped" else self.state)
+        bounded = self.limiter.clip(chosen)
         if self.state == "ok" and (bounded != chosen).any():
             done.append("clip")
-        if self._limiter.limits_rate:
-            bounded, chosen = self._limiter.slow(bounded, self._given), bounded
+        if self.limiter.limits_rate:
+            bounded, chosen = self.limiter.slow(bounded, self._given), bounded
             if (bounded != chosen).any():
                 done.append("rate")
         bounded.flags.writeable = False  # it is remembered, and handed out
         self.last = self._given = bounded
-        self._record(done)
+        self.counters.update(done)
+        self.faults, self.pending = tuple(self._found), False
         return bounded, done
-
-    def _usable(self, action: Any) -> np.ndarray | None:
-        """The action as float32, or None (a fault) when it is none."""
-        array = None if action is None else self._limiter.usable(action)
-        if array is None:
-            none = "the controller gave none"
-            self.report("action", none if action is None else "not finite, or not of its shape")
-        return array
 
     def _advance(self, bad: bool) -> None:
         """The next state, from whether this tick was bad."""
@@ -215,20 +189,10 @@ class Guard:
             log.warning("%s -> %s: %s", before, self.state, self.detail or "recovered")
 
     def _instead(self, fallback: Any) -> np.ndarray:
-        if self.state == "stopped":
-            return self.safe
+        """The action in place of the controller's."""
         if self.state == "hold":
             return self.last
-        if self.config.fallback == "safe":
+        if self.state == "stopped" or self.config.fallback == "safe":
             return self.safe
-        array = self._limiter.usable(fallback) if self.config.fallback == "prior" else None
+        array = self.limiter.usable(fallback) if self.config.fallback == "prior" else None
         return self.zero if array is None else array
-
-    def _record(self, done: list[str]) -> None:
-        for kind in done:
-            self.counters[kind] += 1
-        self.faults = tuple(self._noted)
-        if done or self._noted:
-            tick = self.counters["ticks"]
-            self.events.append(Event(tick, self.state, self.faults, tuple(done), self.detail))
-        self._faults, self._noted = [], []

@@ -35,57 +35,45 @@ log = logging.getLogger("latentmpc.safety")
 class Monitor:
     """Watches the surprise of one controller.
 
-    Attributes:
-        above: ticks in a row above the threshold.
-        alarms: how often they became too many.
+    `above` counts ticks in a row above the threshold, `alarms` how often they became too many.
     """
 
     def __init__(self, contract: Contract, config: SafetyConfig):
-        known = contract.surprise is not None and config.surprise != "off"
-        self.threshold = contract.surprise.threshold if contract.surprise and known else np.inf
+        known = contract.surprise if config.surprise != "off" else None
+        self.threshold = known.threshold if known else np.inf
         self._needed = config.surprise_after
-        self.alarms = 0
-        self.reset()
+        self.alarms = self.above = 0
 
     def reset(self) -> None:
         """Nothing was predicted before."""
         self.above = 0
-
-    @property
-    def alarm(self) -> bool:
-        """Whether the last ticks were all above the threshold."""
-        return self.above >= self._needed
 
     def update(self, surprise: float) -> bool:
         """Take one tick's surprise (0: there was nothing to compare) and say whether to react.
 
         What is not finite is as surprising as can be.
         """
-        if surprise == 0:
-            return self.alarm
-        self.above = 0 if surprise <= self.threshold else self.above + 1
-        if self.above == self._needed:
-            self.alarms += 1
-            log.warning("surprise %.3g above %.3g: unlike its model", surprise, self.threshold)
-        return self.alarm
+        if surprise != 0:
+            self.above = 0 if surprise <= self.threshold else self.above + 1
+            if self.above == self._needed:
+                self.alarms += 1
+                log.warning("surprise %.3g above %.3g: unlike its model", surprise, self.threshold)
+        return self.above >= self._needed
 
     def watch(self, surprise: float, guard: Guard) -> None:
         """Take one tick's surprise, and have the guard react as it is configured to."""
         if not self.update(surprise):
             return
-        reaction = guard.config.surprise
         detail = f"surprise {surprise:.3g}, nominal up to {self.threshold:.3g}"
-        if reaction == "report":
-            guard.note("surprise", detail)
-        else:
-            guard.report("surprise", detail)
-        if reaction == "stop":
+        tell = guard.note if guard.config.surprise == "report" else guard.report
+        tell("surprise", detail)
+        if guard.config.surprise == "stop":
             guard.stop(detail)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What held-out episodes say of nominal operation."""
+    """Nominal operation, by held-out episodes."""
 
     surprise: Surprise
     low: tuple[float, ...]
@@ -98,47 +86,31 @@ class Calibration:
         return replace(contract, obs=obs, surprise=self.surprise)
 
 
-def calibrate(
-    trained: Trained,
-    episodes: int = 10,
-    seed: int = CALIBRATION_SEED,
-    *,
-    quantile: float = QUANTILE,
-    margin: float = MARGIN,
-    env: Any = None,
-) -> Calibration:
+def calibrate(trained: Trained, episodes: int, env: Any = None) -> Calibration:
     """Threshold and ranges from `episodes` episodes each of plan, prior and random actions.
 
-    Threshold = margin x quantile of the surprise under plan and prior. `env` (of `episodes`
+    Threshold = MARGIN x QUANTILE of the surprise under plan and prior. `env` (of `episodes`
     simulators) replaces the task's own. Raises ConfigError where nothing can be concluded.
     """
-    if episodes < 1 or not 0 < quantile <= 1 or not margin >= 1:
-        raise ConfigError(
-            "calibration needs episodes >= 1, quantile in (0, 1] and margin >= 1, got "
-            f"{episodes}, {quantile}, {margin}"
-        )
-    own = env is None
-    if own:
+    if own := env is None:
         repeat = trained.spec.action_repeat
         env = make_vec(trained.config.env_id, episodes, action_repeat=repeat)
     check_spec(trained, env.env_spec)
-    logs = {mode: _rollouts(trained, env, mode, seed) for mode in MODES}
+    logs = {}
+    for mode in MODES:
+        agent = agent_for(trained.net, trained.config.planner, mode)
+        discount = trained.net.spec.discount
+        _, logs[mode] = evaluate(agent, trained.params, env, CALIBRATION_SEED, discount)
     if own:
         env.close()
     seen = np.concatenate([log["obs"][log["running"]] for log in logs.values()])
     values = np.concatenate([surprises(trained, logs[mode]) for mode in ("plan", "prior")])
     if not len(values) or not np.isfinite(values).all() or not np.isfinite(seen).all():
         raise ConfigError(f"{trained.path} cannot be calibrated: its episodes are not finite")
-    threshold = margin * max(float(np.quantile(values, quantile)), 1e-6)
+    threshold = MARGIN * max(float(np.quantile(values, QUANTILE)), 1e-6)
     typical = float(np.median(values))
-    found = Surprise(threshold, quantile, margin, episodes, seed, typical)
+    found = Surprise(threshold, QUANTILE, MARGIN, episodes, CALIBRATION_SEED, typical)
     return Calibration(found, *ranges(seen))
-
-
-def _rollouts(trained: Trained, env: Any, mode: str, seed: int) -> dict[str, np.ndarray]:
-    agent = agent_for(trained.net, trained.config.planner, mode)
-    _, log = evaluate(agent, trained.params, env, seed, trained.net.spec.discount)
-    return log
 
 
 def ranges(seen: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from agents.deployment.guard.config import SafetyConfig
-from agents.deployment.guard.trust_config import TrustConfig
+from agents.deployment.guard.config import SafetyConfig, TrustConfig
 from agents.runs.bounds import Episodes, Meta, Period, Seed, TaskId, Weight
 from agents.runs.config import ConfigError, PlannerOverrides
 
@@ -44,7 +43,7 @@ class RunConfig(TrustConfig):
     record: bool = False
     """Keep the flight recording when nothing went wrong, too."""
     record_seconds: Annotated[float, Meta(gt=0, le=3600)] = 30.0
-    """What the flight recorder remembers."""
+    """Length of the flight recorder's memory."""
     record_faults: Episodes = 10
     """Recordings of faults that are kept, the last ones; each ends a second after its fault."""
     replay: str = ""

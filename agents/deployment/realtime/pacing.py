@@ -3,21 +3,20 @@
 import gc
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import psutil
 
 
 class Pacer:
     """Deadlines `begin + k * period` on the monotonic clock.
 
     A tick that is late is issued at once. Deadlines whose whole period has passed meanwhile are
-    skipped and counted: an action for a time that is over helps nobody.
-
-    Attributes:
-        number: of the next deadline, from 0.
-        skipped: deadlines passed over so far.
+    `skipped` and counted: an action for a time that is over helps nobody. `number` is that of the
+    next deadline, from 0.
     """
 
     def __init__(
@@ -88,37 +87,23 @@ def ask_for_priority(priority: int = 10) -> str:
 class Resident:
     """Resident memory of this process over time."""
 
-    def __init__(self, most: int = 10_000):
-        self._rows = np.zeros((most, 2))
-        self._count = 0
-        self._page_mb = os.sysconf("SC_PAGE_SIZE") / 1e6
-        try:
-            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # no such file here: nothing is known
-            self._file = -1
+    def __init__(self):
+        self._process = psutil.Process()
+        self._samples: deque[tuple[float, float]] = deque(maxlen=10_000)
 
     def sample(self, now: float) -> None:
         """Note the memory at a time in seconds."""
-        if self._file >= 0 and self._count < len(self._rows):
-            pages = int(os.pread(self._file, 128, 0).split()[1])
-            self._rows[self._count] = now, pages * self._page_mb
-            self._count += 1
+        self._samples.append((now, self._process.memory_info().rss / 1e6))
 
     @property
     def megabytes(self) -> float:
-        """At the last sample; 0 where nothing is known."""
-        return float(self._rows[self._count - 1, 1]) if self._count else 0.0
+        """At the last sample; 0 before the first."""
+        return self._samples[-1][1] if self._samples else 0.0
 
     def slope(self) -> float:
         """MB a minute, by least squares over the last three quarters of the samples."""
-        rows = self._rows[self._count // 4 : self._count]
+        rows = np.array(self._samples)[len(self._samples) // 4 :]
         if len(rows) < 3:
             return 0.0
-        time_, memory = rows.T - rows.T.mean(axis=1, keepdims=True)
-        return float(60 * (time_ @ memory) / max(float(time_ @ time_), 1e-12))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        seconds, megabytes = (rows - rows[0]).T
+        return float(60 * np.polyfit(seconds, megabytes, 1)[0])

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.deployment.contract import Contract
-from agents.deployment.controller import Controller
+from agents.deployment.controller import Controller, Tick
 from agents.deployment.guard.safety import FAULTS, INTERVENTIONS
 from agents.runs.directory import plain
 from agents.runs.versions import installed
@@ -35,7 +35,7 @@ STATES = ("ok", "hold", "fallback", "stopped")
 MISSING, FLOAT32, FLOAT64, UNUSABLE = range(4)
 """Kinds of observation. What had another shape or type than any contract's is not kept."""
 AFTER_FAULT_S = 1.0
-MOST_ROWS = 10_000_000
+MAX_ROWS = 10_000_000
 
 
 class Snapshot(NamedTuple):
@@ -48,15 +48,10 @@ class Snapshot(NamedTuple):
 class Recorder:
     """Remembers the last `seconds` of one controller.
 
-    Call `before` and `after` around every `act`. A fault is that the guard falls back or stops.
-    A second after each one `keep(recorder, controller)` is told to take a `snapshot`: that is
-    what one wants to see. Recording goes on, for the next. A fault within that second is in the
-    same recording.
-
-    Attributes:
-        reason: the fault whose second is not over; empty without one.
-        faults: how often the guard fell back or stopped.
-        last_command: what the world was left with, once the run is over.
+    Call `before` and `after` around every `act`. A fault is that the guard falls back or stops: a
+    second after it `keep(recorder, controller)` is told to take a `snapshot`, for that is what one
+    wants to see; a fault within that second is in the same recording. `reason` is the fault whose
+    second is not over, and `faults` counts them all.
     """
 
     def __init__(
@@ -65,11 +60,10 @@ class Recorder:
         seconds: float,
         keep: Callable[["Recorder", Controller], None] = lambda recorder, controller: None,
     ):
-        rate = 1.0 / contract.period
-        self._page = max(1, math.ceil(seconds * rate / (PAGES - 1)))
-        size = self._page * PAGES
-        self._columns = columns(size, contract.obs.shape[0], contract.action.dim)
-        self._size, self._count, self._rate = size, 0, rate
+        self._rate = 1.0 / contract.period
+        self._page = max(1, math.ceil(seconds * self._rate / (PAGES - 1)))
+        row = row_type(contract.obs.shape[0], contract.action.dim)
+        self._rows, self._count = np.zeros(self._page * PAGES, row), 0
         self._states: deque[tuple[int, dict[str, Any]]] = deque(maxlen=PAGES)
         self._keep, self._left, self._before = keep, 0, STATES.index("ok")
         self.reason, self.faults = "", 0
@@ -93,27 +87,25 @@ class Recorder:
 
         `reset_seed` is that of the reset before it, -1 without one.
         """
-        if controller.last is None:
+        if (tick := controller.last) is None:
             return
-        at, columns_ = self._count % self._size, self._columns
         obs, stamp, sequence = seen
-        kind = _kind(obs, columns_["obs"].shape[1])
-        columns_["kind"][at] = kind
-        columns_["obs"][at] = obs if kind in (FLOAT32, FLOAT64) else 0.0
-        columns_["now"][at] = now
-        columns_["stamp"][at] = math.nan if stamp is None else stamp
-        columns_["sequence"][at] = -1 if sequence is None else sequence
-        columns_["reset_seed"][at] = reset_seed
-        columns_["lateness_ms"][at] = 1e3 * lateness
-        for name, value in answer(controller, action).items():
-            columns_[name][at] = value
-        columns_["compute_ms"][at] = controller.last.compute_ms
+        row = self._rows[self._count % len(self._rows)]
+        row["kind"] = kind = _kind(obs, row["obs"].shape)
+        row["obs"] = obs if kind in (FLOAT32, FLOAT64) else 0.0
+        row["now"] = now
+        row["stamp"] = math.nan if stamp is None else stamp
+        row["sequence"] = -1 if sequence is None else sequence
+        row["reset_seed"] = reset_seed
+        row["lateness_ms"], row["compute_ms"] = 1e3 * lateness, tick.compute_ms
+        for name, value in answer(tick, action).items():
+            row[name] = value
         self._count += 1
-        self._watch(controller)
+        self._watch(controller, tick)
 
-    def _watch(self, controller: Controller) -> None:
+    def _watch(self, controller: Controller, tick: Tick) -> None:
         """Notice that the guard takes over; when a second has passed since, keep what there is."""
-        state, before = STATES.index(controller.guard.state), self._before
+        state, before = STATES.index(tick.state), self._before
         self._before = state
         new = state > before and state >= STATES.index("fallback")
         self.faults += new
@@ -123,9 +115,7 @@ class Recorder:
                 self._keep(self, controller)
                 self.reason = ""
         elif new:
-            tick = controller.last
-            found = ", ".join(tick.faults) if tick else ""
-            self.reason = f"{controller.guard.state} after {found or 'a fault'}"
+            self.reason = f"{tick.state} after {', '.join(tick.faults) or 'a fault'}"
             self._left = max(1, round(AFTER_FAULT_S * self._rate))
 
     def dump(self, path: Path | str, controller: Controller, where: str) -> Path:
@@ -136,21 +126,21 @@ class Recorder:
         return write(Path(path), self.snapshot(controller, where))
 
     def snapshot(self, controller: Controller, where: str) -> Snapshot:
-        """What is remembered now, apart from what comes later."""
-        states = [s for s in self._states if s[0] >= self._count - self._size]
+        """A copy of what is remembered now."""
+        states = [s for s in self._states if s[0] >= self._count - len(self._rows)]
         first, state = states[0] if states else (0, controller.get_state())
-        rows = np.arange(first, self._count) % self._size
-        planner, safety = asdict(controller.planner), asdict(controller.guard.config)
+        rows = self._rows[np.arange(first, self._count) % len(self._rows)]
+        arrays = {k: np.asarray(v) for k, v in state.items() if _is_array(v)}
         about = {
             "format": FORMAT,
             "path": where,
             "env_id": controller.contract.env_id,
             "params_digest": controller.contract.params_digest,
-            "mode": controller.mode,
+            "mode": controller.policy.mode,
             "seed": controller.seed,
             "deadline_ms": controller.deadline_ms,
-            "planner": planner,
-            "safety": safety,
+            "planner": asdict(controller.policy.planner),
+            "safety": asdict(controller.guard.config),
             "faults": FAULTS,
             "reason": self.reason or "asked for",
             "last_command": self.last_command,
@@ -158,27 +148,22 @@ class Recorder:
             "first_tick": first,
             "rate_hz": self._rate,
             "versions": installed(),
-            "state": {k: v for k, v in state.items() if not _is_array(v)},
+            "state": {k: v for k, v in state.items() if k not in arrays},
         }
-        arrays = {f"columns/{name}": column[rows] for name, column in self._columns.items()}
-        arrays |= {f"state/{k}": np.asarray(v) for k, v in state.items() if _is_array(v)}
-        return Snapshot(about, arrays)
+        columns = {f"columns/{name}": rows[name] for name in rows.dtype.fields or ()}
+        return Snapshot(about, columns | {f"state/{k}": v for k, v in arrays.items()})
 
 
-def columns(rows: int, obs_dim: int, action_dim: int) -> dict[str, np.ndarray]:
-    """Empty columns of a recording."""
-    wide = {"obs": ("f8", obs_dim), "action": ("f4", action_dim)}
-    kinds = {"kind": "u1", "now": "f8", "stamp": "f8", "sequence": "i8", "reset_seed": "i8"}
-    kinds |= {"source": "u1", "state": "u1", "faults": "u4", "interventions": "u1"}
-    kinds |= {"surprise": "f4", "work": "i4", "compute_ms": "f4", "lateness_ms": "f4"}
-    made = {name: np.zeros((rows, size), kind) for name, (kind, size) in wide.items()}
-    return made | {name: np.zeros(rows, kind) for name, kind in kinds.items()}
+def row_type(obs_dim: int, action_dim: int) -> np.dtype:
+    """The record of one tick."""
+    numbers = "kind u1, now f8, stamp f8, sequence i8, reset_seed i8, source u1, state u1, "
+    numbers += "faults u4, interventions u1, surprise f4, work i4, compute_ms f4, lateness_ms f4"
+    fields = [tuple(field.split()) for field in numbers.split(", ")]
+    return np.dtype([("obs", "f8", (obs_dim,)), ("action", "f4", (action_dim,)), *fields])
 
 
-def answer(controller: Controller, action: np.ndarray) -> dict[str, Any]:
-    """What a replay has to reproduce of a tick, as it stands in the columns."""
-    tick = controller.last
-    assert tick is not None
+def answer(tick: Tick, action: np.ndarray) -> dict[str, Any]:
+    """The part of a row that a replay has to reproduce."""
     return {
         "action": action,
         "source": SOURCES.index(tick.source),
@@ -190,14 +175,11 @@ def answer(controller: Controller, action: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _kind(obs: Any, size: int) -> int:
+def _kind(obs: Any, shape: tuple[int, ...]) -> int:
     if obs is None:
         return MISSING
-    if isinstance(obs, np.ndarray) and obs.shape == (size,):
-        if obs.dtype == np.float64:
-            return FLOAT64
-        if obs.dtype == np.float32:
-            return FLOAT32
+    if isinstance(obs, np.ndarray) and obs.shape == shape:
+        return {np.dtype("f4"): FLOAT32, np.dtype("f8"): FLOAT64}.get(obs.dtype, UNUSABLE)
     return UNUSABLE
 
 

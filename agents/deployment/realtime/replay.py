@@ -11,19 +11,19 @@ from agents.deployment.controller import Controller
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.guard.safety import FAULTS, INTERVENTIONS
 from agents.deployment.realtime import recorder
-from agents.deployment.realtime.recorder import FLOAT32, FORMAT, MISSING, MOST_ROWS, UNUSABLE
+from agents.deployment.realtime.recorder import FLOAT32, FORMAT, MAX_ROWS, MISSING, UNUSABLE
 from agents.runs.bounds import shown
 from agents.runs.config import ConfigError, PlannerOverrides
-from agents.runs.settings import build, flatten
+from agents.runs.settings import flatten, overlay
 from agents.storage import manifest, sealed
 from agents.storage import npy as npy_files
 from agents.storage.files import CheckpointError
 
 ABOUT = "recording.json"
-MOST_COLUMN = 1 << 32
+MAX_COLUMN = 1 << 32
 _NAME = re.compile(r"(columns|state)/\w{1,64}\.npy")
 LISTED = manifest.Kind(
-    lambda name: sealed.MOST_TEXT if name == ABOUT else MOST_COLUMN * bool(_NAME.fullmatch(name)),
+    lambda name: sealed.MOST_TEXT if name == ABOUT else MAX_COLUMN * bool(_NAME.fullmatch(name)),
     required=(ABOUT,),
 )
 
@@ -53,21 +53,20 @@ def load(path: Path | str) -> Recording:
         if about["format"] != FORMAT:
             raise RecordingError(f"{path} has format {shown(about['format'])}, expected {FORMAT}")
         ticks = int(about["ticks"])
-        if not 0 <= ticks <= MOST_ROWS:
-            raise RecordingError(f"{path}: {ticks} ticks, expected at most {MOST_ROWS}")
-        state = dict(about["state"])
-        state |= _arrays(path, "state")
-        found = _arrays(path, "columns")
-        expected = recorder.columns(ticks, found["obs"].shape[1], found["action"].shape[1])
+        if not 0 <= ticks <= MAX_ROWS:
+            raise RecordingError(f"{path}: {ticks} ticks, expected at most {MAX_ROWS}")
+        state = about["state"] | _arrays(path, "state")
+        columns = _arrays(path, "columns")
+        row = recorder.row_type(columns["obs"].shape[1], columns["action"].shape[1])
     except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise RecordingError(f"{path} cannot be read: {error!r}") from None
-    for name, column in expected.items():
-        kind = (column.dtype, column.shape)
-        if name not in found or (found[name].dtype, found[name].shape) != kind:
+    for name, (kind, *_) in (row.fields or {}).items():
+        found, shape = columns.get(name), (ticks, *kind.shape)
+        if found is None or (found.dtype, found.shape) != (kind.base, shape):
             raise RecordingError(
-                f"{path}: columns/{name}.npy is missing or not {column.dtype} {column.shape}"
+                f"{path}: columns/{name}.npy is missing or not {kind.base} {shape}"
             )
-    return Recording(path, about, found, state)
+    return Recording(path, about, {name: columns[name] for name in row.fields or ()}, state)
 
 
 def _arrays(path: Path, folder: str) -> dict[str, np.ndarray]:
@@ -76,7 +75,7 @@ def _arrays(path: Path, folder: str) -> dict[str, np.ndarray]:
     for file in sorted((path / folder).glob("*.npy")):
         name = f"{folder}/{file.name}"
         try:
-            arrays[file.stem] = npy_files.array(sealed.read(path, name, MOST_COLUMN))
+            arrays[file.stem] = npy_files.array(sealed.read(path, name, MAX_COLUMN))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return arrays
@@ -91,21 +90,17 @@ def controller_for(
     """
     about = recording.about
     try:
-        safety = build(SafetyConfig, flatten(SafetyConfig, about["safety"], "safety"))
-        planner = PlannerOverrides(**about["planner"])
+        settings = {
+            "mode": about["mode"],
+            "deadline_ms": about["deadline_ms"],
+            "planner": PlannerOverrides(**about["planner"]),
+            "safety": overlay(SafetyConfig(), flatten(SafetyConfig, about["safety"], "safety")),
+        }
         known = frozenset(about.get("faults", FAULTS[: FAULTS.index("no_plan")]))
-        mode, deadline_ms, params = about["mode"], about["deadline_ms"], about["params_digest"]
+        params = about["params_digest"]
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{recording.path}/recording.json cannot be used: {error}") from None
-    made = Controller.load(
-        path,
-        mode=mode,
-        deadline_ms=deadline_ms,
-        planner=planner,
-        safety=safety,
-        trust=trust,
-        digest=digest,
-    )
+    made = Controller.load(path, **settings, trust=trust, digest=digest)
     if made.contract.params_digest != params:
         raise ConfigError(
             f"{recording.path} was recorded with parameters {params[:12]} ({about['path']}), but "
@@ -126,22 +121,41 @@ def replay(recording: Recording, controller: Controller) -> dict[str, Any]:
     Compared bit by bit: the action, who acted, the guard's state, faults, interventions, surprise
     and the planner's work.
     """
-    rows = recording.columns
-    ticks = len(rows["now"])
-    for row in range(ticks):
-        if rows["reset_seed"][row] >= 0:
-            controller.reset(int(rows["reset_seed"][row]))
-        obs, stamp, sequence = _seen(rows, row)
-        now, work = float(rows["now"][row]), int(rows["work"][row])
-        action = controller.act(obs, stamp, sequence, now=now, work=work)
-        given = recorder.answer(controller, action)
-        if rows["kind"][row] == UNUSABLE:  # it was not kept, so the fault has another name
-            given["faults"] = rows["faults"][row]
-        for name, value in given.items():
-            then, here = rows[name][row], np.asarray(value, rows[name].dtype)
-            if then.tobytes() != here.tobytes():
-                return _result(recording, ticks, _difference(recording, row, name, here))
-    return _result(recording, ticks, _last_command(recording, ticks, controller))
+    ticks = len(recording.columns["now"])
+    differences = (_replayed(recording, row, controller) for row in range(ticks))
+    difference = next(filter(None, differences), None) or _last_command(
+        recording, ticks, controller
+    )
+    return {
+        "recording": str(recording.path),
+        "reason": recording.about["reason"],
+        "ticks": ticks,
+        "identical": difference is None,
+        "difference": difference,
+    }
+
+
+def _replayed(recording: Recording, row: int, controller: Controller) -> dict[str, Any] | None:
+    """Do a tick again; how it differs, None if it does not."""
+    then = {name: column[row] for name, column in recording.columns.items()}
+    if then["reset_seed"] >= 0:
+        controller.reset(int(then["reset_seed"]))
+    obs = then["obs"].astype(np.float32) if then["kind"] == FLOAT32 else then["obs"]
+    if then["kind"] in (MISSING, UNUSABLE):
+        obs = None
+    stamp = None if np.isnan(then["stamp"]) else float(then["stamp"])
+    sequence = None if then["sequence"] < 0 else int(then["sequence"])
+    now, work = float(then["now"]), int(then["work"])
+    action = controller.act(obs, stamp, sequence, now=now, work=work)
+    assert controller.last is not None
+    given = recorder.answer(controller.last, action)
+    if then["kind"] == UNUSABLE:  # it was not kept, so the fault has another name
+        given["faults"] = then["faults"]
+    for name, value in given.items():
+        here = np.asarray(value, then[name].dtype)
+        if then[name].tobytes() != here.tobytes():
+            return _difference(recording, row, name, *(_words(name, x) for x in (then[name], here)))
+    return None
 
 
 def _last_command(recording: Recording, ticks: int, controller: Controller) -> dict | None:
@@ -152,42 +166,20 @@ def _last_command(recording: Recording, ticks: int, controller: Controller) -> d
     then, here = recording.about.get("last_command") or {}, controller.guard.safe.tolist()
     if not then or then.get("action") == here:
         return None
-    tick = recording.about["first_tick"] + ticks
-    recorded = then.get("action")
-    return {"tick": tick, "what": "last_command", "recorded": recorded, "replayed": here}
+    return _difference(recording, ticks, "last_command", then.get("action"), here)
 
 
-def _seen(rows: dict[str, np.ndarray], row: int) -> tuple[Any, float | None, int | None]:
-    stamp, sequence = float(rows["stamp"][row]), int(rows["sequence"][row])
-    obs = rows["obs"][row]
-    if rows["kind"][row] in (MISSING, UNUSABLE):
-        obs = None
-    elif rows["kind"][row] == FLOAT32:
-        obs = obs.astype(np.float32)
-    return obs, None if np.isnan(stamp) else stamp, None if sequence < 0 else sequence
-
-
-def _difference(recording: Recording, row: int, name: str, here: np.ndarray) -> dict[str, Any]:
-    then = recording.columns[name][row]
-    words = {"source": recorder.SOURCES, "state": recorder.STATES}
-    flags = {"faults": FAULTS, "interventions": INTERVENTIONS}
-
-    def say(value: np.ndarray) -> Any:
-        if name in words:
-            return words[name][int(value)]
-        if name in flags:
-            return [kind for i, kind in enumerate(flags[name]) if int(value) >> i & 1]
-        return value.tolist()
-
+def _difference(recording: Recording, row: int, what: str, then: Any, here: Any) -> dict[str, Any]:
     tick = recording.about["first_tick"] + row
-    return {"tick": tick, "what": name, "recorded": say(then), "replayed": say(here)}
+    return {"tick": tick, "what": what, "recorded": then, "replayed": here}
 
 
-def _result(recording: Recording, ticks: int, difference: dict | None) -> dict[str, Any]:
-    return {
-        "recording": str(recording.path),
-        "reason": recording.about["reason"],
-        "ticks": ticks,
-        "identical": difference is None,
-        "difference": difference,
-    }
+def _words(name: str, value: np.ndarray) -> Any:
+    """A value of a row for people."""
+    names = {"source": recorder.SOURCES, "state": recorder.STATES}
+    flags = {"faults": FAULTS, "interventions": INTERVENTIONS}
+    if name in names:
+        return names[name][int(value)]
+    if name in flags:
+        return [kind for i, kind in enumerate(flags[name]) if int(value) >> i & 1]
+    return value.tolist()

@@ -11,14 +11,16 @@ from typing import Any
 
 from agents.deployment.contract import Contract
 from agents.deployment.controller import Controller
-from agents.deployment.guard.fault_recordings import FaultRecordings
+from agents.deployment.guard.safety import INTERVENTIONS
 from agents.deployment.realtime import replay as replay_run
 from agents.deployment.realtime.config import RunConfig, check_rate
-from agents.deployment.realtime.loop import Limits, drive
+from agents.deployment.realtime.fault_recordings import FaultRecordings
+from agents.deployment.realtime.loop import drive
 from agents.deployment.realtime.pacing import ask_for_priority
 from agents.deployment.realtime.recorder import Recorder
 from agents.deployment.realtime.simulator import LiveSimulator
-from agents.deployment.realtime.timing import Outcome
+from agents.deployment.realtime.timing import RunStats
+from agents.deployment.serving.config import ServeConfig
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
@@ -26,88 +28,90 @@ from agents.storage.files import made_directory
 from envs.imports import require_permission
 from envs.spec import EnvSpec
 
-Status = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def run(config: RunConfig, status: Status = lambda line: None) -> dict[str, Any]:
+def run(config: RunConfig, log: Log = lambda line: None) -> dict[str, Any]:
     """Run or replay; the result as JSON-ready dict ("stopped" says why it ended too early).
 
     Raises ConfigError, CheckpointError, EnvError, StorageError.
     """
-    return replayed(config, status) if config.replay else live(config, status)
+    return replayed(config, log) if config.replay else live(config, log)
 
 
-def replayed(config: RunConfig, status: Status) -> dict[str, Any]:
-    """Replay a recording; "identical" and "difference" are the outcome."""
+def replayed(config: RunConfig, log: Log) -> dict[str, Any]:
+    """Replay a recording; "identical" and "difference" say how it went."""
     recording = replay_run.load(config.replay)
     controller = replay_run.controller_for(recording, config.path, config.trust, config.digest)
-    _say_what_runs(config, controller, status)
+    _log_note(config.path, controller, log)
     with safety_log(lambda line: None):
         result = replay_run.replay(recording, controller)
-    return result | {"programs": controller.programs, "note": controller.note}
+    return result | {"programs": controller.policy.exported, "note": controller.policy.note}
 
 
-def live(config: RunConfig, status: Status) -> dict[str, Any]:
+def live(config: RunConfig, log: Log) -> dict[str, Any]:
     """The closed loop in real time."""
+    controller = load_controller(config, log, deadline_ms=config.deadline_ms)
+    contract = controller.contract
+    rate = check_rate(config.rate, contract.period)
+    env_id = config.env or contract.env_id
+    require_permission(env_id)
+    name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = Path(config.out or Path("runs", name))  # made when there is something to write
+    world = LiveSimulator(env_id, contract.action_repeat, config.seed, config.realtime)
+    recordings = FaultRecordings(out, config.path, config.record_faults)
+    with world, recordings as faults, safety_log(log) as log:
+        recorder = Recorder(contract, config.record_seconds, faults.keep)
+        controller.warmup()
+        check_world(contract, world.ready())
+        if config.realtime and (refused := ask_for_priority()):
+            log(refused)
+        log(f"{env_id} at {rate:g} Hz, {config.mode}: warm")
+        try:
+            stats = drive(
+                controller,
+                world,
+                seconds=config.seconds,
+                episodes=config.episode_limit,
+                max_misses=config.max_misses,
+                phase=config.phase_ms / 1e3,
+                spin=config.spin_ms / 1e3,
+                seed=config.seed,
+                recorder=recorder,
+                log=log,
+            )
+        except Exception as error:  # a world that died is what one wants a recording of
+            recorder.reason = recorder.reason or str(error)
+            log(f"recording: {_dumped(config, controller, recorder, out)}")
+            raise
+    result = _result(config, controller, stats, rate, env_id)
+    result |= {"guard_faults": recorder.faults, "recordings_dropped": faults.dropped}
+    result["fault_recordings"] = dict(faults.kept)
+    if faults.problem:
+        log(f"{faults.dropped} recordings could not be written: {faults.problem}")
+    return _written(config, controller, recorder, result, out)
+
+
+def load_controller(config: RunConfig | ServeConfig, log: Log, **options: Any) -> Controller:
+    """The controller that the settings of `run` or `serve` ask for."""
     controller = Controller.load(
         config.path,
-        mode=config.mode,
-        deadline_ms=config.deadline_ms,
+        config.mode,
         seed=config.seed,
         planner=config.planner,
         safety=config.safety,
         trust=config.trust,
         digest=config.digest,
+        **options,
     )
-    _say_what_runs(config, controller, status)
-    contract = controller.contract
-    rate = check_rate(config.rate, contract.period)
-    env_id = config.env or contract.env_id
-    require_permission(env_id)
-    out = _out(config, env_id)
-    faults = FaultRecordings(out.path, config.path, config.record_faults)
-    recorder = Recorder(contract, config.record_seconds, faults.keep)
-    limits = Limits(config.seconds, config.episode_limit, config.max_misses)
-    world = LiveSimulator(env_id, contract.action_repeat, config.seed, config.realtime)
-    with world, faults:
-        controller.warmup()
-        check_world(contract, world.ready())
-        if config.realtime and (refused := ask_for_priority()):
-            status(refused)
-        status(f"{env_id} at {rate:g} Hz, {config.mode}: warm")
-        with safety_log(status) as flush:
-
-            def report(line: str) -> None:
-                flush()
-                status(line)
-
-            try:
-                outcome = drive(
-                    controller,
-                    world,
-                    limits,
-                    phase=config.phase_ms / 1e3,
-                    spin=config.spin_ms / 1e3,
-                    seed=config.seed,
-                    recorder=recorder,
-                    status=report,
-                )
-            except Exception as error:  # a world that died is what one wants a recording of
-                recorder.reason = recorder.reason or str(error)
-                status(f"recording: {_dumped(config, controller, recorder, out)}")
-                raise
-    result = _result(config, controller, outcome, rate, env_id)
-    result |= {"guard_faults": recorder.faults, "recordings_dropped": faults.dropped}
-    result["fault_recordings"] = dict(faults.kept)
-    if faults.problem:
-        status(f"{faults.dropped} recordings could not be written: {faults.problem}")
-    return _written(config, controller, recorder, result, out)
+    _log_note(config.path, controller, log)
+    return controller
 
 
-def _say_what_runs(config: RunConfig, controller: Controller, status: Status) -> None:
+def _log_note(path: str, controller: Controller, log: Log) -> None:
     """That the programs of a bundle are not run is never left unsaid."""
-    if controller.note:
-        status(f"{config.path}: {controller.note}")
+    if controller.policy.note:
+        log(f"{path}: {controller.policy.note}")
 
 
 def check_world(contract: Contract, world: EnvSpec) -> None:
@@ -124,59 +128,60 @@ def check_world(contract: Contract, world: EnvSpec) -> None:
 
 
 @contextmanager
-def safety_log(status: Status) -> Iterator[Callable[[], None]]:
-    """The guard's messages wait in memory while a tick is under way; the function shows them."""
+def safety_log(log: Log) -> Iterator[Callable[..., None]]:
+    """The guard's messages wait in memory while a tick is under way.
+
+    What this gives logs them and then a line, if there is one.
+    """
     waiting: deque[str] = deque(maxlen=100)
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             waiting.append(f"guard: {record.getMessage()}")
 
-    def flush() -> None:
+    def flush(line: str = "") -> None:
         if waiting:
             more = f" (and {len(waiting) - 1} messages before)" if len(waiting) > 1 else ""
-            status(waiting.pop() + more)
+            log(waiting.pop() + more)
             waiting.clear()
+        if line:
+            log(line)
 
-    log, keep = logging.getLogger("latentmpc.safety"), Keep()
-    log.addHandler(keep)
-    propagate, log.propagate = log.propagate, False
+    logger, keep = logging.getLogger("latentmpc.safety"), Keep()
+    logger.addHandler(keep)
+    propagate, logger.propagate = logger.propagate, False
     try:
         yield flush
     finally:
-        log.removeHandler(keep)
-        log.propagate = propagate
+        logger.removeHandler(keep)
+        logger.propagate = propagate
         flush()
 
 
 def _result(
-    config: RunConfig, controller: Controller, outcome: Outcome, rate: float, env_id: str
+    config: RunConfig, controller: Controller, stats: RunStats, rate: float, env_id: str
 ) -> dict[str, Any]:
-    counters = controller.guard.counters
+    counters, policy = controller.guard.counters, controller.policy
     return {
         "env_id": env_id,
         "path": config.path,
         "mode": config.mode,
-        "programs": controller.programs,
-        "note": controller.note,
+        "programs": policy.exported,
+        "note": policy.note,
         "rate_hz": rate,
         "period_ms": 1e3 * controller.contract.period,
-        **outcome.to_json(),
+        **stats.to_json(),
         "sources": dict(controller.counters),
         "faults": {k.removeprefix("fault/"): n for k, n in counters.items() if "fault/" in k},
-        "interventions": {k: counters[k] for k in ("hold", "fallback", "stop", "clip", "rate")},
+        "interventions": {kind: counters[kind] for kind in INTERVENTIONS},
         "seed": config.seed,
-        "planner": asdict(controller.planner),
+        "planner": asdict(policy.planner),
         "versions": installed(),
     }
 
 
 def _written(
-    config: RunConfig,
-    controller: Controller,
-    recorder: Recorder,
-    result: dict[str, Any],
-    out: RunDir,
+    config: RunConfig, controller: Controller, recorder: Recorder, result: dict, out: Path
 ) -> dict[str, Any]:
     """Write what was asked for, and a recording of how it ended if that was not as planned."""
     ended = result["stopped"] or (result["interrupted"] and f"interrupted by {result['signal']}")
@@ -185,31 +190,14 @@ def _written(
         recorder.reason = recorder.reason or ended
         result["recording"] = _dumped(config, controller, recorder, out)
     if result["recording"] or config.out:
-        _made(out).write_json("result.json", result)
+        RunDir(made_directory(out)).write_json("result.json", result)
     return result
 
 
-def _out(config: RunConfig, env_id: str) -> RunDir:
-    """The directory of this run's files. It is made when there are some."""
-    name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return RunDir(config.out or Path("runs", name))
-
-
-def _made(out: RunDir) -> RunDir:
-    """The directory, which exists now. Raises StorageError."""
-    made_directory(out.path)
-    return out
-
-
-def _dumped(config: RunConfig, controller: Controller, recorder: Recorder, out: RunDir) -> str:
-    """Write the recording; where it is."""
-    return str(recorder.dump(unused(_made(out).path, "recording"), controller, config.path))
-
-
-def unused(parent: Path, name: str) -> Path:
-    """`parent/name`, or with a number behind it if that exists: nothing is overwritten."""
-    path, number = parent / name, 1
+def _dumped(config: RunConfig, controller: Controller, recorder: Recorder, out: Path) -> str:
+    """Write the recording beside any that is there already; where it is."""
+    path, number = made_directory(out) / "recording", 1
     while path.exists():
         number += 1
-        path = parent / f"{name}-{number}"
-    return path
+        path = out / f"recording-{number}"
+    return str(recorder.dump(path, controller, config.path))

@@ -1,4 +1,4 @@
-"""What a run in real time was: times, counts, returns, and how it ended. Imports no jax."""
+"""Timing statistics of a run in real time, with its counts, returns and end. Imports no jax."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ PERCENTILES = (50, 95, 99)
 class Times:
     """Durations in seconds, one row a tick, in memory that is there from the beginning."""
 
-    COLUMNS = ("lateness", "compute", "response", "age")
+    COLUMNS = ("lateness", "compute", "response", "obs_age")
 
     def __init__(self, ticks: int):
         self._rows = np.zeros((max(1, ticks), len(self.COLUMNS)), np.float32)
@@ -26,7 +26,7 @@ class Times:
 
     def milliseconds(self, column: str) -> dict[str, float]:
         """Percentiles and the greatest of one column."""
-        values = 1e3 * self._rows[: min(self.count, len(self._rows)), self.COLUMNS.index(column)]
+        values = 1e3 * self._rows[: self.count, self.COLUMNS.index(column)]
         if not len(values):
             return {}
         found = {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
@@ -34,12 +34,11 @@ class Times:
 
 
 @dataclass
-class Outcome:
-    """What a run was."""
+class RunStats:
+    """Statistics of a run."""
 
     times: Times
     ended: list[Ended] = field(default_factory=list)
-    ticks: int = 0
     skipped: int = 0
     misses: int = 0
     compilations: int = 0
@@ -53,6 +52,11 @@ class Outcome:
     last_command: dict[str, Any] = field(default_factory=dict)
     """The safe action that the world was left with, and whether it could be sent."""
 
+    @property
+    def ticks(self) -> int:
+        """Ticks that were issued."""
+        return self.times.count
+
     def to_json(self) -> dict[str, Any]:
         """The result, in plain numbers."""
         returns = [e.ret for e in self.ended]
@@ -64,10 +68,7 @@ class Outcome:
             "skipped": self.skipped,
             "misses": self.misses,
             "seconds": self.seconds,
-            "lateness_ms": self.times.milliseconds("lateness"),
-            "compute_ms": self.times.milliseconds("compute"),
-            "response_ms": self.times.milliseconds("response"),
-            "obs_age_ms": self.times.milliseconds("age"),
+            **{f"{column}_ms": self.times.milliseconds(column) for column in Times.COLUMNS},
             "compilations": self.compilations,
             "rss_mb": self.rss_mb,
             "rss_slope_mb_per_min": self.rss_slope,

@@ -5,14 +5,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from agents.deployment.guard.config import SafetyConfig
-from agents.deployment.guard.trust_config import TrustConfig
+from agents.deployment.guard.config import SafetyConfig, TrustConfig
 from agents.deployment.origin import is_loopback
 from agents.runs.bounds import Count, Meta, Seed
 from agents.runs.config import ConfigError, PlannerOverrides
 
 TOKEN_VARIABLE = "LATENTMPC_TOKEN"
-LEAST_TOKEN, MOST_TOKEN = 16, 4096
+MIN_TOKEN, MAX_TOKEN = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class ServeConfig(TrustConfig):
     planner: PlannerOverrides = field(default_factory=PlannerOverrides)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return is_loopback(self.host)
-
 
 def token_of(config: ServeConfig) -> str:
     """The token that clients must show, "" for none. Raises ConfigError.
@@ -58,22 +52,22 @@ def token_of(config: ServeConfig) -> str:
     It is not a flag: what is typed can be read by everyone in the list of processes.
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
-    if config.token_file:
+    if name := config.token_file:
         try:
-            with open(config.token_file, encoding="utf-8") as file:
-                token, mode = file.read(MOST_TOKEN).strip(), os.fstat(file.fileno()).st_mode
+            with open(name, encoding="utf-8") as file:
+                token, mode = file.read(MAX_TOKEN).strip(), os.fstat(file.fileno()).st_mode & 0o777
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"token_file {config.token_file} cannot be read: {error}") from error
+            raise ConfigError(f"token_file {name} cannot be read: {error}") from error
         if not token:
-            raise ConfigError(f"token_file {config.token_file} is empty")
+            raise ConfigError(f"token_file {name} is empty")
         if mode & 0o077:
+            advice = f"chmod 600 {shlex.quote(name)}"
             raise ConfigError(
-                f"token_file {config.token_file} can be read by others (mode {mode & 0o777:03o}): "
-                f"chmod 600 {shlex.quote(config.token_file)}"
+                f"token_file {name} can be read by others (mode {mode:03o}): {advice}"
             )
-    if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise ConfigError(f"the token must be {LEAST_TOKEN} or more printable ASCII characters")
-    if not token and not config.loopback:
+    if token and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
+        raise ConfigError(f"the token must be {MIN_TOKEN} or more printable ASCII characters")
+    if not token and not is_loopback(config.host):
         raise ConfigError(
             f"host {config.host} can be reached by others, who could then move the robot: give "
             f"--token-file FILE (or {TOKEN_VARIABLE}), or listen on 127.0.0.1"

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from agents.deployment.controller import Controller
 from agents.deployment.realtime.pacing import ask_for_priority, quiet_memory
-from agents.deployment.realtime.run import safety_log
+from agents.deployment.realtime.run import load_controller, safety_log
 from agents.deployment.serving.config import ServeConfig, token_of
 from agents.deployment.serving.server import ControllerServer, describe
 from agents.runs.compile import counted
@@ -17,11 +16,13 @@ from agents.storage.files import StorageError
 STATUS_S = 10.0
 SWITCH_S = 0.0005
 """Python lets another thread run after so long: a flood of bad messages must not delay a plan."""
+COUNTED = ("ticks", "connections", "bad_frames", "refused", "errors", "stops")
+Log = Callable[[str], None]
 
 
 def run_server(
     config: ServeConfig,
-    status: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
     ready: Callable[[str, int], None] = lambda host, port: None,
 ) -> dict[str, Any]:
     """Serve until SIGINT or SIGTERM; counters at the end. `ready` is told the address.
@@ -29,34 +30,24 @@ def run_server(
     Raises ConfigError, CheckpointError, StorageError (the address is taken).
     """
     token = token_of(config)
-    controller = Controller.load(
-        config.path,
-        config.mode,
-        seed=config.seed,
-        planner=config.planner,
-        safety=config.safety,
-        trust=config.trust,
-        digest=config.digest,
-    )
-    if controller.note:
-        status(f"{config.path}: {controller.note}")
+    controller = load_controller(config, log)
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
-        with safety_log(status) as flush:
-            return asyncio.run(_serve(controller, config, token, status, flush, ready))
+        with safety_log(log) as log:
+            return asyncio.run(_serve(controller, config, token, log, ready))
     finally:
         sys.setswitchinterval(before)
 
 
-async def _serve(controller, config, token, status, flush, ready) -> dict[str, Any]:
+async def _serve(controller, config, token, log, ready) -> dict[str, Any]:
     server = ControllerServer(controller, config, token)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     if config.realtime and (refused := ask_for_priority()):
-        status(refused)
-    with counted() as server.pages.compilations, quiet_memory():
+        log(refused)
+    with counted() as server.compilations, quiet_memory():
         try:
             host, port = await server.start()
         except OSError as error:
@@ -66,27 +57,22 @@ async def _serve(controller, config, token, status, flush, ready) -> dict[str, A
             ) from error
         try:
             guarded = "with a token" if token else "without a token"
-            status(f"ws://{host}:{port} serves {controller.contract.env_id}, {guarded}")
+            log(f"ws://{host}:{port} serves {controller.contract.env_id}, {guarded}")
             ready(host, port)
-            await _watch(server, stop, status, flush)
+            await _watch(server, stop, log)
         finally:
             await server.stop()
     return {
         "address": f"ws://{host}:{port}",
-        "programs": server.controller.programs,
-        "note": server.controller.note,
-        "ticks": server.telemetry.total("ticks"),
-        "connections": server.telemetry.total("connections"),
-        "bad_frames": server.telemetry.total("bad_frames"),
-        "refused": server.telemetry.total("refused"),
-        "errors": server.telemetry.total("errors"),
-        "compilations": server.pages.compilations.count,
-        "stops": server.telemetry.total("stops"),
-        "stopped": server.latches.all(),
+        "programs": server.policy.exported,
+        "note": server.policy.note,
+        **{name: server.metrics.total(name) for name in COUNTED},
+        "compilations": server.compilations.count,
+        "stopped": server.stops.reasons(),
     }
 
 
-async def _watch(server: ControllerServer, stop: asyncio.Event, status, flush) -> None:
+async def _watch(server: ControllerServer, stop: asyncio.Event, log: Log) -> None:
     """A line when something has changed; every request is in the metrics, none is printed."""
     said = describe(server)
     while not stop.is_set():
@@ -94,7 +80,6 @@ async def _watch(server: ControllerServer, stop: asyncio.Event, status, flush) -
             async with asyncio.timeout(STATUS_S):
                 await stop.wait()
         except TimeoutError:
-            flush()
-            if (line := describe(server)) != said:
-                status(line)
-                said = line
+            line = describe(server)
+            log(line if line != said else "")
+            said = line

@@ -10,20 +10,21 @@ until it is re-armed, however often it connects (`agents.deployment.serving.stop
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from agents.deployment.controller import Controller
-from agents.deployment.serving.batching import Batcher, Session, example, present
+from agents.deployment.controller import Controller, Tick
+from agents.deployment.realtime.pacing import Resident
+from agents.deployment.serving.batching import Batcher, Client, present
 from agents.deployment.serving.config import ServeConfig
-from agents.deployment.serving.http import Pages
-from agents.deployment.serving.metrics import Telemetry
-from agents.deployment.serving.stops import Latches, client_of, query
+from agents.deployment.serving.http import HttpEndpoints
+from agents.deployment.serving.metrics import Metrics
+from agents.deployment.serving.stops import EStops, client_of, query
 from agents.deployment.serving.wire import Request, WireError, pack, parse_request
+from agents.runs.compile import Compilations
 
 PROTOCOL = "latentmpc/1"
 REARM = (
@@ -38,31 +39,49 @@ quiet.propagate = False
 
 
 class ControllerServer:
-    """Serves one controller to several clients. Build, then `await start()`, `stop()`."""
+    """Serves one controller to several clients. Build, then `await start()`, `stop()`.
+
+    Attributes:
+        compilations: counted since the start, by who runs the server.
+    """
 
     def __init__(self, controller: Controller, config: ServeConfig, token: str = ""):
-        self.controller, self.config, self._token = controller, config, token
-        self.telemetry, self.latches = Telemetry(), Latches()
-        self.sessions: list[Session] = []
-        period = controller.contract.period
+        self.policy, self.config, self._token = controller.policy, config, token
+        self._safety = controller.guard.config
+        self.metrics, self.stops, self.compilations = Metrics(), EStops(), Compilations()
+        self.clients: list[Client] = []
+        example, period = self.policy.example(controller.guard.zero), controller.contract.period
+        self.policy.prior_action(example.obs)  # the rest of the policy is the batcher's
         window = config.window_ms / 1e3 or 0.1 * period
-        # Plans are made by the batcher; of the controller itself only the reflex is used.
-        np.asarray(controller._reflex(controller._params, example(controller).obs))
-        controller._warm = True
-        self._batcher = Batcher(controller, config.clients, window)
-        self._batcher.start(example(controller), lambda: present(self.sessions, period))
-        inside = self.sessions, config, token, self.telemetry, self.latches
-        self.pages = Pages(*inside, self._batcher)
-        self._threads = ThreadPoolExecutor(config.clients, "session")
+        self.batcher = Batcher(
+            self.policy, config.clients, window, example, lambda: present(self.clients, period)
+        )
+        self._memory = Resident()
+        self._show_gauges()
+        self.http = HttpEndpoints(config, token, self.clients, self.metrics, self.stops)
         self._server: Server | None = None
+
+    def _show_gauges(self) -> None:
+        def megabytes() -> float:
+            self._memory.sample(time.monotonic())
+            return self._memory.megabytes
+
+        sizes, clients, gauge = self.batcher.sizes, self.clients, self.metrics.gauge
+        gauge("clients", lambda: len(clients))
+        gauge("compilations", lambda: self.compilations.count)
+        gauge("batches", lambda: sum(sizes.values()))
+        gauge("batched_ticks", lambda: sum(size * n for size, n in sizes.items()))
+        gauge("stopped_clients", lambda: sum(client.stopped for client in clients))
+        gauge("latched_stops", lambda: len(self.stops.reasons()))
+        gauge("resident_megabytes", megabytes)
 
     async def start(self) -> tuple[str, int]:
         """Listen; the address. Raises OSError when it is taken."""
         self._server = await serve(
-            self._client,
+            self._serve_client,
             self.config.host,
             self.config.port,
-            process_request=self.pages.answer,
+            process_request=self.http.answer,
             compression=None,
             max_size=self.config.max_bytes,
             max_queue=4,
@@ -80,43 +99,41 @@ class ControllerServer:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
-        self._batcher.close()
-        self._threads.shutdown()
-        self.pages.close()
 
-    async def _client(self, connection: ServerConnection) -> None:
+    async def _serve_client(self, connection: ServerConnection) -> None:
         """Serve one client until it leaves."""
-        if len(self.sessions) >= self.config.clients:  # another came first
+        if len(self.clients) >= self.config.clients:  # another came first
             await connection.close(TRY_LATER, "no slot is free")
             return
         assert connection.request is not None
         address = str((connection.remote_address or "?")[0])
-        session = self.admit(connection.request.path, address)
-        self.telemetry.count("connections")
+        client = self.admit(connection.request.path, address)
+        self.metrics.count("connections")
         try:
-            await connection.send(pack(self.metadata(session)))
-            await self._converse(connection, session)
+            await connection.send(pack(self.metadata(client)))
+            await self._converse(connection, client)
         except ConnectionClosed:
             pass
         except Exception as error:  # ours; this client is sent away, the others are served on
-            self.telemetry.count("errors")
+            self.metrics.count("errors")
             log.error("a client was sent away: %s: %s", type(error).__name__, error)
             await connection.close(INTERNAL_ERROR, "internal error")
         finally:
-            self.sessions.remove(session)
-            self.latches.leave(session.client)
+            self.clients.remove(client)
+            self.stops.leave(client.name)
 
-    def admit(self, path: str, address: str) -> Session:
-        """A session for who asks for `path`; its client may be stopped already."""
-        client = client_of(path, address)
-        session = Session(self.controller, self._batcher, self.config.seed, client, self.latches)
-        session.own = self.latches.enter(client, query(path, "key")) and not self._token
-        session.obey()
-        self.sessions.append(session)
-        return session
+    def admit(self, path: str, address: str) -> Client:
+        """A client for who asks for `path`; it may be stopped already."""
+        name = client_of(path, address)
+        controller = Controller(self.policy, seed=self.config.seed, safety=self._safety)
+        client = Client(controller, name, self.stops)
+        client.owner = self.stops.enter(name, query(path, "key")) and not self._token
+        client.obey()
+        self.clients.append(client)
+        return client
 
-    async def _converse(self, connection: ServerConnection, session: Session) -> None:
-        loop, bad = asyncio.get_running_loop(), 0
+    async def _converse(self, connection: ServerConnection, client: Client) -> None:
+        bad = 0
         while bad < self.config.max_bad:
             try:
                 async with asyncio.timeout(self.config.idle_s):
@@ -126,48 +143,45 @@ class ControllerServer:
                 return
             begin = time.monotonic()
             try:
-                request = understood(session, message)
+                request = understood(client, message)
             except WireError as error:
                 bad += 1
-                self.telemetry.count("bad_frames")
+                self.metrics.count("bad_frames")
                 await connection.send(f"error: {error}")
                 continue
             bad = 0
-            session.direct = self.controller.mode == "prior" and len(self.sessions) == 1
-            if session.direct:  # quicker than a change of threads
-                answer = self.answer(session, request)
-            else:
-                answer = await loop.run_in_executor(self._threads, self.answer, session, request)
-            await connection.send(answer)
-            self.telemetry.time("request", 1e3 * (time.monotonic() - begin))
+            await connection.send(await self.answer(client, request))
+            self.metrics.time("request", 1e3 * (time.monotonic() - begin))
         await connection.close(POLICY_VIOLATION, f"{bad} bad messages in a row")
 
-    def _keep(self, session: Session) -> None:
-        """A stop is the client's, on all its connections, however often it connects."""
-        guard = session.guard
-        if guard.state == "stopped" and self.latches.latch(session.client, guard.stop_reason):
-            self.telemetry.count("stops")
-            log.error("client %s is stopped until it is re-armed", session.client)
-
-    def answer(self, session: Session, request: Request) -> bytes:
-        """One tick of one client, in its thread."""
+    async def answer(self, client: Client, request: Request) -> bytes:
+        """One tick of one client."""
+        controller, guard = client.controller, client.controller.guard
         if request.rearm:
-            if self.latches.release(session.client):
-                self.telemetry.count("rearms", "by", "client")
-            session.rearm()
-        session.obey()
+            if self.stops.rearm(client.name):
+                self.metrics.count("rearms", "client")
+            controller.rearm()
+        client.obey()
         if request.reset:
-            session.reset(self.config.seed)
+            controller.reset(self.config.seed)
         if request.obs is None:
-            return pack({"reset": request.reset, "state": session.guard.state})
-        now = time.monotonic()
+            return pack({"reset": request.reset, "state": guard.state})
+        now, made = time.monotonic(), None
         try:
-            action = session.act(request.obs, now - request.age_s, request.sequence, now=now)
-        finally:
-            self._keep(session)
-        tick = session.last
+            begun = controller.begin(request.obs, now - request.age_s, request.sequence, now=now)
+            if begun.inputs is not None:
+                client.asked = now
+                alone = self.policy.mode == "prior" and len(self.clients) == 1
+                made = await self.batcher.decide(begun.inputs, alone=alone)
+                client.obey()  # another connection may have stopped it meanwhile
+            action = controller.finish(begun, made)
+        finally:  # a stop is the client's, on all its connections, however often it connects
+            if client.stopped and self.stops.stop(client.name, guard.stop_reason):
+                self.metrics.count("stops")
+                log.error("client %s is stopped until it is re-armed", client.name)
+        tick = controller.last
         assert tick is not None
-        self._account(tick)
+        self._count(tick)
         return pack(
             {
                 "actions": action[None],
@@ -175,24 +189,24 @@ class ControllerServer:
                 "source": tick.source,
                 "faults": list(tick.faults),
                 "interventions": list(tick.interventions),
-                "detail": session.guard.why,
+                "detail": guard.why,
                 "surprise": tick.surprise,
                 "tick": tick.number,
                 "server_timing": {"infer_ms": tick.compute_ms},
             }
         )
 
-    def _account(self, tick) -> None:
-        self.telemetry.count("ticks", "source", tick.source)
+    def _count(self, tick: Tick) -> None:
+        self.metrics.count("ticks", tick.source)
         for kind in tick.faults:
-            self.telemetry.count("faults", "kind", kind)
+            self.metrics.count("faults", kind)
         for kind in tick.interventions:
-            self.telemetry.count("interventions", "kind", kind)
-        self.telemetry.time("compute", tick.compute_ms)
+            self.metrics.count("interventions", kind)
+        self.metrics.time("compute", tick.compute_ms)
 
-    def metadata(self, session: Session) -> dict[str, Any]:
-        """What a client has to know, in plain values."""
-        contract = self.controller.contract
+    def metadata(self, client: Client) -> dict[str, Any]:
+        """The first message to a client, in plain values."""
+        contract, guard = self.policy.contract, client.controller.guard
         return {
             "protocol": PROTOCOL,
             "env_id": contract.env_id,
@@ -200,32 +214,32 @@ class ControllerServer:
             "obs_names": [[name, size] for name, size in contract.obs.names],
             "action_low": np.asarray(contract.action.low, np.float32),
             "action_high": np.asarray(contract.action.high, np.float32),
-            "action_safe": session.guard.safe,
-            "client": session.client,
-            "key": self.latches.key(session.client) if session.own else "",
-            "state": session.guard.state,
+            "action_safe": guard.safe,
+            "client": client.name,
+            "key": self.stops.key(client.name) if client.owner else "",
+            "state": guard.state,
             "period_s": contract.period,
-            "mode": self.controller.mode,
-            "programs": self.controller.programs,
+            "mode": self.policy.mode,
+            "programs": self.policy.exported,
             "params_digest": contract.params_digest,
         }
 
 
-def understood(session: Session, message: bytes | str) -> Request:
+def understood(client: Client, message: bytes | str) -> Request:
     """A client's message. Raises WireError: it says nothing, or asks for what is not its own."""
     if isinstance(message, str):
         raise WireError("expected a binary message in msgpack, got text")
     request = parse_request(message)
-    if request.rearm and not session.own:
+    if request.rearm and not client.owner:
         raise WireError(REARM)
     return request
 
 
 def describe(server: ControllerServer) -> str:
     """One line of status."""
-    telemetry = server.telemetry
-    counts = {name: telemetry.total(name) for name in ("ticks", "bad_frames", "refused")}
-    words = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
-    keys = {client: server.latches.key(client) for client in server.latches.all()}
-    stopped = ", ".join(f"{client} (key {key})" for client, key in keys.items())
-    return f"{len(server.sessions)} clients, {words}" + (stopped and f"; stopped: {stopped}")
+    stops, count = server.stops, server.metrics.total
+    keys = ", ".join(f"{client} (key {stops.key(client)})" for client in stops.reasons())
+    return (
+        f"{len(server.clients)} clients, {count('ticks')} ticks, {count('bad_frames')} bad frames, "
+        f"{count('refused')} refused" + (keys and f"; stopped: {keys}")
+    )

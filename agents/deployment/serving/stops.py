@@ -9,12 +9,11 @@ the same client. It is free again when nobody of that name is connected, or stop
 import hmac
 import re
 import secrets
-import threading
 from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MOST = 1000
+MAX_STOPS = 1000
 """Stops kept; at so many no more clients are let in, as none may be forgotten."""
 
 
@@ -36,71 +35,62 @@ def query(path: str, key: str) -> str:
         return ""
 
 
-class Latches:
-    """Who is stopped until re-armed, and why. Any thread may ask and tell."""
+class EStops:
+    """The registry of who is stopped until re-armed, and of whose names are whose."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._reasons: dict[str, str] = {}
         self._keys: dict[str, str] = {}
         self._connected: Counter[str] = Counter()
 
     def enter(self, client: str, shown: str) -> bool:
         """A connection of a client that shows a key; whether the name is its own."""
-        with self._lock:
-            self._connected[client] += 1
-            first = client not in self._keys
-            if first:
-                self._keys[client] = secrets.token_urlsafe(16)
+        self._connected[client] += 1
+        first = client not in self._keys
+        if first:
+            self._keys[client] = secrets.token_urlsafe(16)
         return first or self.owned(client, shown)
 
     def leave(self, client: str) -> None:
         """A connection is over."""
-        with self._lock:
-            self._connected[client] -= 1
-            self._forget(client)
+        self._connected[client] -= 1
+        self._forget(client)
 
     def key(self, client: str) -> str:
         """The key of a client that is connected or stopped; empty for others."""
-        with self._lock:
-            return self._keys.get(client, "")
+        return self._keys.get(client, "")
 
     def owned(self, client: str, shown: str) -> bool:
         """Whether the key shown is the client's."""
         key = self.key(client)
         return bool(key) and hmac.compare_digest(key.encode(), shown.encode("utf-8", "replace"))
 
-    def _forget(self, client: str) -> None:
-        if self._connected[client] <= 0 and client not in self._reasons:
-            self._keys.pop(client, None)
-            del self._connected[client]
+    def stop(self, client: str, reason: str) -> bool:
+        """Stop a client until `rearm`; whether it was not stopped before."""
+        new = client not in self._reasons
+        self._reasons.setdefault(client, " ".join(reason.split())[:200])
+        return new
 
-    def latch(self, client: str, reason: str) -> bool:
-        """Stop a client until `release`; whether it was not stopped before."""
-        with self._lock:
-            new = client not in self._reasons
-            self._reasons.setdefault(client, " ".join(reason.split())[:200])
-            return new
-
-    def release(self, client: str) -> bool:
+    def rearm(self, client: str) -> bool:
         """Undo it: a person's decision. Whether there was anything to undo."""
-        with self._lock:
-            found = self._reasons.pop(client, None) is not None
-            self._forget(client)
-            return found
+        found = self._reasons.pop(client, None) is not None
+        self._forget(client)
+        return found
 
     def reason(self, client: str) -> str:
         """Why a client is stopped; empty when it is not."""
-        with self._lock:
-            return self._reasons.get(client, "")
+        return self._reasons.get(client, "")
 
-    def all(self) -> dict[str, str]:
+    def reasons(self) -> dict[str, str]:
         """Every client that is stopped, with the reason."""
-        with self._lock:
-            return dict(self._reasons)
+        return dict(self._reasons)
 
     @property
     def full(self) -> bool:
         """Whether there is no room for the next stop."""
-        with self._lock:
-            return len(self._reasons) >= MOST
+        return len(self._reasons) >= MAX_STOPS
+
+    def _forget(self, client: str) -> None:
+        if self._connected[client] <= 0 and client not in self._reasons:
+            self._keys.pop(client, None)
+            del self._connected[client]

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from agents.runs.bounds import shown
+
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
 NUMERIC = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
-MOST_DIMS = 8
-DEEPEST = 8
+MAX_DIMS = 8
+MAX_DEPTH = 8
 KEYS = ("obs", "reset", "sequence", "age_s", "rearm")
 
 
@@ -26,7 +28,7 @@ class WireError(ValueError):
 
 
 class Request(NamedTuple):
-    """What a client asks for, checked for form; whether the numbers make sense is the guard's."""
+    """A client's message, checked for form; whether the numbers make sense is the guard's."""
 
     obs: np.ndarray | None
     """The observation as it was sent; None for a message that only resets."""
@@ -52,9 +54,7 @@ def unpack(data: bytes) -> dict[Any, Any]:
     """The message in the bytes. Raises WireError: not msgpack, no map, or a bad array in it."""
     try:
         message = msgspec.msgpack.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise WireError(f"not a msgpack message: {error}") from None
-    except (ValueError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise WireError(f"not a msgpack message: {error}") from None
     message = _decoded(message, 0)
     if not isinstance(message, dict):
@@ -65,22 +65,23 @@ def unpack(data: bytes) -> dict[Any, Any]:
 def parse_request(data: bytes) -> Request:
     """A client's message. Raises WireError naming the key and what was expected."""
     message = unpack(data)
-    unknown = [key for key in message if key not in KEYS]
-    if unknown:
-        raise WireError(f"unknown key {_short(unknown[0])}: expected {', '.join(KEYS)}")
-    reset, rearm = (_flag(message, name) for name in ("reset", "rearm"))
-    sequence = message.get("sequence")
+    if unknown := [key for key in message if key not in KEYS]:
+        raise WireError(f"unknown key {shown(unknown[0])}: expected {', '.join(KEYS)}")
+    for name in ("reset", "rearm"):
+        if not isinstance(flag := message.get(name, False), bool | np.bool_):
+            raise WireError(f"{name} must be true or false, got {shown(flag)}")
+    reset, rearm = bool(message.get("reset")), bool(message.get("rearm"))
+    sequence, age = message.get("sequence"), message.get("age_s", 0.0)
     if sequence is not None and not (_is_integer(sequence) and 0 <= sequence < 2**63):
-        raise WireError(f"sequence must be an integer from 0, got {_short(sequence)}")
-    age = message.get("age_s", 0.0)
+        raise WireError(f"sequence must be an integer from 0, got {shown(sequence)}")
     if not _is_number(age) or not 0.0 <= float(age) < math.inf:
-        raise WireError(f"age_s must be a number of seconds from 0, got {_short(age)}")
-    obs = message.get("obs")
-    if obs is None:
+        raise WireError(f"age_s must be a number of seconds from 0, got {shown(age)}")
+    if message.get("obs") is None:
         if not (reset or rearm):
             raise WireError("no obs: send {'obs': array}, or {'reset': true}")
         return Request(None, reset, None, 0.0, rearm)
-    return Request(_observation(obs), reset, _integer(sequence), float(age), rearm)
+    sequence = None if sequence is None else int(sequence)
+    return Request(_observation(message["obs"]), reset, sequence, float(age), rearm)
 
 
 def _observation(obs: Any) -> np.ndarray:
@@ -91,77 +92,60 @@ def _observation(obs: Any) -> np.ndarray:
         except OverflowError:
             raise WireError("obs holds an integer too large for a number") from None
     if not isinstance(obs, np.ndarray):
-        raise WireError(f"obs must be an array or a list of numbers, got {_short(obs)}")
+        raise WireError(f"obs must be an array or a list of numbers, got {shown(obs)}")
     return obs
 
 
 def _encoded(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        _require_numeric(value.dtype.str)
-        data = np.ascontiguousarray(value).tobytes()
-        return {ARRAY: True, b"data": data, b"dtype": value.dtype.str, b"shape": value.shape}
+        dtype, data = _dtype(value.dtype.str).str, np.ascontiguousarray(value).tobytes()
+        return {ARRAY: True, b"data": data, b"dtype": dtype, b"shape": value.shape}
     if isinstance(value, np.generic):
-        _require_numeric(value.dtype.str)
-        return {SCALAR: True, b"data": value.item(), b"dtype": value.dtype.str}
+        return {SCALAR: True, b"data": value.item(), b"dtype": _dtype(value.dtype.str).str}
     raise TypeError(f"{type(value).__name__} is no plain value")
 
 
 def _decoded(value: Any, depth: int) -> Any:
     """`value` with the arrays in it made."""
-    if depth > DEEPEST:
-        raise WireError(f"nested more than {DEEPEST} deep")
+    if depth > MAX_DEPTH:
+        raise WireError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
         return [_decoded(item, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
-    if ARRAY in value:
-        return _array(value)
-    if SCALAR in value:
-        return _scalar(value)
+    if ARRAY in value or SCALAR in value:
+        make = _array if ARRAY in value else _scalar
+        return make(_dtype(value.get(b"dtype")), value.get(b"data"), value.get(b"shape"))
     return {key: _decoded(item, depth + 1) for key, item in value.items()}
 
 
-def _array(value: Mapping[Any, Any]) -> np.ndarray:
-    dtype, data, shape = _dtype(value), value.get(b"data"), value.get(b"shape")
+def _array(dtype: np.dtype, data: Any, shape: Any) -> np.ndarray:
     if not isinstance(data, bytes):
         raise WireError("an array's data must be bytes")
     if (
         not isinstance(shape, list)
-        or len(shape) > MOST_DIMS
+        or len(shape) > MAX_DIMS
         or not all(_is_integer(n) and 0 <= n <= max(1, len(data)) for n in shape)
     ):
-        raise WireError(f"an array's shape must be up to {MOST_DIMS} sizes, got {_short(shape)}")
+        raise WireError(f"an array's shape must be up to {MAX_DIMS} sizes, got {shown(shape)}")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise WireError(f"an array of {dtype.str}{shape} does not have {len(data)} bytes")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _scalar(value: Mapping[Any, Any]) -> np.generic:
-    dtype, data = _dtype(value), value.get(b"data")
+def _scalar(dtype: np.dtype, data: Any, shape: Any) -> np.generic:
     if not _is_number(data) and not isinstance(data, bool):
-        raise WireError(f"a scalar's data must be a number, got {_short(data)}")
+        raise WireError(f"a scalar's data must be a number, got {shown(data)}")
     try:
         return dtype.type(data)
     except (OverflowError, ValueError, TypeError) as error:
         raise WireError(f"a scalar of {dtype.str}: {error}") from None
 
 
-def _dtype(value: Mapping[Any, Any]) -> np.dtype:
-    name = value.get(b"dtype")
-    _require_numeric(name)
-    return np.dtype(name)
-
-
-def _require_numeric(name: Any) -> None:
+def _dtype(name: Any) -> np.dtype:
     if not isinstance(name, str) or not NUMERIC.fullmatch(name):
-        raise WireError(f"dtype must be a plain numeric one, as <f4, got {_short(name)}")
-
-
-def _flag(message: Mapping[Any, Any], name: str) -> bool:
-    value = message.get(name, False)
-    if not isinstance(value, bool | np.bool_):
-        raise WireError(f"{name} must be true or false, got {_short(value)}")
-    return bool(value)
+        raise WireError(f"dtype must be a plain numeric one, as <f4, got {shown(name)}")
+    return np.dtype(name)
 
 
 def _is_integer(value: Any) -> bool:
@@ -169,13 +153,4 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _integer(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return _is_integer(value) or isinstance(value, float | np.floating)

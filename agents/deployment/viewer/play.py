@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.agent import Agent, Carry, make_agent
+from agents.reports.tables import escaped
 from agents.runs.load import Trained, check_spec
 from envs.native.scene import physics_of
 from envs.registry import make_vec
@@ -37,30 +38,11 @@ class Ready(NamedTuple):
     agent: Agent
 
 
-class Status(NamedTuple):
-    """What to tell of the simulation."""
-
-    step: int
-    episode: int
-    ret: float
-    last_return: float | None
-    """Of the episode before."""
-    reward: float
-    predicted: float
-    """Value that the planner expects of its plan; 0 without one."""
-    median_ms: float
-    p99_ms: float
-    """Of the last decisions."""
-    note: str
-
-
 class Player:
-    """One simulator under one agent.
+    """One simulator `env` under the agent `ready`.
 
-    Attributes:
-        env: the simulator, a vector environment of one.
-        ready: the agent that acts.
-        noise: standard deviation of what is added to its actions.
+    `noise` is the standard deviation of what is added to its actions; `ret` the return of the
+    `decisions` of this episode, `last_return` that of the one before.
     """
 
     def __init__(
@@ -73,9 +55,9 @@ class Player:
         seed: int = 0,
     ):
         """Raises ConfigError, EnvError: no such task, or one of another shape."""
-        repeat = trained.spec.action_repeat
-        make = lambda: make_vec(env_id or trained.config.env_id, 1, action_repeat=repeat)  # noqa: E731
-        self.trained, self.env, self._ahead = trained, make(), make()
+        repeat, task = trained.spec.action_repeat, env_id or trained.config.env_id
+        self.env, self._ahead = (make_vec(task, 1, action_repeat=repeat) for _ in range(2))
+        self.trained = trained
         check_spec(trained, self.env.env_spec)
         self.seed, self.noise = seed, 0.0
         self._wanted: tuple[PlannerConfig, Mode] = (planner or trained.config.planner, mode)
@@ -83,8 +65,8 @@ class Player:
         self._compiling: threading.Thread | None = None
         self._rng = np.random.default_rng(seed)
         self._times: deque[float] = deque(maxlen=200)
-        self._last_return: float | None = None
-        self._episode, self._problem = 0, ""
+        self.last_return: float | None = None
+        self.episode, self._problem = 0, ""
         self._ahead.reset(seed=0)
         self.ready = self._compile(self._wanted)
         self.reset()
@@ -96,11 +78,11 @@ class Player:
 
     def reset(self) -> None:
         """Begin an episode; each has its own first state."""
-        self.obs, _ = self.env.reset(seed=self.seed + self._episode)
-        self._begin(self._episode + 1)
+        self.obs, _ = self.env.reset(seed=self.seed + self.episode)
+        self._begin(self.episode + 1)
 
     def _begin(self, episode: int) -> None:
-        self._episode, self._step, self._return, self._reward = episode, 0, 0.0, 0.0
+        self.episode, self.decisions, self.ret, self._reward = episode, 0, 0.0, 0.0
         self._predicted, self._is_first, self._over, self._planless = 0.0, True, False, False
         self.carry: Carry = self.ready.agent.init_carry(1)
 
@@ -121,14 +103,6 @@ class Player:
         """Whether other settings than those that act are wanted."""
         return self._wanted != self.ready[:2]
 
-    def wait(self, timeout: float = 600.0) -> None:
-        """Until what is wanted is compiled. Raises TimeoutError."""
-        end = time.monotonic() + timeout
-        while self._wanted not in self._made:
-            if time.monotonic() > end:
-                raise TimeoutError("the planner's settings are still being compiled")
-            time.sleep(0.01)
-
     def _catch_up(self) -> None:
         while (wanted := self._wanted) not in self._made:
             time.sleep(SETTLE)
@@ -145,11 +119,8 @@ class Player:
         agent = make_agent(self.trained.net, planner, mode=mode)
         obs = np.zeros((1, self.trained.spec.obs_dim))
         first, key = jnp.ones(1, bool), jax.random.fold_in(jax.random.key(0), 0)
-        jax.block_until_ready(
-            agent.act(
-                self.trained.params, agent.init_carry(1), agent.observe(self.env, obs), first, key
-            )
-        )
+        inputs = agent.init_carry(1), agent.observe(self.env, obs), first, key
+        jax.block_until_ready(agent.act(self.trained.params, *inputs))
         self._made[wanted] = ready = Ready(planner, mode, agent)
         for old in list(self._made)[:-KEPT]:  # each takes megabytes
             if old != self._wanted:
@@ -168,16 +139,11 @@ class Player:
     def decide(self) -> np.ndarray:
         """The action [A] for what is seen now; the plan is in `carry`."""
         self._take_over()
-        agent = self.ready.agent
-        key = jax.random.fold_in(jax.random.key(self.seed), self._step)
+        agent, params = self.ready.agent, self.trained.params
+        key = jax.random.fold_in(jax.random.key(self.seed), self.decisions)
         began = time.perf_counter()
-        action, self.carry, info = agent.act(
-            self.trained.params,
-            self.carry,
-            agent.observe(self.env, self.obs),
-            jnp.full(1, self._is_first),
-            key,
-        )
+        inputs = self.carry, agent.observe(self.env, self.obs), jnp.full(1, self._is_first), key
+        action, self.carry, info = agent.act(params, *inputs)
         action = np.asarray(action)[0]
         self._times.append(1e3 * (time.perf_counter() - began))
         self._predicted, self._planless = float(info.mean_value[0]), bool(info.fallback[0])
@@ -187,14 +153,14 @@ class Player:
         """Carry an action out; a new episode begins after the end of one."""
         self.obs, reward, terminated, truncated, info = self.env.step(action[None])
         if info["is_reset"][0]:
-            self._begin(self._episode + 1)
+            self._begin(self.episode + 1)
             return
-        self._step, self._is_first = self._step + 1, False
+        self.decisions, self._is_first = self.decisions + 1, False
         self._reward = float(reward[0])
-        self._return += self._reward
+        self.ret += self._reward
         self._over = bool(terminated[0] or truncated[0])
         if self._over:
-            self._last_return = self._return
+            self.last_return = self.ret
 
     def foresee(self, where: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
         """`where(MjData)` [3] along the plan on the true model: {"mean": [H + 1, 3], ...}.
@@ -208,35 +174,38 @@ class Player:
         return {name: self._roll(getattr(plan, name)[0], where) for name in ("mean", "sample")}
 
     def _roll(self, actions: np.ndarray, where: Callable[[Any], np.ndarray]) -> np.ndarray:
-        mujoco = engine()
         self._ahead.set_state(self.env.get_state())
-        points = []
-        for action in [None, *actions]:
-            if action is not None:
+        points, over = [self._position(where)], False
+        for action in actions:
+            if not over:
                 _, _, terminated, truncated, _ = self._ahead.step(np.clip(action, -1, 1)[None])
-            model, data = physics_of(self._ahead)
-            mujoco.mj_kinematics(model, data)
-            points.append(np.array(where(data)))
-            if action is not None and (terminated[0] or truncated[0]):
-                break
+                points.append(self._position(where))
+                over = terminated[0] or truncated[0]
         return np.stack(points)
 
-    def status(self) -> Status:
-        """How it goes."""
+    def _position(self, where: Callable[[Any], np.ndarray]) -> np.ndarray:
+        model, data = physics_of(self._ahead)
+        engine().mj_kinematics(model, data)
+        return np.array(where(data))
+
+    def summary(self) -> str:
+        """How it goes, in Markdown."""
         times = np.array(self._times or [0.0])
-        planless = "no valid plan: the prior or the last plan acts" if self._planless else ""
-        note = self._problem or ("compiling new settings..." if self.busy else planless)
-        return Status(
-            self._step,
-            self._episode,
-            self._return,
-            self._last_return,
-            self._reward,
-            self._predicted,
-            float(np.median(times)),
-            float(np.quantile(times, 0.99)),
-            note,
+        last = "" if self.last_return is None else f" (last episode {self.last_return:.0f})"
+        return (
+            f"**{escaped(self.env.env_spec.env_id)}**, episode {self.episode}, decision "
+            f"{self.decisions}\n\nreturn **{self.ret:.1f}**{last}, reward {self._reward:.2f}, "
+            f"plan's value {self._predicted:.1f}\n\n"
+            f"decision **{np.median(times):.1f} ms**, p99 {np.quantile(times, 0.99):.1f} ms, "
+            f"of {1e3 * self.period:.0f} ms\n\n{escaped(self.note)}"
         )
+
+    @property
+    def note(self) -> str:
+        """A problem or what is being waited for, in words; empty when nothing."""
+        if self._problem or self.busy:
+            return self._problem or "compiling new settings..."
+        return "no valid plan: the prior or the last plan acts" if self._planless else ""
 
     def close(self) -> None:
         """Give the simulators back."""

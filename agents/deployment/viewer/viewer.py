@@ -3,54 +3,79 @@
 import contextlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.deployment.bundle import files as bundle_files
-from agents.deployment.bundle import load as bundle
+from agents.deployment.bundle.load import open_path
 from agents.deployment.origin import guarded, is_loopback
 from agents.deployment.viewer.config import PlayConfig
 from agents.deployment.viewer.play import Player
-from agents.deployment.viewer.sliders import SLIDERS, Slider
-from agents.runs import load
 from agents.runs.config import ConfigError
 from envs.native import scene
 from envs.tasks.engine import engine
 
 UNUSED = ("ShareUrlRequest", "ShareUrlDisconnect", "FileTransferStartUpload", "FileTransferPart")
-"""What a browser may ask viser for and this viewer does not offer: a public address, files."""
+"""Messages of a browser that viser would answer: for a public address, files."""
+NO_PATH = np.zeros((1, 3))
 LINES = {"mean": (255, 120, 0), "sample": (0, 150, 255)}
 TEXT_EVERY = 0.2
 """Seconds between updates of the text."""
 
 
+SLIDERS = {
+    "horizon": (1, 24, 1),
+    "num_samples": (16, 512, 16),
+    "num_iterations": (1, 10, 1),
+    "temperature": (0.1, 10.0, 0.1),
+    "min_std": (0.01, 0.5, 0.01),
+}
+"""Settings of the planner: lowest, highest, step. Each change compiles, in the background."""
+
+
+class Slider(NamedTuple):
+    """Range, step and first value of a slider: all that a browser can set."""
+
+    low: float
+    high: float
+    step: float
+    first: float
+
+    def read(self, given: Any) -> float:
+        """The nearest value that the slider shows; the first one for what is no number."""
+        if isinstance(given, bool) or not isinstance(given, int | float) or given != given:
+            return self.first
+        given = min(max(given, self.low), self.high)
+        if given == self.first:
+            return self.first
+        shown = self.low + self.step * round((given - self.low) / self.step)
+        return type(self.first)(round(min(shown, self.high), 6))
+
+
 def play(
     config: PlayConfig,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     opened: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve the viewer until Ctrl-C or `config.seconds`; `opened` is told its address.
 
     Raises ConfigError, CheckpointError, EnvError.
     """
-    is_bundle = bundle_files.is_bundle(config.path)
-    trained = bundle.load(config.path).trained if is_bundle else load.load(config.path)
+    trained = open_path(config.path).trained
     planner = config.planner.apply(trained.config.planner)
-    say(f"compiling the planner for {config.env_id or trained.config.env_id} ...")
+    log(f"compiling the planner for {config.env_id or trained.config.env_id} ...")
     player = Player(trained, config.env_id, planner=planner, mode=config.mode, seed=config.seed)
-    try:
+    with contextlib.closing(player):
         viewer = Viewer(player, config)
         url = f"http://{config.host}:{viewer.server.get_port()}"
-        say(f"watch it at {url} (Ctrl-C ends)")
+        log(f"watch it at {url} (Ctrl-C ends)")
         if not is_loopback(config.host):
-            say(f"whoever reaches {config.host} can watch, pause and change settings")
+            log(f"whoever reaches {config.host} can watch, pause and change settings")
         opened(url)
         viewer.run(config.seconds)
-    finally:
-        player.close()
 
 
 class Viewer:
@@ -100,26 +125,22 @@ class Viewer:
         self._lines: dict[str, Any] = {}
 
     def _node(self, shape: scene.Shape) -> Any:
-        name = f"/world/{shape.name}"
+        name, add = f"/world/{shape.name}", self.server.scene
         if shape.mesh is None:
             x, y = (2 * size for size in shape.half_size)
-            return self.server.scene.add_grid(
-                name, x, y, cell_size=0.25, plane_color=shape.color, plane_opacity=0.4
-            )
-        return self.server.scene.add_mesh_simple(
-            name,
-            np.asarray(shape.mesh.vertices, np.float32),
-            np.asarray(shape.mesh.faces, np.uint32),
-            color=shape.color,
-            opacity=None if shape.opacity == 1 else shape.opacity,
-            flat_shading=len(shape.mesh.faces) < 100,
-        )
+            look = {"plane_color": shape.color, "plane_opacity": 0.4}
+            return add.add_grid(name, x, y, cell_size=0.25, **look)
+        vertices = np.asarray(shape.mesh.vertices, np.float32)
+        faces = np.asarray(shape.mesh.faces, np.uint32)
+        opacity = None if shape.opacity == 1 else shape.opacity
+        look = {"color": shape.color, "opacity": opacity, "flat_shading": len(faces) < 100}
+        return add.add_mesh_simple(name, vertices, faces, **look)
 
     def _build_controls(self, config: PlayConfig) -> None:
         gui = self.server.gui
         self.text = gui.add_markdown("")
         self.pause = gui.add_checkbox("Pause", False)
-        gui.add_button("Reset").on_click(lambda _: self._ask_reset())
+        gui.add_button("Reset").on_click(self._ask_reset)
         self.sliders: dict[str, Any] = {}
         self._shown: dict[str, Slider] = {}
         self._add_slider("Speed", 0.05, 10.0, 0.05, float(config.speed))
@@ -146,7 +167,7 @@ class Viewer:
     def _number(self, name: str) -> float:
         return self._shown[name].read(self.sliders[name].value)
 
-    def _ask_reset(self) -> None:
+    def _ask_reset(self, _: Any) -> None:
         self._reset_asked = True
 
     def configure(self) -> None:
@@ -165,7 +186,7 @@ class Viewer:
     def run(self, seconds: float = 0.0) -> None:
         """Decide and draw on absolute deadlines; after a slow decision the next comes at once."""
         began = due = time.monotonic()
-        told = 0.0
+        shown = 0.0
         while not seconds or time.monotonic() < began + seconds:
             if self._reset_asked:
                 self._reset_asked = False
@@ -173,9 +194,9 @@ class Viewer:
                 self.draw()
             if not self.pause.value:
                 self.advance()
-            if time.monotonic() - told > TEXT_EVERY:
-                told = time.monotonic()
-                self.text.content = self.summary()
+            if time.monotonic() - shown > TEXT_EVERY:
+                shown = time.monotonic()
+                self.text.content = self.player.summary()
             period = self.player.period / self._number("Speed")
             due = max(due + period, time.monotonic() - period)
             time.sleep(max(due - time.monotonic(), 0.0))
@@ -184,19 +205,17 @@ class Viewer:
         """One decision, with its plan drawn from where it was made."""
         self.player.noise = self._number("Noise on actions")
         action = self.player.decide()
-        paths = self.player.foresee(self._where()) if self.show.value else {}
-        self.player.step(action)
-        self.draw(paths)
-
-    def _where(self) -> Any:
         known = self.body.value in self._bodies
         body = self.model.body(self.body.value if known else self._bodies[0]).id
-        return lambda data: data.xpos[body]
+        foresee = self.player.foresee if self.show.value else lambda where: {}
+        paths = foresee(lambda data: data.xpos[body])
+        self.player.step(action)
+        self.draw(paths)
 
     def _middle(self, data: Any) -> np.ndarray:
         return np.array(data.subtree_com[min(1, self.model.nbody - 1)])
 
-    def draw(self, paths: dict[str, np.ndarray] | None = None) -> None:
+    def draw(self, paths: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
         """Put everything where it is."""
         _, data = self._physics()
         with self.server.atomic():
@@ -205,29 +224,16 @@ class Viewer:
             if self._follows:
                 self._world.position = (self._from - self._middle(data)) * [1.0, 1.0, 0.0]
             for name, color in LINES.items():
-                self._draw_line(name, (paths or {}).get(name, np.zeros((0, 3))), color)
+                self._draw_line(name, paths.get(name, NO_PATH), color)
 
     def _draw_line(self, name: str, points: np.ndarray, color: tuple[int, int, int]) -> None:
-        if len(points) < 2:
-            if name in self._lines:
-                self._lines.pop(name).remove()
-            return
+        line = self._lines.get(name)
         segments = np.stack([points[:-1], points[1:]], 1).astype(np.float32)
-        if name in self._lines and self._lines[name].points.shape == segments.shape:
-            self._lines[name].points = segments
-            return
-        self._lines[name] = self.server.scene.add_line_segments(
-            f"/world/plan-{name}", segments, color, thickness=0.015 * float(self.model.stat.extent)
-        )
-
-    def summary(self) -> str:
-        """The figures beside the picture, in Markdown."""
-        now = self.player.status()
-        last = "" if now.last_return is None else f" (last episode {now.last_return:.0f})"
-        return (
-            f"**{self.player.env.env_spec.env_id}**, episode {now.episode}, decision {now.step}\n\n"
-            f"return **{now.ret:.1f}**{last}, reward {now.reward:.2f}, "
-            f"plan's value {now.predicted:.1f}\n\n"
-            f"decision **{now.median_ms:.1f} ms**, p99 {now.p99_ms:.1f} ms, "
-            f"of {1e3 * self.player.period:.0f} ms\n\n{now.note}"
-        )
+        if line and line.points.shape == segments.shape:
+            line.points = segments
+        elif len(segments):
+            node, width = f"/world/plan-{name}", 0.015 * float(self.model.stat.extent)
+            add = self.server.scene.add_line_segments
+            self._lines[name] = add(node, segments, color, thickness=width)
+        elif line:
+            self._lines.pop(name).remove()

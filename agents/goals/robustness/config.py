@@ -24,9 +24,9 @@ LEVELS: dict[str, tuple[float, ...]] = {
 }
 """Values of `envs.native.shift.Shift` that are tried, each kind alone."""
 OF_PIXELS = ("camera", "roll", "color")
-"""What only pictures show."""
+"""Shifts that only pictures show."""
 OF_SIGHT = (*OF_PIXELS, "obs_noise", "obs_delay")
-"""What becomes of a picture after the simulator; noise is a share of full brightness there."""
+"""Shifts of a picture after the simulator; noise is a share of full brightness there."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a bench of shifted worlds shows: a table, and a page with the curves."""
+"""The results of a bench of shifted worlds: a table, and a page with the curves."""
 
 from pathlib import Path
 

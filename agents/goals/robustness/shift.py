@@ -16,12 +16,19 @@ import numpy as np
 
 from agents.evaluation import stats
 from agents.evaluation.evaluate import output_directory
-from agents.goals.evaluate import Controlled, controlled_by, eyes_of, scales, summarise, task_spec
+from agents.goals.evaluate import (
+    Actor,
+    actor_for,
+    scales,
+    source_of,
+    success_summary,
+    task_spec,
+)
 from agents.goals.held_out import held_out, recorded_seeds
-from agents.goals.model import goal_model, load_guides
+from agents.goals.model import goal_model, load_goal_heads
 from agents.goals.robustness.config import OF_SIGHT, ShiftConfig
 from agents.goals.robustness.report import write_shift_html
-from agents.goals.rollout import Eyes, disturbed, run_goals, seeing_pictures
+from agents.goals.rollout import ObservationSource, disturbed, picture_source, run_goals
 from agents.goals.surprise import Log, surprises
 from agents.runs import load_pretrained as jepa_load
 from agents.runs.directory import plain
@@ -46,12 +53,12 @@ def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: N
     trained = jepa_load.load(config.path)
     worlds = config.worlds(trained.net.config.pixels)
     spec = task_spec(trained)
-    controlled = controlled_by(config.evaluation(), trained, spec)
-    scale = scales(trained, spec, eyes_of(trained, spec), load_guides(trained))["scale"]
+    actor = actor_for(config.evaluation(), trained, spec)
+    scale = scales(trained, spec, source_of(trained, spec), load_goal_heads(trained))["scale"]
     began, rows = time.perf_counter(), []
     usual = np.zeros(0)
     for kind, level in [("", 0.0), *worlds]:
-        row, found = _world(config, trained, spec, controlled, scale, kind, level)
+        row, found = _world(config, trained, spec, actor, scale, kind, level)
         usual = usual if kind else found
         row |= _noticed(usual, found)
         rows.append(row)
@@ -82,31 +89,31 @@ def _world(
     config: ShiftConfig,
     trained: JepaTrained,
     spec: EnvSpec,
-    controlled: Controlled,
+    actor: Actor,
     scale: Any,
     kind: str,
     level: float,
 ) -> tuple[Row, np.ndarray]:
     """All goals in one world: its row, and the surprise of each episode."""
     shift = Shift.parse(f"{kind}={level:g}" if kind else "")
-    count, eyes, world = min(config.slots, config.goals), controlled.eyes, str(shift)
+    count, source, world = min(config.slots, config.goals), actor.source, str(shift)
     if trained.net.config.pixels and kind in OF_SIGHT:  # the simulators stay as they are
-        eyes, world = _other_sight(trained, spec, shift, config.seed), ""
+        source, world = _other_sight(trained, spec, shift, config.seed), ""
     env = make_vec(spec.env_id, count, action_repeat=spec.action_repeat, shift=world)
     log, seeds = Log(), held_out(config.evaluation(), recorded_seeds(trained))
-    outcomes = run_goals(controlled.agent, controlled.guidance, env, eyes, seeds, config.seed, log)
+    outcomes = run_goals(actor._replace(source=source), env, seeds, config.seed, log)
     env.close()
     by_goal = surprises(goal_model(trained.net), trained.params, scale, log)
     found = np.array([by_goal[i] for i in range(len(outcomes))])
-    row = {"shift": str(shift), "kind": kind, "level": level, **summarise(outcomes, spec)}
+    row = {"shift": str(shift), "kind": kind, "level": level, **success_summary(outcomes, spec)}
     return row | {"surprise": stats.mean(found)}, found
 
 
-def _other_sight(trained: JepaTrained, spec: EnvSpec, shift: Shift, seed: int) -> Eyes:
+def _other_sight(trained: JepaTrained, spec: EnvSpec, shift: Shift, seed: int) -> ObservationSource:
     """Pictures as a model sees them, of a world that looks or is seen differently."""
     size, looks = trained.net.spec.frame_shape[0], partial(shift_looks, shift=shift)
-    eyes = seeing_pictures(spec.env_id, size, looks)
-    return disturbed(eyes, shift.obs_noise, shift.obs_delay, seed)
+    source = picture_source(spec.env_id, size, looks)
+    return disturbed(source, shift.obs_noise, shift.obs_delay, seed)
 
 
 def _noticed(usual: np.ndarray, found: np.ndarray) -> Row:

@@ -15,22 +15,22 @@ from agents.training.parallel.process_config import ProcessConfig
 GO, AGAIN_S, REPLY_S = b"go\n", 0.1, 5.0
 
 
-def meet(config: ProcessConfig, address: tuple[str, int], seconds: float) -> None:
-    """Return when all processes of `config` have come; process 0 listens at `address`.
+def barrier(config: ProcessConfig, bind: tuple[str, int], seconds: float) -> None:
+    """Return when all processes of `config` have come; process 0 listens at `bind`.
 
     Raises ConfigError when one does not come within `seconds`, has the number or the count of
     processes wrong, or the port cannot be used.
     """
     deadline = time.monotonic() + seconds
     if config.process_id == 0:
-        _await_all(config, address, deadline)
+        _await_all(config, bind, deadline)
     else:
         _announce(config, deadline)
 
 
-def _await_all(config: ProcessConfig, address: tuple[str, int], deadline: float) -> None:
+def _await_all(config: ProcessConfig, bind: tuple[str, int], deadline: float) -> None:
     try:
-        listener = socket.create_server(address)
+        listener = socket.create_server(bind)
     except OSError as error:
         raise ConfigError(
             f"--coordinator {config.coordinator}: process 0 cannot listen there "
@@ -74,11 +74,10 @@ def _who(connection: socket.socket, count: int) -> int:
 
 
 def _announce(config: ProcessConfig, deadline: float) -> None:
-    host, _, port = config.coordinator.rpartition(":")
     while True:
         left = deadline - time.monotonic()
         try:
-            with socket.create_connection((host, int(port)), timeout=max(left, 0.01)) as connection:
+            with socket.create_connection(config.address, max(left, 0.01)) as connection:
                 connection.sendall(f"{config.process_id} of {config.processes}\n".encode())
                 connection.settimeout(max(left, 0.01))
                 if connection.recv(len(GO)) == GO:

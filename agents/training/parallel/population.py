@@ -5,10 +5,10 @@ is computed on devices is stacked along a leading axis M, which is split over de
 each. A member learns what it would learn alone, to the rounding of batched products.
 """
 
-import copy
-import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,10 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from agents.acting.agent import over_rows
 from agents.runs.compile import cpu_options, even_shares
 from agents.training import replay as replay_lib
-from agents.training import setup
 from agents.training.driver import Cycle
-from agents.training.fused import ACT, LEARN, stream
-from agents.training.learner import draw
+from agents.training.learner import draw, updates_on
+from agents.training.loop import ACT, LEARN, stream
 from agents.training.parallel.population_config import VARIABLE
 from agents.training.trainer import Trainer
 from wm.tdmpc import learner
@@ -32,16 +31,14 @@ Array = jax.Array
 MEMBERS = "members"
 
 
-def with_learner(net: Networks, values: dict[str, Array]) -> Networks:
+def with_learner(net: Networks, values: dict[str, Array]) -> Any:
     """`net` whose learner has traced values for some of VARIABLE (they were checked before)."""
-    learner = copy.copy(net.learner)
-    for name, value in values.items():
-        object.__setattr__(learner, name, value)
-    return net._replace(learner=learner)
+    settings = {f.name: getattr(net.learner, f.name) for f in fields(net.learner)}
+    return net._replace(learner=SimpleNamespace(**settings | values))  # pyright: ignore
 
 
 class Population:
-    """Advances M trainers together; `member(m)` brings one of them up to date."""
+    """Advances M trainers together, and holds their state in place of theirs."""
 
     def __init__(self, trainers: list[Trainer]):
         """Take over the state of `trainers`, which differ in seed and VARIABLE settings alone."""
@@ -54,19 +51,16 @@ class Population:
         self.values = _varied(trainers)
         self._compile(lead)
         self._keys = self._stacked([t.key for t in trainers])
-        self.state = self._stacked([t.state for t in trainers])
-        self.carry = self._stacked([t.carry for t in trainers])
-        self.replay = self._stacked([t.replay for t in trainers])
-        for m in range(len(trainers)):
-            self.release(m)
-        self.metrics: list[Any] = [t.metrics for t in trainers]
-        self.plan_info: Any = None
+        self.metrics: list[Any] = [t.loop.metrics for t in trainers]
+        parts = [t.loop._replace(metrics={}, plan_info=None) for t in trainers]
+        self.loop = self._stacked(parts)
+        for m, trainer in enumerate(trainers):
+            trainer.loop = _Share(self, m)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _compile(self, lead: Trainer) -> None:
         # Members that share a core take turns: an update's own arrays then fit its caches.
         most = None if self._mesh is None else 1
-        act = _actor(inspect.unwrap(lead.agent.act))
-        learn = _learner(lead.net, self.updates, most)
+        act, learn = _actor(lead.pure[0].act), _learner(lead.net, self.updates, most)
         reductions = cpu_options(many_reductions=True)
         self._act = jax.jit(self._split(act), compiler_options=cpu_options())
         self._learn = jax.jit(self._split(learn), compiler_options=reductions)
@@ -90,76 +84,70 @@ class Population:
 
     def cycle(self, live: np.ndarray) -> list[Cycle | None]:
         """One cycle of the members that are `live` [M]; None for the others, which stay as is."""
-        steps = np.array([t.counters.env_steps for t in self.trainers])
-        acting = live & (steps >= np.array([t.seed_steps for t in self.trainers]))
-        planned = self._decide(acting) if acting.any() else None
-        cycles: list[Cycle | None] = []
-        for m, trainer in enumerate(self.trainers):
-            if not live[m]:
-                cycles.append(None)
-            elif planned is not None and acting[m]:
-                cycles.append(trainer.driver.step(planned[m]))
-            else:
-                drawn = trainer.driver.random_actions(trainer.counters.cycles)
-                cycles.append(trainer.driver.step(drawn))
+        settled = [t.counters.env_steps >= t.seed_steps for t in self.trainers]
+        acting = live & np.array(settled)
+        planned = self._decide(acting) if acting.any() else []
+        cycles: list[Cycle | None] = [None] * len(self.trainers)
+        for m in np.flatnonzero(live):
+            driver, count = self.trainers[m].driver, self.trainers[m].counters.cycles
+            cycles[m] = driver.step(planned[m] if acting[m] else driver.random_actions(count))
         self._store(cycles)
         return cycles
 
-    def _decide(self, acting: np.ndarray) -> Any:
+    def _decide(self, acting: np.ndarray) -> np.ndarray:
         """Actions [M, E, A]; the updates that are due run meanwhile."""
         drivers = [t.driver for t in self.trainers]
         obs = jnp.asarray(np.stack([d.obs for d in drivers]), jnp.float32)
         first = jnp.asarray(np.stack([d.is_first for d in drivers]))
         cycles = jnp.asarray([t.counters.cycles for t in self.trainers])
-        params = self.state.params
-        planned, self.carry, self.plan_info = self._act(
-            params, self.carry, obs, first, self._keys, cycles, acting
+        planned, carry, info = self._act(
+            self.loop.train.params, self.loop.carry, obs, first, self._keys, cycles, acting
         )
+        self.loop = self.loop._replace(carry=carry, plan_info=info)
         self._update(acting)
         return np.asarray(planned)
 
     def _update(self, acting: np.ndarray) -> None:
         """Dispatch the updates that acting members are due."""
         while True:
-            counters = [t.counters for t in self.trainers]
-            due = [
-                setup.updates_due(t.counters.env_steps, t.config.utd) - t.counters.updates
-                for t in self.trainers
-            ]
-            ready = acting & (np.array(due) >= self.updates)
+            ready = acting & np.array([t.updates_due >= self.updates for t in self.trainers])
             if not ready.any():
                 return
-            done = jnp.asarray([c.updates for c in counters])
-            self.state, metrics = self._learn(
-                self.values, self.state, self.replay, self._keys, done, ready
+            done = jnp.asarray([t.counters.updates for t in self.trainers])
+            train, metrics = self._learn(
+                self.values, self.loop.train, self.loop.replay, self._keys, done, ready
             )
+            self.loop = self.loop._replace(train=train)
             for m in np.flatnonzero(ready):
-                counters[m].updates += self.updates
+                self.trainers[m].counters.updates += self.updates
                 self.metrics[m] = metrics
 
     def _store(self, cycles: list[Cycle | None]) -> None:
         """Append the rows; a member that does not go on gets zeros, after its state was taken."""
         shape = next(c.rows.shape for c in cycles if c is not None)
         rows = [np.zeros(shape, np.float32) if c is None else c.rows for c in cycles]
-        self.replay = self._add(self.replay, jnp.asarray(np.stack(rows)))
+        replay = self._add(self.loop.replay, jnp.asarray(np.stack(rows)))
+        self.loop = self.loop._replace(replay=replay)
         for trainer, cycle in zip(self.trainers, cycles, strict=True):
             if cycle is not None:
-                trainer.count(cycle)
+                trainer.counters = trainer.counters.after(cycle)
 
-    def member(self, m: int) -> Trainer:
-        """Trainer `m` with the state it has now, to save, evaluate or report."""
-        trainer = self.trainers[m]
-        stacked = (self.state, self.carry, self.replay, self.metrics[m], self.plan_info)
+    def part(self, m: int, name: str) -> Any:
+        """A field of the loop state of member `m`, as it is now."""
+        stacked = self.metrics[m] if name == "metrics" else getattr(self.loop, name)
         share = jax.tree.map(partial(_share_of, m), stacked)
         each = len(self.trainers) // (self._mesh.size if self._mesh else 1)
-        taken = jax.device_put(self._take(share, m % each), jax.local_devices()[0])
-        trainer.state, trainer.carry, trainer.replay, trainer.metrics, trainer.plan_info = taken
-        return trainer
+        return jax.device_put(self._take(share, m % each), jax.local_devices()[0])
 
-    def release(self, m: int) -> None:
-        """Give back a trainer's own copy of its replay, which is held here."""
-        replay = self.trainers[m].replay
-        self.trainers[m].replay = replay._replace(rows=replay.rows[:0])
+
+class _Share:
+    """The loop state of a member, each field taken out of the population's when it is read."""
+
+    def __init__(self, pop: Population, m: int):
+        self._pop, self._m = pop, m
+
+    def __getattr__(self, name: str) -> Any:
+        return self._pop.part(self._m, name)
 
 
 def _actor(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,12 +171,11 @@ def _learner(net: Networks, count: int, most: int | None) -> Callable[..., Any]:
         drawn = jax.vmap(lambda key, n: stream(key, LEARN, n))(keys, done)
         of_updates = jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(drawn)
 
-        def once(state, keys):
-            batches, keys = jax.vmap(partial(draw, net))(replay, keys)
+        def update(state, batches, keys):
             return over_rows(update_one, (values, state, batches, keys), most)
 
-        learned, metrics = jax.lax.scan(once, state, of_updates)
-        metrics = jax.tree.map(partial(jnp.mean, axis=0), metrics)
+        draw_all = jax.vmap(partial(draw, net))
+        learned, metrics = updates_on(draw_all, update, state, replay, of_updates)
         return _where(ready, learned, state), metrics
 
     return learn_all
@@ -202,7 +189,7 @@ def _mesh(members: int) -> Mesh | None:
 
 
 def _share_of(m: int, stacked: Array) -> Array:
-    """What the device with member `m` holds of [M, ...]: nothing has to be gathered."""
+    """The part of [M, ...] on the device with member `m`: nothing has to be gathered."""
     shards = [s for s in stacked.addressable_shards if (s.index[0].start or 0) <= m]
     return max(shards, key=lambda shard: shard.index[0].start or 0).data
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from agents.runs.axes import parse_grid
-from agents.runs.bounds import Meta, Seed, check, told
+from agents.runs.bounds import Meta, Seed, check, config_errors
 from agents.runs.config import ConfigError, TrainConfig
 
-MOST_MEMBERS = 256
-Members = Annotated[int, Meta(ge=1, le=MOST_MEMBERS)]
+MAX_MEMBERS = 256
+Members = Annotated[int, Meta(ge=1, le=MAX_MEMBERS)]
 VARIABLE = (
     "learning_rate",
     "encoder_lr_scale",
@@ -46,8 +46,8 @@ def members(config: TrainConfig, seeds: int, vary: str) -> list[TrainConfig]:
         for seed in range(config.seed, config.seed + seeds):
             name = ".".join([f"seed-{seed}", *(f"{k}={_short(v)}" for k, v in asked.items())])
             found.append(_member(config, seed, asked, str(root / name)))
-    if len(found) > MOST_MEMBERS:
-        raise ConfigError(f"{len(found)} members are too many: at most {MOST_MEMBERS}")
+    if len(found) > MAX_MEMBERS:
+        raise ConfigError(f"{len(found)} members are too many: at most {MAX_MEMBERS}")
     return found
 
 
@@ -74,6 +74,6 @@ def _axes(vary: str) -> dict[str, list[float]]:
 
 
 def _member(config: TrainConfig, seed: int, asked: dict[str, float], path: str) -> TrainConfig:
-    with told():
+    with config_errors():
         learner = replace(config.learner, **asked)
     return replace(config, seed=seed, learner=learner, run_dir=path)

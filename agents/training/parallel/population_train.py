@@ -7,6 +7,7 @@ same command resumes every member from its own newest checkpoint.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,11 @@ from agents.runs.config import TrainConfig
 from agents.runs.directory import RunDir
 from agents.runs.progress import TrainProgress
 from agents.runs.signals import InterruptedRunError, LearningError, StopSignal
-from agents.training.driver import Cycle
 from agents.training.finish import finish
 from agents.training.parallel.population import Population
 from agents.training.parallel.population_config import VARIABLE
 from agents.training.setup import check_memory
-from agents.training.train import Session
-from agents.training.trainer import Trainer
+from agents.training.train import TrainSession, open_trainer
 
 RESULT = "population.json"
 
@@ -46,47 +45,60 @@ def train_population(
     with ExitStack() as stack:
         runs = [stack.enter_context(RunDir.create(c.run_dir)) for c in members]
         compiled = stack.enter_context(compiling.counted())
-        trainers = [Trainer(members[0])]
-        check_memory(members[0], trainers[0].spec, len(members))
-        trainers += [Trainer(config) for config in members[1:]]
+        first = open_trainer(members[0], runs[0])
+        check_memory(members[0], first.spec, len(members))
+        others = zip(members[1:], runs[1:], strict=True)
+        trainers = [first, *(open_trainer(config, run) for config, run in others)]
         bar = TrainProgress(members[0].env_steps, console, quiet=json_mode)
         silent = TrainProgress(members[0].env_steps, quiet=True)
         stack.enter_context(bar)
-        bars = [bar] + [silent] * (len(members) - 1)
         sessions = [
-            Session(c, r, t, b, began)
-            for c, r, t, b in zip(members, runs, trainers, bars, strict=True)
+            TrainSession(run, trainer, silent if m else bar, began, compiled)
+            for m, (run, trainer) in enumerate(zip(runs, trainers, strict=True))
         ]
         for session in sessions:
-            session.compiled = compiled
             session.open()
-        lost = _run_to_end(sessions, Population(trainers), bar, str(root.path))
-        done = [s for m, s in enumerate(sessions) if m not in lost]
-        results = [finish(s.config, s.run, s.trainer, s.clock, s.bar) for s in done]
+        lost = _run_to_end(sessions, Population(trainers), str(root.path))
+        done = [s for s in sessions if s.run.path.name not in lost]
+        results = [finish(s.trainer, s.run, s.bar, s.clock) for s in done]
         if lost:
-            raise _diverged(sessions, lost)
-        summary = _summarise(root, [s.config for s in sessions], results)
+            raise _diverged(lost, len(sessions))
+        summary = _summarise(root, members, results)
         return summary | {"total_wall_s": time.perf_counter() - began}
 
 
 def _run_to_end(
-    sessions: list[Session], pop: Population, bar: TrainProgress, root: str
-) -> dict[int, LearningError]:
-    """Cycles until every member has its env_steps; which diverged, and are left where they were.
+    sessions: list[TrainSession], pop: Population, root: str
+) -> dict[str, LearningError]:
+    """Cycles until every member is done, and saved, or has diverged: those that have, by name."""
+    lost: dict[str, LearningError] = {}
+    live = np.ones(len(sessions), bool)
 
-    A member that is done is saved and left alone.
-    """
-    live, lost = np.ones(len(sessions), bool), {}
-    _leave(sessions, pop, live, lost)
+    def guarded(m: int, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except LearningError as error:  # the others go on
+            name, live[m] = sessions[m].run.path.name, False
+            lost[name] = error
+            sessions[0].bar.message(f"{name} is left: {error}")
+
+    def leave() -> None:
+        for m, session in enumerate(sessions):
+            if live[m] and session.done >= session.config.env_steps:
+                live[m] = False
+                guarded(m, session.save_if_new)
+
+    leave()
     with StopSignal() as stop:
         while live.any():
             for m, cycle in enumerate(pop.cycle(live)):
                 if cycle is not None:
-                    _guarded(_account, sessions, pop, m, live, lost, cycle)
-            _leave(sessions, pop, live, lost)
+                    ended = [(sessions[m].done, episode) for episode in cycle.episodes]
+                    guarded(m, partial(sessions[m].account, ended))
+            leave()
             if stop.name:
                 for m in np.flatnonzero(live):
-                    _guarded(_save, sessions, pop, int(m), live, lost)
+                    guarded(int(m), sessions[m].save_if_new)
                 raise InterruptedRunError(
                     f"stopped by {stop.name}, every member saved in {root}: the same command "
                     "resumes"
@@ -94,56 +106,18 @@ def _run_to_end(
     return lost
 
 
-def _guarded(do: Callable[..., None], sessions, pop: Population, m: int, live, lost, *more) -> None:
-    """Do something for a member; if it has diverged it is lost, and the others go on."""
-    try:
-        do(sessions[m], pop, m, *more)
-    except LearningError as error:
-        live[m], lost[m] = False, error
-        pop.release(m)
-        sessions[0].bar.message(f"{sessions[m].run.path.name} is left: {error}")
-
-
-def _diverged(sessions: list[Session], lost: dict[int, LearningError]) -> LearningError:
-    names = ", ".join(sessions[m].run.path.name for m in lost)
+def _diverged(lost: dict[str, LearningError], count: int) -> LearningError:
     first = str(next(iter(lost.values()))).partition(";")[0]
     return LearningError(
-        f"{len(lost)} of {len(sessions)} members diverged ({names}: {first}); the others are "
+        f"{len(lost)} of {count} members diverged ({', '.join(lost)}: {first}); the others are "
         "finished, each in its folder; leave these settings out, or lower their learning rate"
     )
-
-
-def _account(session: Session, pop: Population, m: int, cycle: Cycle) -> None:
-    """Log, evaluate and save a member where that is due."""
-    steps = session.trainer.counters.env_steps
-    for episode in cycle.episodes:
-        session.note(steps, episode)
-    if steps >= session.next_due():
-        pop.member(m)
-        session.do_due()
-        pop.release(m)
-
-
-def _leave(sessions: list[Session], pop: Population, live: np.ndarray, lost: dict) -> None:
-    """Take members that are done out of the live ones, saved."""
-    for m, session in enumerate(sessions):
-        if live[m] and session.trainer.counters.env_steps >= session.config.env_steps:
-            live[m] = False
-            _guarded(_save, sessions, pop, m, live, lost)
-
-
-def _save(session: Session, pop: Population, m: int) -> None:
-    """Bring a member's trainer up to date and save it where it is not."""
-    pop.member(m)
-    if session.saved_at != session.trainer.counters.env_steps:
-        session.save()
-    pop.release(m)
 
 
 def _summarise(
     root: RunDir, configs: list[TrainConfig], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the members came to, and the mean over seeds of each setting; written beside them."""
+    """Results of the members, and the mean over seeds of each setting; written beside them."""
     varied = [_varied(config, configs) for config in configs]
     runs = [
         {"run": Path(c.run_dir).name, **v, "seed": c.seed, "return_mean": r["return_mean"]}

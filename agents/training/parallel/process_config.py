@@ -21,6 +21,12 @@ class ProcessConfig(Settings):
     coordinator: str = ""
     """HOST:PORT at which process 0 is to be found by the others."""
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `coordinator`."""
+        host, _, port = self.coordinator.rpartition(":")
+        return host, int(port)
+
     def check(self, config: TrainConfig) -> None:
         """Raise ConfigError unless these processes can share the training of `config`."""
         if self.processes == 1:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from agents.runs.config import ConfigError
-from agents.training.parallel.barrier import meet
+from agents.training.parallel.barrier import barrier
 from agents.training.parallel.process_config import ProcessConfig
 
 HEADER = 8  # bytes that say how long a message is
@@ -81,8 +81,8 @@ class Processes:
 
     def first_said(self, word: str) -> str:
         """The first word that is not empty among those of all processes."""
-        said = self.exchange("word", word.encode())
-        return next((word.decode() for word in said if word), "")
+        words = self.exchange("word", word.encode())
+        return next((word.decode() for word in words if word), "")
 
     def check_same(self, text: str, message: str) -> None:
         """Raise ConfigError with `message`, in all, unless all give the same text."""
@@ -103,7 +103,7 @@ class Processes:
         self._settle("guard", b"", failure)
 
     def gather(self, kind: str, make: Callable[[], Arrays]) -> list[Arrays]:
-        """What `make` gives in every process, in their order; all raise if it fails in one."""
+        """The results of `make` in all processes, in their order; all raise if it fails in one."""
         if self.count == 1:
             return [make()]
         from safetensors.numpy import load, save
@@ -118,8 +118,8 @@ class Processes:
     def _settle(self, kind: str, message: bytes, failure: Exception | None) -> list[bytes]:
         """Exchange messages or failures. Raises the own failure first, else that of another."""
         if failure is not None:
-            said = [str(failure) or type(failure).__name__, getattr(failure, "exit_code", 1)]
-            message = b"!" + json.dumps(said).encode()
+            about = [str(failure) or type(failure).__name__, getattr(failure, "exit_code", 1)]
+            message = b"!" + json.dumps(about).encode()
         else:
             message = b"=" + message
         messages = self.exchange(kind, message)
@@ -136,7 +136,7 @@ ALONE = Processes()
 
 @contextmanager
 def joined(config: ProcessConfig) -> Iterator[Processes]:
-    """Meet the other processes, before jax has looked for devices; part from them at the end.
+    """Wait for the other processes, before jax has looked for devices; part from them at the end.
 
     Raises ConfigError when they do not come, or have other numbers of devices.
     """
@@ -146,9 +146,9 @@ def joined(config: ProcessConfig) -> Iterator[Processes]:
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the training's to hear
-    host, _, port = config.coordinator.rpartition(":")
+    host, port = config.address
     bind = "127.0.0.1" if host in LOOPBACK else "0.0.0.0"  # the loopback is not every interface
-    meet(config, (bind, int(port)), CONNECT_S)
+    barrier(config, (bind, port), CONNECT_S)
     jax.distributed.initialize(
         config.coordinator,
         config.processes,

@@ -6,8 +6,6 @@ replay, learner) is replicated too, so checkpoints know nothing of devices and r
 number of them.
 """
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +13,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agents.acting.agent import Agent
-from agents.runs.compile import cpu_options
 from agents.runs.config import ConfigError, TrainConfig
 
 AXIS = "data"
@@ -57,15 +54,15 @@ def split(mesh: Mesh | None, tree: Any) -> Any:
 
 
 def over_devices(agent: Agent, mesh: Mesh | None) -> Agent:
-    """`agent` deciding for its simulators on all devices, E / devices on each."""
+    """`agent`, inside a program, deciding for E / devices of its simulators on each device."""
     if mesh is None:
         return agent
-    inner: Callable[..., Any] = inspect.unwrap(agent.act)
 
     def act(params: Any, carry: Any, obs: Any, is_first: Any, key: Any) -> Any:
-        return inner(params, *split(mesh, (carry, obs, is_first)), key)
+        carry, obs, is_first = split(mesh, (carry, obs, is_first))
+        return agent.act(params, carry, obs, is_first, key)
 
-    return agent._replace(act=jax.jit(act, compiler_options=cpu_options(), **whole(mesh)))
+    return agent._replace(act=act)
 
 
 def on_one(mesh: Mesh | None, tree: Any) -> Any:

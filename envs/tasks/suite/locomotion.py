@@ -7,16 +7,7 @@ import numpy as np
 
 from envs.tasks.base import Start, Task
 from envs.tasks.engine import engine
-from envs.tasks.helpers import (
-    XX,
-    XZ,
-    at_least,
-    rotation,
-    sensor_index,
-    small_control,
-    tolerance,
-    upright,
-)
+from envs.tasks.helpers import at_least, rotation, sensor_index, small_control, tolerance, upright
 
 
 class Cheetah(Task):
@@ -98,7 +89,9 @@ class Walker(Task):
 
     def observe(self, xp: Any, data: Any) -> dict[str, Any]:
         """Planar orientation of each body, height of the torso, velocities."""
-        axes = xp.stack([rotation(xp, data, slice(1, None), entry) for entry in (XX, XZ)], axis=-1)
+        axes = xp.stack(
+            [rotation(xp, data, slice(1, None), entry) for entry in ("xx", "xz")], axis=-1
+        )
         return {
             "orientations": xp.reshape(axes, (*data.qpos.shape[:-1], -1)),
             "height": data.xpos[..., [self._torso], 2],

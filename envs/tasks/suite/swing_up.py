@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.tasks.base import Start, Task
-from envs.tasks.helpers import XZ, ZZ, between, norm, rotation, small_control, tolerance, upright
+from envs.tasks.helpers import between, norm, rotation, small_control, tolerance, upright
 
 
 class Pendulum(Task):
@@ -20,7 +20,7 @@ class Pendulum(Task):
 
     def observe(self, xp: Any, data: Any) -> dict[str, Any]:
         """Cosine and sine of the pole, angular velocity."""
-        axes = [rotation(xp, data, [self._pole], entry) for entry in (ZZ, XZ)]
+        axes = [rotation(xp, data, [self._pole], entry) for entry in ("zz", "xz")]
         return {"orientation": xp.concatenate(axes, axis=-1), "velocity": data.qvel}
 
     def reward(self, xp: Any, data: Any) -> Any:
@@ -41,7 +41,7 @@ class Cartpole(Task):
 
     def observe(self, xp: Any, data: Any) -> dict[str, Any]:
         """Cart position, cosine and sine of the pole, velocities."""
-        axes = [rotation(xp, data, [self._pole], entry) for entry in (ZZ, XZ)]
+        axes = [rotation(xp, data, [self._pole], entry) for entry in ("zz", "xz")]
         position = xp.concatenate([data.qpos[..., :1], *axes], axis=-1)
         return {"position": position, "velocity": data.qvel}
 
@@ -77,7 +77,7 @@ class Acrobot(Task):
 
     def observe(self, xp: Any, data: Any) -> dict[str, Any]:
         """Sines and cosines of both arms, velocities."""
-        axes = [rotation(xp, data, self._arms, entry) for entry in (XZ, ZZ)]
+        axes = [rotation(xp, data, self._arms, entry) for entry in ("xz", "zz")]
         return {"orientations": xp.concatenate(axes, axis=-1), "velocity": data.qvel}
 
     def reward(self, xp: Any, data: Any) -> Any:

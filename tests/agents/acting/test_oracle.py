@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from agents.acting.agent import floor_agent
+from agents.acting.agent import baseline_agent
 from agents.acting.oracle import make_oracle
 from agents.evaluation.evaluate import evaluate
 from agents.runs.config import ConfigError
@@ -50,7 +50,7 @@ def test_it_controls_what_random_actions_do_not():
     spec = make_spec("cartpole-balance", 8)
     env = make_vec("cartpole-balance", 2, action_repeat=8)
     search = replace(SEARCH, num_samples=24, num_elites=4, num_iterations=2)
-    oracle, floor = make_oracle(spec, search), floor_agent(1, "random")
+    oracle, floor = make_oracle(spec, search), baseline_agent(1, "random")
     planned, _ = evaluate(oracle, None, env, [1, 2], 0.99)
     drawn, _ = evaluate(floor, None, env, [1, 2], 0.99)
     again, _ = evaluate(oracle, None, env, [1, 2], 0.99)
@@ -88,13 +88,13 @@ from planning.config import PlannerConfig
 env = make_vec("reacher-goal", 25)
 obs, _ = env.reset(seed=0)
 small = dict(num_samples=32, num_prior_samples=0, num_elites=8, num_iterations=1)
-agent, eyes = goal_oracle(
+agent, _, source, *_ = goal_oracle(
     env.env_spec, PlannerConfig(horizon=4, **small), ObjectiveConfig(goal=0, path=1)
 )
 for decision in range(60):
     keys = jax.random.split(jax.random.key(decision), 25)
     begun = np.ones(25, bool)
-    seen = eyes.frames(env, obs, begun), eyes.goals(env), jnp.asarray(begun)
+    seen = source.frames(env, obs, begun), source.goals(env), jnp.asarray(begun)
     action, _, _ = agent.act(None, agent.init_carry(25), *seen, keys)
     obs = env.step(np.asarray(action))[0]
 print(action.shape)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from agents.benchmarks.compare import compare, lines, verdict
+from agents.benchmarks.compare import compare, table
 from agents.benchmarks.result_sets import CompareError, load_rows
 
 CLOSE = {"abs": 1e-9, "rel": 1e-9}
@@ -70,7 +70,7 @@ def test_pairs_agree_with_scipy(tmp_path):
     pair = found["pairs"][0]
     assert pair["ci95"] == pytest.approx([theirs.low, theirs.high], **CLOSE)
     assert (pair["resolved"], pair["pairs"], pair["mean_a"]) == (True, 8, pytest.approx(np.mean(x)))
-    assert verdict(pair) == "resolved, A is higher"
+    assert "not resolved" not in str(table(found).rows[0])
     (overall,) = found["overall"]
     assert overall["tasks"] == 2
     mean = np.mean([p["difference"] for p in found["pairs"]]) / 1000
@@ -84,7 +84,7 @@ def test_a_bench_and_an_evaluation_have_one_start_in_common_and_it_is_said(tmp_p
     b = run(tmp_path / "b", [3.0, 4.0, 5.0], mode="plan", seed=500)
     found = compare(a, b)
     assert [p["pairs"] for p in found["pairs"]] == [1]
-    assert "one common start of many" in "\n".join(lines(found))
+    assert "One common start of many" in table(found).note
 
 
 def test_a_sweep_is_no_result_set(tmp_path):
@@ -102,9 +102,10 @@ def test_what_is_not_resolved_says_how_many_episodes_would(tmp_path):
     (pair,) = found["pairs"]
     assert pair["difference"] == pytest.approx(4 / 3)
     assert not pair["resolved"] and pair["needed"] == 57  # effect 0.3797 = (4 / 3) / 3.5119
-    text = "\n".join(lines(found))
-    assert "not resolved: a difference of this size would take about 57 episodes" in text
-    assert "A: " in text and "3 of 3 episodes valid" in text and found["overall"] == []
+    shown = table(found)
+    assert "not resolved: it would take 57 episodes" in shown.rows[0][5]
+    assert "A: " in shown.title and "3 of 3 episodes valid" in shown.title
+    assert found["overall"] == []
 
 
 def test_the_same_results_do_not_differ(tmp_path):
@@ -112,7 +113,7 @@ def test_the_same_results_do_not_differ(tmp_path):
     found = compare(path, path)
     assert {p["difference"] for p in found["pairs"]} == {0.0}
     assert not any(p["resolved"] for p in found["pairs"] + found["overall"])
-    assert lines(found)[2].endswith("not resolved: there is no difference")
+    assert table(found).rows[0][5] == "0 [0, 0], not resolved"
 
 
 def test_only_common_seeds_count(tmp_path):
@@ -141,6 +142,7 @@ def test_trainings_are_averaged_on_a_seed_and_compared_with_one_another(tmp_path
     across = pair["across_trainings"]
     assert across["ci95"] == pytest.approx([theirs.low, theirs.high], **CLOSE)
     assert not across["resolved"]
+    assert "not resolved" in table(compare(tmp_path / "a", tmp_path / "b")).rows[0][-1]
 
 
 def test_trainings_and_evaluations_compare(tmp_path):
@@ -152,7 +154,7 @@ def test_trainings_and_evaluations_compare(tmp_path):
     prior = run(tmp_path / "q", [3.0, 4.5], mode="prior", seed=1000)
     found = compare(plan, prior)
     assert (found["pairs"][0]["agent_a"], found["pairs"][0]["agent_b"]) == ("plan", "prior")
-    assert "plan, free compute against prior, free compute" in lines(found)[2]
+    assert table(found).rows[0][1:3] == ["plan", "prior"]
     with pytest.raises(CompareError, match=r"seeds 10000.*seeds 1000"):
         compare(a, plan)
 
@@ -168,7 +170,7 @@ def test_one_common_episode_gives_no_interval(tmp_path):
     a, b = run(tmp_path / "a", [1.0]), run(tmp_path / "b", [0.0], seed=1)
     found = compare(a, b)
     assert found["pairs"][0]["ci95"] == [None, None]
-    assert "an interval takes two common episodes" in lines(found)[2]
+    assert table(found).rows[0][5] == "1, not resolved"
     json.dumps(found, allow_nan=False)
 
 

@@ -59,8 +59,7 @@ def test_page_holds_everything_and_fetches_nothing(tmp_path, full):
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert [u for u in links if not u.startswith(("#", "data:video/mp4;base64,"))] == []
     for title in (
-        "Interquartile mean",
-        "Performance profile",
+        "Over tasks",
         "Probability of improvement",
         "Planner and model",
         "Return under the clock",

@@ -1,4 +1,4 @@
-"""Grids: every value and combination checked, what cannot be is lowered or told by name."""
+"""Grids: every value and combination checked, what cannot be is refused by name."""
 
 import math
 from dataclasses import asdict, replace
@@ -52,23 +52,26 @@ def test_a_value_given_twice_counts_once():
     assert len(planners("planner.horizon=1,1,01")) == 1
 
 
-def test_elites_and_prior_samples_are_lowered_and_it_is_said():
-    (found,) = combinations(parse_grid("planner.num_samples=8"), BASE)
-    assert (found.config.planner.num_elites, found.config.planner.num_prior_samples) == (8, 7)
-    assert found.lowered == ("num_elites 16 -> 8", "num_prior_samples 16 -> 7")
-    assert found.planner == {"num_samples": 8, "num_elites": 8, "num_prior_samples": 7}
-
-
-def test_knots_and_effective_samples_are_lowered():
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ("planner.num_samples=128,8", ["num_samples=8 is", "num_prior_samples", "num_samples=8)"]),
+        ("planner.num_elites=16,200", ["num_elites=200 is", "at most num_samples=128"]),
+        ("planner.horizon=8,2", ["horizon=2 is", "num_knots", "[0, horizon=2]"]),
+        ("planner.num_elites=16,8", ["num_elites=8 is", "target_ess", "num_elites=8]"]),
+    ],
+)
+def test_a_combination_that_cannot_be_is_refused_with_what_it_breaks(grid, words):
     base = replace(BASE, planner=PlannerConfig(horizon=8, num_knots=4, target_ess=12.0))
-    found = planners("planner.horizon=2,8 planner.num_samples=8,128", base)
-    assert [p.num_knots for p in found] == [2, 2, 4, 4]
-    assert [p.target_ess for p in found] == [8.0, 12.0, 8.0, 12.0]
+    with pytest.raises(ConfigError) as caught:
+        combinations(parse_grid(grid), base)
+    assert all(word in str(caught.value) for word in ["impossible", *words]), caught.value
 
 
-def test_combinations_that_come_to_the_same_are_one():
-    found = combinations(parse_grid("planner.num_samples=8 planner.num_elites=8,16,64"), BASE)
-    assert [s.name for s in found] == ["num_samples=8 num_elites=8"]
+def test_fewer_samples_take_fewer_of_the_others():
+    fixed = {"num_elites": 4, "num_prior_samples": 4}
+    found = combinations(parse_grid("planner.num_samples=8"), BASE, fixed)
+    assert [s.planner for s in found] == [{"num_samples": 8, **fixed}]
 
 
 def test_training_settings_are_apart():
@@ -115,7 +118,7 @@ def test_training_settings_are_apart():
         ("planner.learning_rate=0.1,1", ["planner.learning_rate", "gradient"]),
         ("planner.method=cem planner.temperature=1,2", ["planner.temperature", "is cem"]),
         ("planner.target_ess=4 planner.temperature=1,2", ["planner.temperature", "target_ess"]),
-        ("planner.method=gradient planner.num_samples=8,64", ["planner.num_samples", "restarts"]),
+        ("planner.method=gradient planner.num_samples=64,99", ["planner.num_samples", "restarts"]),
         ("planner.num_iterations=1 planner.sample_decay=1,2", ["sample_decay", "iterations is 1"]),
         ("learner.sigreg_coef=0.1,1", ["learner.sigreg_coef", "no effect", "is simnorm"]),
         ("model.regularizer=sigreg model.simnorm_group=4", ["model.simnorm_group", "is sigreg"]),
@@ -204,7 +207,7 @@ def test_any_text_is_a_grid_that_can_run_or_an_error_with_the_key(text):
 def test_a_setting_is_what_its_differences_make_of_the_base():
     """Also where another method brings options of its own and the grid says them otherwise."""
     grid = (
-        "planner.method=mppi,cem,icem,predictive_sampling,gradient planner.horizon=1,2,5 "
+        "planner.method=mppi,cem,icem,predictive_sampling,gradient planner.horizon=2,3,5 "
         "planner.num_knots=0,2 planner.sample_decay=1"
     )
     for setting in combinations(parse_grid(grid.replace(",gradient", "")), BASE):

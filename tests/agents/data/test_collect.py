@@ -18,7 +18,6 @@ from agents.data.config import CollectConfig
 from agents.data.dataset import Dataset
 from agents.runs.config import ConfigError
 from envs.native.env import make_native
-from envs.registry import make_spec
 from envs.spec import EnvError
 
 SMALL = {"episodes": 5, "shard": 2, "steps": 12, "pixels": False}
@@ -165,17 +164,13 @@ def test_a_goal_task_records_what_it_achieves(tmp_path):
 
 
 def test_a_broken_simulation_is_cut_off():
-    class Env:
-        num_envs, env_spec, simulators = 2, make_spec("Pendulum-v1"), None
-
-    recorder = collect_simulate.Recorder.__new__(collect_simulate.Recorder)
-    recorder._moments = [{"obs": np.full((2, 1), t)} for t in range(4)]
+    moments = [{"obs": np.full((2, 1), t)} for t in range(4)]
     row = {"action": np.ones((2, 1)), "reward": np.ones(2), "terminated": np.zeros(2, bool)}
     marks = [([0, 0], [1, 1]), ([0, 1], [1, 1]), ([0, 0], [1, 0])]
-    recorder._decisions = [
+    decisions = [
         {**row, "invalid": np.array(i, bool), "running": np.array(r, bool)} for i, r in marks
     ]
-    whole, cut = recorder.episodes()
+    whole, cut = collect_simulate.by_episode(moments, decisions)
     assert len(whole["obs"]) == 4 and not whole["invalid"]
     assert len(cut["obs"]) == 2 and cut["invalid"] and cut["reward"].tolist() == [1, 0]
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from agents.data.augment import Augmented
 from agents.data.dataset import Dataset
-from agents.data.rotation import Turned, turn_of, turned_rows
-from agents.data.rotation_pictures import TurnedPictures, turn_pictures
+from agents.data.rotate_pictures import RotatedPictures, rotate_pictures
+from agents.data.rotation import random_rotation, rotated_rows, rotation_of
 from agents.goals.model import table_of
 from agents.runs.config import ConfigError
 from agents.runs.load_pretrained import load
@@ -31,7 +32,7 @@ def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
     """
     count = 16
     rng = np.random.default_rng(0)
-    turn = turn_of(make_spec(PUSH))
+    turn = rotation_of(make_spec(PUSH))
     drawn = rng.integers(1, 4, count) * np.pi / 2
     angle = drawn if angles == "quarters" else rng.uniform(-np.pi, np.pi, count)
     plain, other = make_vec(PUSH, count), make_vec(PUSH, count)
@@ -59,7 +60,7 @@ def test_a_turned_world_goes_on_as_a_turned_world(angles, tolerance):
 def test_a_turned_arm_goes_on_as_a_turned_arm():
     """Any angle of the shoulder, the same torques."""
     count, rng = 8, np.random.default_rng(0)
-    turn, angle = turn_of(make_spec("reacher-goal")), rng.uniform(-np.pi, np.pi, count)
+    turn, angle = rotation_of(make_spec("reacher-goal")), rng.uniform(-np.pi, np.pi, count)
     plain, other = make_vec("reacher-goal", count), make_vec("reacher-goal", count)
     plain.reset(seed=1)
     other.reset(seed=1)
@@ -92,7 +93,7 @@ def test_pictures_are_turned_with_what_they_show(data):
         place[:, 4] += angle
         env.simulators.place(place, 0.0, place)
         pictures.append(env.simulators.picture(0, 64, 64).astype(int))
-    turned = TurnedPictures(np.array(pictures[:1], np.uint8).repeat(5, 0), angles)[
+    turned = RotatedPictures(np.array(pictures[:1], np.uint8).repeat(5, 0), angles)[
         np.arange(5)[:, None]
     ]
     others = [*pictures[1:], pictures[0]]
@@ -103,7 +104,7 @@ def test_pictures_are_turned_with_what_they_show(data):
 
 def test_quarters_of_pictures_are_exact_but_for_the_frame():
     some = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16, 3)).astype(np.uint8)
-    made = turn_pictures(some, np.arange(4) * np.pi / 2)
+    made = rotate_pictures(some, np.arange(4) * np.pi / 2)
     for quarter in range(4):
         expected = np.rot90(some[quarter], quarter, (1, 2))[:, 1:-1, 1:-1].astype(int)
         assert np.abs(made[quarter, :, 1:-1, 1:-1] - expected).max() <= 1
@@ -113,8 +114,10 @@ def test_quarters_of_pictures_are_exact_but_for_the_frame():
 
 def test_stretches_are_turned_as_a_whole(data):
     """Distances stay, each stretch has one angle, and the same seed draws the same."""
-    draw = lambda source: source.slices(np.random.default_rng(3), "train", 8, 5)  # noqa: E731
-    plain, turned, again = draw(data), draw(Turned(data)), draw(Turned(data))
+    fields = ("obs", "action")
+    draw = lambda source: source.slices(np.random.default_rng(3), "train", 8, 5, fields=fields)  # noqa: E731
+    rotated = Augmented(data, random_rotation(data.spec))
+    plain, turned, again = draw(data), draw(rotated), draw(rotated)
     np.testing.assert_array_equal(turned["obs"], again["obs"])
     apart = [
         np.linalg.norm(x["obs"][..., :2] - x["obs"][..., 2:4], axis=-1) for x in (plain, turned)
@@ -127,24 +130,25 @@ def test_stretches_are_turned_as_a_whole(data):
 
 
 def test_turned_pictures_come_with_turned_actions(data):
-    fields = ("obs", "action")
-    plain = data.slices(np.random.default_rng(2), "train", 6, 3, True, fields)
-    drawn = Turned(data).slices(np.random.default_rng(2), "train", 6, 3, True, fields)
+    fields = ("obs", "action", "pixels")
+    plain = data.slices(np.random.default_rng(2), "train", 6, 3, fields=fields)
+    rotated = Augmented(data, random_rotation(data.spec))
+    drawn = rotated.slices(np.random.default_rng(2), "train", 6, 3, fields=fields)
     heading = [np.arctan2(x["obs"][..., 5], x["obs"][..., 4]) for x in (plain, drawn)]
     angle = (heading[1] - heading[0])[:, 0]
     for i in range(6):
         expected = turned_pair(plain["action"][i], np.full(3, angle[i]))
         np.testing.assert_allclose(drawn["action"][i], expected, atol=1e-5)
-    expected = turn_pictures(plain["pixels"], angle).astype(int)
+    expected = rotate_pictures(plain["pixels"], angle).astype(int)
     assert np.abs(drawn["pixels"] - expected).max() <= 1
     np.testing.assert_array_equal(drawn["pixels"][::2], plain["pixels"][::2])
     assert np.abs(angle[1::2]).min() > 0 and not angle[::2].any()
 
 
 def test_episodes_are_turned_by_angles_of_their_own(data):
-    obs, action = turned_rows(turn_of(data.spec), data, 0, pixels=False)
+    obs, action = rotated_rows(rotation_of(data.spec), data, 0, pixels=False)
     assert obs.shape == data.arrays["obs"].shape and action.shape == data.arrays["action"].shape
-    other, _ = turned_rows(turn_of(data.spec), data, 1, pixels=False)
+    other, _ = rotated_rows(rotation_of(data.spec), data, 1, pixels=False)
     by = np.arctan2(obs[:, 5], obs[:, 4]) - np.arctan2(
         data.arrays["obs"][:, 5], data.arrays["obs"][:, 4]
     )
@@ -156,7 +160,7 @@ def test_episodes_are_turned_by_angles_of_their_own(data):
 
 def test_what_has_a_north_is_not_turned():
     with pytest.raises(ConfigError, match="point-maze does not look the same"):
-        turn_of(make_spec("point-maze"))
+        rotation_of(make_spec("point-maze"))
 
 
 def test_the_state_itself_is_learned_turned_and_distilled(data, tmp_path, capfd):
@@ -174,9 +178,10 @@ def test_the_state_itself_is_learned_turned_and_distilled(data, tmp_path, capfd)
     assert int(table.last[-1]) == len(table.last) - 1
     first = data.episodes[data.split("train")[0]]
     expected = (
-        turned_rows(turn_of(data.spec), data, 1, False)[0][first.rows] - norm["mean"]
+        rotated_rows(rotation_of(data.spec), data, 1, False)[0][first.rows] - norm["mean"]
     ) / norm["std"]
-    np.testing.assert_allclose(table.place[sum(rows) : sum(rows) + rows[0]], expected, atol=1e-4)
+    found = table.embedding[sum(rows) : sum(rows) + rows[0]]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
     guide = "--guide.updates 50 --guide.width 16 --guide.imagined 0 --guide.turns 2"
     assert main(["distill", run, *guide.split()]) == 0
     assert main(["eval", run, "--mode", "prior", "--goals", "2", "--slots", "2", "--json"]) == 0

@@ -12,6 +12,8 @@ from agents.deployment.contract import Surprise
 from agents.deployment.controller import Controller
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.config import SafetyConfig
+from agents.deployment.policy import Policy
+from agents.runs.compile import counted
 from agents.runs.config import ConfigError
 from agents.runs.load import load
 from tests.soak import message_soak
@@ -28,9 +30,12 @@ def trained(tiny_run):
 
 
 def made(trained, mode="plan", contract=None, **options):
-    contract = contract or contract_for(trained)
-    planner = trained.config.planner
-    return Controller(contract, trained.net, trained.params, planner, mode=mode, **options)
+    return Controller(policy_of(trained, mode, contract), **options)
+
+
+def policy_of(trained, mode="plan", contract=None, planner=None, params=None, **options):
+    contract, planner = contract or contract_for(trained), planner or trained.config.planner
+    return Policy(contract, trained.net, params or trained.params, planner, mode, **options)
 
 
 def actions(controller, stream=STREAM, **given):
@@ -56,8 +61,8 @@ class Timer:
 
             return run
 
-        programs = controller.anytime.programs
-        controller.anytime.programs = {k: wrapped(k, p) for k, p in programs.items()}
+        planner = controller.policy.anytime
+        planner.programs = {k: wrapped(k, p) for k, p in planner.programs.items()}
         return controller.warmup()
 
 
@@ -65,7 +70,8 @@ class Timer:
 def automatic(trained):
     """A controller in mode auto under a timer of ours, 10 ms a tick."""
     timer = Timer()
-    return timer.slow(made(trained, "auto", deadline_ms=10, timer=timer)), timer
+    policy = policy_of(trained, "auto", timer=timer)
+    return timer.slow(Controller(policy, deadline_ms=10)), timer
 
 
 @pytest.fixture
@@ -74,8 +80,15 @@ def auto(automatic):
     timer.cost = Timer().cost
     controller.reset(0)
     controller.counters.clear()
-    controller.anytime.pace.expected = {**timer.cost, "rest": 0.0}
+    controller.policy.anytime.expected = {**timer.cost, "rest": 0.0}
     return controller, timer
+
+
+@pytest.fixture
+def compiled():
+    """What is compiled while the test runs."""
+    with counted() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +126,13 @@ def test_a_seed_repeats_its_actions_and_another_does_not(planner):
 def test_nothing_is_compiled_after_the_warm_up(mode, planner, reactive, auto):
     controller = {"plan": planner, "prior": reactive, "auto": auto[0]}[mode]
     controller.reset(3)
-    for obs in (*STREAM, None, STREAM[0].astype(np.float64), None, *STREAM[:2]):
-        controller.act(obs)
-    controller.rearm()
-    controller.reset()
-    controller.act(STREAM[0])
-    assert controller.compilations == 0
-    controller._compiled.__enter__()
-    jax.jit(lambda x: x * 17.123)(np.float32(len(mode)))  # that it would be noticed
-    controller._compiled.__exit__()
-    assert controller.compilations == 1
-    controller._compiled.count = 0
+    with counted() as compiled:
+        for obs in (*STREAM, None, STREAM[0].astype(np.float64), None, *STREAM[:2]):
+            controller.act(obs)
+        controller.rearm()
+        controller.reset()
+        controller.act(STREAM[0])
+    assert compiled.count == 0
 
 
 def test_with_time_enough_auto_is_plan_bit_for_bit(auto, planner):
@@ -135,23 +144,23 @@ def test_with_time_enough_auto_is_plan_bit_for_bit(auto, planner):
 def test_a_budget_of_one_iteration_gives_the_plan_of_one_iteration(trained, auto):
     controller, timer = auto
     timer.cost["more/12"] = 0.007
-    controller.anytime.pace.expected["more/12"] = 0.007
+    controller.policy.anytime.expected["more/12"] = 0.007
     one = replace(trained.config.planner, num_iterations=1)
     found, expected = controller.act(STREAM[0]), controller.last
-    short = Controller(contract_for(trained), trained.net, trained.params, one)
-    assert (expected.work, expected.iterations, expected.late) == (1, 1, False)
+    short = Controller(policy_of(trained, planner=one))
+    assert (expected.work, expected.info.iterations, expected.late) == (1, 1, False)
     assert np.isfinite(found).all() and np.abs(short.act(STREAM[0]) - found).max() < 2
 
 
-def test_a_slow_planner_plays_the_rest_of_its_plan_and_then_the_prior(auto, reactive):
+def test_a_slow_planner_plays_the_rest_of_its_plan_and_then_the_prior(auto, reactive, compiled):
     """It is noticed late once; then every tick is in time, and planning is tried again."""
     controller, timer = auto
     controller.act(STREAM[0])
-    plan = np.asarray(controller._memory.plan.mean)
+    plan = np.asarray(controller.state.plan.mean)
     timer.cost["first"] = 0.05
     controller.act(STREAM[1])  # who could have known
     assert controller.last.late and controller.last.source == "plan"
-    plan = np.asarray(controller._memory.plan.mean)
+    plan = np.asarray(controller.state.plan.mean)
     found = [(controller.act(obs), controller.last) for obs in STREAM[2:7]]
     sources = [tick.source for _, tick in found]
     assert sources == ["shifted", "shifted", "prior", "prior", "prior"]
@@ -164,7 +173,7 @@ def test_a_slow_planner_plays_the_rest_of_its_plan_and_then_the_prior(auto, reac
         controller.act(obs) is not None and controller.last.source for obs in STREAM.repeat(3, 0)
     ]
     assert later[-1] == "plan" and controller.counters["late"] == 1
-    assert controller.last.work == 2 and controller.compilations == 0
+    assert controller.last.work == 2 and compiled.count == 0
 
 
 def test_when_nothing_fits_the_plan_is_played_and_nothing_computed(auto):
@@ -199,22 +208,22 @@ def test_a_tick_can_be_done_again_from_its_state_and_its_work(auto):
 def test_bad_observations_never_reach_the_model(planner):
     planner.reset(0)
     first = planner.act(STREAM[0])
-    memory = planner._memory
+    memory = planner.state
     for bad in (None, np.full(5, np.nan), np.zeros(3)):
         answer = planner.act(bad)
-        assert planner._memory is memory and planner.last.work == -1
+        assert planner.state is memory and planner.last.work == -1
     np.testing.assert_array_equal(answer, 0)  # the fallback; the first two held
     assert planner.last.state == "fallback" and not (first == 0).all()
     planner.rearm()
 
 
 @pytest.mark.parametrize("mode", ["plan", "auto"])
-def test_without_a_valid_plan_it_says_so_and_stops(mode, planner, auto):
+def test_without_a_valid_plan_it_says_so_and_stops(mode, planner, auto, compiled):
     """Numbers that are finite and overflow in the model: held, handed on, stopped; never `ok`."""
     controller = planner if mode == "plan" else auto[0]
     controller.reset(0)
     last, huge = controller.act(STREAM[0]), np.full(5, 1e20, np.float32)
-    memory, found = controller._memory, []
+    memory, found = controller.state, []
     for _ in range(11):
         found.append((controller.act(huge), controller.last))
     assert [tick.source for _, tick in found] == ["hold"] * 2 + ["fallback"] * 7 + ["stop"] * 2
@@ -222,13 +231,13 @@ def test_without_a_valid_plan_it_says_so_and_stops(mode, planner, auto):
     np.testing.assert_array_equal([a for a, _ in found], [last] * 2 + [controller.guard.zero] * 9)
     assert "no action sequence has a finite value" in controller.guard.stop_reason
     assert controller.guard.counters["fault/no_plan"] >= 10
-    assert controller._memory is memory, "nothing of such a tick stays"
+    assert controller.state is memory, "nothing of such a tick stays"
     controller.rearm()
     controller.act(STREAM[0])
     assert controller.act(huge) is not None and controller.last.state == "hold"
     controller.act(STREAM[1])
     assert (controller.last.source, controller.last.state) == ("plan", "ok")
-    assert controller.guard.why == "" and controller.compilations == 0
+    assert controller.guard.why == "" and compiled.count == 0
 
 
 def test_hundreds_of_messages_and_observations(planner, auto):
@@ -236,7 +245,7 @@ def test_hundreds_of_messages_and_observations(planner, auto):
     rng, controller = np.random.default_rng(3), auto[0]
     told = message_soak.messages(planner, 400, rng)
     shown = message_soak.observations(controller, 400, rng)
-    vars(controller).pop("_compute")
+    vars(controller).pop("finish")
     controller.rearm()
     assert told["violations"] == [] == shown["violations"]
     acted = {"plan", "hold", "fallback", "stop"}
@@ -260,11 +269,12 @@ def test_after_a_gap_the_plan_is_moved_on_by_as_many_ticks(trained, planner, aut
 def test_the_prior_can_be_the_fallback(trained, reactive):
     safety = SafetyConfig(fallback="prior", fallback_after=2)
     controller = made(trained, safety=safety).warmup()
-    controller.act(STREAM[3])
-    answers = [controller.act(None) for _ in range(2)]
+    with counted() as compiled:
+        controller.act(STREAM[3])
+        answers = [controller.act(None) for _ in range(2)]
     reactive.reset(0)
     np.testing.assert_allclose(answers[1], reactive.act(STREAM[3]), atol=1e-6)
-    assert controller.last.source == "fallback" and controller.compilations == 0
+    assert controller.last.source == "fallback" and compiled.count == 0
 
 
 @pytest.mark.parametrize(
@@ -292,9 +302,7 @@ def test_a_surprising_world_is_reacted_to_as_configured(trained, reaction, state
 def test_parameters_that_are_not_finite_move_no_robot(trained):
     broken = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), trained.params)
     for mode in ("plan", "prior"):
-        controller = Controller(
-            contract_for(trained), trained.net, broken, trained.config.planner, mode=mode
-        )
+        controller = Controller(policy_of(trained, mode, params=broken))
         found = actions(controller)
         assert np.isfinite(found).all() and (np.abs(found) <= 1).all()
 

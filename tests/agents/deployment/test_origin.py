@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from agents.deployment.origin import guarded, is_loopback, refusal
-from agents.deployment.viewer.sliders import Slider
+from agents.deployment.viewer.viewer import Slider
 from agents.runs.config import ConfigError
 
 OURS = ("localhost:80", "LOCALHOST", "127.0.0.1", "127.0.0.9:80", "[::1]:80")

@@ -1,5 +1,6 @@
 """The player behind the viewer: same actions as an evaluation, settings swapped while it runs."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,21 @@ def tip(data):
     return data.xpos[-1]
 
 
+def wait(player):
+    """Until what is wanted is compiled."""
+    while player._wanted not in player._made:
+        time.sleep(0.01)
+
+
+def test_names_in_the_text_are_no_markup(player, monkeypatch):
+    name = "[*task*](javascript:x) <b>|`"
+    monkeypatch.setattr(player.env, "env_spec", replace(player.env.env_spec, env_id=name))
+    monkeypatch.setattr(player, "_problem", "**no** <i>")
+    shown = player.summary()
+    assert "](" not in shown and "\\*task\\*" in shown
+    assert "\\<b\\>" in shown and shown.endswith("\\*\\*no\\*\\* \\<i\\>")
+
+
 def test_the_plan_is_rolled_on_the_true_model_at_no_ones_expense(player, trained):
     player.reset()
     for _ in range(5):
@@ -53,11 +69,10 @@ def test_the_plan_is_rolled_on_the_true_model_at_no_ones_expense(player, trained
 def test_a_reset_begins_an_episode_and_its_plan(player):
     player.step(player.decide())
     player.reset()
-    status = player.status()
-    assert (status.step, status.ret) == (0, 0.0)
+    assert (player.decisions, player.ret) == (0, 0.0)
     assert not np.asarray(player.carry.plan.mean).any()
     env = make_vec("cartpole-swingup", 1)
-    obs, _ = env.reset(seed=player.seed + status.episode - 1)
+    obs, _ = env.reset(seed=player.seed + player.episode - 1)
     np.testing.assert_array_equal(player.obs, obs)
     env.close()
 
@@ -65,18 +80,18 @@ def test_a_reset_begins_an_episode_and_its_plan(player):
 def test_new_settings_act_when_they_are_compiled(player, trained):
     longer = replace(trained.config.planner, horizon=4)
     player.configure(longer, "plan")
-    assert "compiling" in player.status().note
-    player.wait()
+    assert "compiling" in player.note
+    wait(player)
     player.step(player.decide())
     assert player.ready.planner == longer and not player.busy
     assert player.carry.plan.mean.shape == (1, 4, 1)
     assert len(player.foresee(tip)["mean"]) == 5
     player.configure(longer, "prior")
-    player.wait()
+    wait(player)
     player.step(player.decide())
     assert player.foresee(tip) == {}
     player.configure(trained.config.planner, "plan")
-    player.wait()
+    wait(player)
     player.decide()
     assert player.carry.plan.mean.shape == (1, 2, 1)
 
@@ -90,17 +105,17 @@ def test_settings_that_cannot_be_compiled_leave_the_old_ones(player, trained, mo
     player.configure(replace(trained.config.planner, horizon=9), "plan")
     player._compiling.join(60)
     player.decide()
-    assert player.ready is old and player.status().note == "no memory"
+    assert player.ready is old and player.note == "no memory"
 
 
 def test_an_episode_ends_and_another_begins(player):
     player.reset()
-    episode = player.status().episode
+    episode = player.episode
     player.env._frames[:] = player.env.env_spec.episode_frames - player.env.env_spec.action_repeat
     player.step(player.decide())
-    assert player.foresee(tip) == {} and player.status().last_return is not None
+    assert player.foresee(tip) == {} and player.last_return is not None
     player.step(player.decide())
-    assert player.status().episode == episode + 1 and player.status().step == 0
+    assert player.episode == episode + 1 and player.decisions == 0
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,13 @@ def test_it_listens_on_this_machine_alone_and_runs_on(viewer, capfd):
     with urllib.request.urlopen(url, timeout=30) as answer:
         assert answer.status == 200
     viewer.run(seconds=1.0)
-    assert viewer.player.status().step >= 1
-    assert "decision" in viewer.summary() and "ms" in viewer.text.content
+    assert viewer.player.decisions >= 1
+    assert "decision" in viewer.player.summary() and "ms" in viewer.text.content
     assert capfd.readouterr().out == ""
     viewer.pause.value = True
-    step = viewer.player.status().step
+    step = viewer.player.decisions
     viewer.run(seconds=0.3)
-    assert viewer.player.status().step == step
+    assert viewer.player.decisions == step
     viewer.sliders["num_samples"].value = 16
     viewer.configure()
     assert viewer.player._wanted[0].num_samples == 16
@@ -92,7 +92,7 @@ def test_what_a_browser_sends_is_what_the_controls_show(viewer):
     assert planner.temperature == viewer.player.ready.planner.temperature
     viewer.pause.value = True
     viewer.advance()
-    assert viewer.player.noise == 1.0 and viewer.player.status().step == 1
+    assert viewer.player.noise == 1.0 and viewer.player.decisions == 1
     handled = [m.__name__ for m in viewer.server._websock_server._incoming_handlers]
     assert not [name for name in handled if "Share" in name or "FileTransfer" in name]
 
@@ -116,7 +116,7 @@ def test_chromium_shows_the_robot(viewer, tmp_path, monkeypatch):
         rows, columns = np.nonzero(changed)
         assert changed.mean() > 0.003, "the robot covers too little of the picture"
         assert np.ptp(rows) > 30 and np.ptp(columns) > 10
-        viewer.text.content = viewer.summary()
+        viewer.text.content = viewer.player.summary()
         wait_until(lambda: "cartpole-swingup" in page.evaluate("document.body.innerText"))
         page.evaluate(
             "[...document.querySelectorAll('button')].find(b => b.innerText == 'Reset').click()"

@@ -55,7 +55,7 @@ def test_bootstrap_is_scipys(statistic, sizes, monkeypatch):
     """The same resamples, whether in one piece or in several."""
     strata = draw(*sizes)
     for at_once in (1 << 22, 7_000):
-        monkeypatch.setattr(stats, "_AT_ONCE", at_once)
+        monkeypatch.setattr(stats, "CHUNK", at_once)
         theirs = scipy_stats.bootstrap(
             strata,
             lambda *x, axis: THEIRS[statistic](np.concatenate(x, -1)),

@@ -34,8 +34,8 @@ def test_percentiles_and_their_absence():
 
 def test_invalid_episodes_do_not_count():
     result = SimpleNamespace(episode_returns=[10.0, 1e9, 20.0], valid=[True, False, True])
-    summary = stats.summarise(result)
+    summary = stats.return_summary(result)
     assert summary["return_mean"] == pytest.approx(15.0, abs=1e-9)
     assert (summary["episodes_valid"], summary["episodes_asked"]) == (2, 3)
-    nothing = stats.summarise(SimpleNamespace(episode_returns=[1.0], valid=[False]))
+    nothing = stats.return_summary(SimpleNamespace(episode_returns=[1.0], valid=[False]))
     assert math.isnan(nothing["return_mean"]) and nothing["episodes_valid"] == 0

@@ -8,7 +8,7 @@ import pytest
 
 from agents.evaluation.evaluate import evaluate_path
 from agents.evaluation.result import EvalResult
-from agents.evaluation.tasks import pooled, views
+from agents.evaluation.tasks import eval_tasks, pooled
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint
@@ -16,6 +16,7 @@ from agents.training.train import train
 from agents.training.trainer import Trainer
 from envs.task_list import TaskListError
 from planning.config import PlannerConfig
+from scripts.command import settings_of
 from scripts.train import VERB
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 from wm.types import discount_for
@@ -107,12 +108,12 @@ def test_the_fused_loop_learns_the_same(tmp_path):
 
 
 def test_views_have_their_own_discounts():
-    short, long = views("multi:pendulum-swingup,point-maze", 2, 0.5)
+    short, long = eval_tasks("multi:pendulum-swingup,point-maze", 2, 0.5)
     assert short.env_id == "multi:pendulum-swingup,point-maze@pendulum-swingup"
     assert short.discount == discount_for(500)
     assert long.discount != short.discount
-    assert views("cartpole-swingup", 2, 0.5) == [("cartpole-swingup", "cartpole-swingup", 0.5)]
-    assert views("cartpole-swingup", 2, 0.5, "walker-walk")[0].env_id == "walker-walk"
+    assert eval_tasks("cartpole-swingup", 2, 0.5) == [("cartpole-swingup", "cartpole-swingup", 0.5)]
+    assert eval_tasks("cartpole-swingup", 2, 0.5, "walker-walk")[0].env_id == "walker-walk"
 
 
 def test_pooled_results_hold_every_episode():
@@ -126,14 +127,14 @@ def test_pooled_results_hold_every_episode():
 
 
 def test_flags_name_the_tasks():
-    flags = VERB.settings(["--tasks", "cartpole-swingup,pendulum-swingup,reacher-easy"])
+    flags = settings_of(VERB, ["--tasks", "cartpole-swingup,pendulum-swingup,reacher-easy"])
     settings = flags.config_of()
     assert settings.env_id == "multi:cartpole-swingup,pendulum-swingup,reacher-easy"
     assert settings.num_envs == 6  # two for each task
     assert settings.run_dir == "runs/multi:cartpole-swingup+pendulum-swingup+reacher-easy-0"
-    assert VERB.settings(["--tasks", "a,b", "--num-envs", "8"]).config_of().num_envs == 8
-    assert VERB.settings(["multi:a,b,c"]).config_of().num_envs == 6
-    assert VERB.settings(["cartpole-swingup"]).config_of().num_envs == 4
+    assert settings_of(VERB, ["--tasks", "a,b", "--num-envs", "8"]).config_of().num_envs == 8
+    assert settings_of(VERB, ["multi:a,b,c"]).config_of().num_envs == 6
+    assert settings_of(VERB, ["cartpole-swingup"]).config_of().num_envs == 4
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_flags_name_the_tasks():
 )
 def test_mistakes_are_one_line(argv, error, said):
     with pytest.raises(error, match=said) as caught:
-        VERB.settings(argv)
+        settings_of(VERB, argv)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from agents.goals import agent as goal_agent
-from agents.goals.agent import GoalModel, Guidance, make_goal_agent, moved_on
-from agents.goals.rollout import floor_agent, plan_milliseconds, run_goals, seeing_state
+from agents.goals.agent import GoalModel, GoalParams, make_goal_agent, moved_on
+from agents.goals.config import PLAIN
+from agents.goals.rollout import STATE, Actor, baseline, plan_milliseconds, run_goals
 from planning.config import PlannerConfig
-from planning.objective import Objective, Weights
+from planning.objective import PlanState
 from planning.types import Plan
 
 KEEP, PUSH, CLOSE = 0.8, 0.1, 0.08
@@ -81,14 +82,14 @@ def toy_model(block=1, **changes):
     return model._replace(**changes)
 
 
-def toy_guidance(policy=None, **weights):
-    """Guidance of the exact model with these weights."""
-    named = dict.fromkeys(Weights._fields, 0.0) | weights
-    return Guidance(
+def toy_params(policy=None, **weights):
+    """GoalParams of the exact model with these weights."""
+    named = dict.fromkeys(PLAIN.weights, 0.0) | weights
+    return GoalParams(
         model=jnp.float32(1.0),
-        weights=Weights(**{k: jnp.float32(v) for k, v in named.items()}),
+        weights={k: jnp.float32(v) for k, v in named.items()},
         scale=jnp.float32(1.0),
-        reach=jnp.float32(jnp.inf),
+        radius=jnp.float32(jnp.inf),
         low=jnp.full(4, -1.0),
         high=jnp.full(4, 1.0),
         policy=policy,
@@ -108,43 +109,27 @@ TERMS = ("path", "goal")
 SEEDS = list(range(40))
 
 
-def reaching(agent, guidance, slots=8, seeds=SEEDS):
-    return run_goals(agent, guidance, ToyGoals(slots), seeing_state(), seeds, 0)
+def reaching(agent, goal_params, slots=8, seeds=SEEDS):
+    return run_goals(Actor(agent, goal_params, STATE), ToyGoals(slots), seeds, 0)
 
 
 def test_distances_saturate_with_a_slope_everywhere():
-    """Also where there is no reach: gradients go through the branch that is not taken."""
-    for reach, far, value, slope in (
+    """Also where there is no radius: gradients go through the branch that is not taken."""
+    for radius, far, value, slope in (
         (np.inf, 2.0, 2.0, 1.0),
         (0.5, 0.0, 0.0, 1.0),
         (0.5, 0.5, 0.5 * (1 - np.exp(-1)), np.exp(-1)),
     ):
-        found = jax.value_and_grad(goal_agent.within, argnums=1)(jnp.float32(reach), far)
+        found = jax.value_and_grad(goal_agent.saturating, argnums=1)(jnp.float32(radius), far)
         assert found == (pytest.approx(value, abs=1e-6), pytest.approx(slope, rel=1e-5))
 
 
 def test_an_agent_compares_decisions_not_blocks():
-    """Whatever block the objective was made for."""
-    seen, model = [], toy_model(block=3)
-    real = goal_agent.planner_model
-
-    def noted(objective, world):
-        seen.append(objective.block)
-        return real(objective, world)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(goal_agent, "planner_model", noted)
-        agent = make_goal_agent(model, PLANNER, Objective(("smoothness",)))
-        jax.eval_shape(
-            agent.act,
-            toy_guidance(smoothness=1.0),
-            agent.init_carry(1),
-            jnp.zeros((1, 2)),
-            jnp.zeros((1, 2)),
-            jnp.ones(1, bool),
-            jax.random.split(jax.random.key(0), 1),
-        )
-    assert set(seen) == {3}
+    """A block that goes on as the last decision began, then turns once."""
+    before = PlanState(jnp.zeros(4), jnp.array([9.0, 9.0, 9.0, 9.0, 1.0, 0.0]))
+    actions = jnp.array([1.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    term = goal_agent.cost_model(toy_model(block=3)).terms["smoothness"]
+    assert term.cost(None, None, before, actions, None) == pytest.approx(1 / 6)
 
 
 def successes(outcomes):
@@ -153,12 +138,12 @@ def successes(outcomes):
 
 @pytest.fixture(scope="module")
 def planner_agent():
-    return make_goal_agent(toy_model(), PLANNER, Objective(TERMS, PLANNER.horizon))
+    return make_goal_agent(toy_model(), PLANNER, TERMS)
 
 
 def test_it_gets_to_goals_that_random_actions_miss(planner_agent):
-    reached = reaching(planner_agent, toy_guidance(path=1.0))
-    floor = reaching(floor_agent(2, "random"), None)
+    reached = reaching(planner_agent, toy_params(path=1.0))
+    floor = run_goals(baseline(2, "random"), ToyGoals(8), SEEDS, 0)
     assert successes(reached) == len(SEEDS)
     assert successes(floor) < len(SEEDS) / 3
     assert np.median([o.steps for o in reached]) < 15
@@ -167,9 +152,9 @@ def test_it_gets_to_goals_that_random_actions_miss(planner_agent):
 
 def test_what_becomes_of_a_goal_depends_on_no_other(planner_agent):
     """Neither on how many simulators there are nor on which goals came before."""
-    guidance = toy_guidance(path=1.0)
-    many = reaching(planner_agent, guidance, seeds=SEEDS[:12])
-    few = reaching(planner_agent, guidance, slots=3, seeds=SEEDS[:12])
+    goal_params = toy_params(path=1.0)
+    many = reaching(planner_agent, goal_params, seeds=SEEDS[:12])
+    few = reaching(planner_agent, goal_params, slots=3, seeds=SEEDS[:12])
     assert [(o.seed, o.success, o.steps) for o in many] == [
         (o.seed, o.success, o.steps) for o in few
     ]
@@ -177,18 +162,18 @@ def test_what_becomes_of_a_goal_depends_on_no_other(planner_agent):
 
 def test_every_goal_is_tried_once_and_no_slot_waits():
     env = ToyGoals(4, limit=5)
-    outcomes = run_goals(floor_agent(2, "zero"), None, env, seeing_state(), SEEDS[:10], 0)
+    outcomes = run_goals(baseline(2, "zero"), env, SEEDS[:10], 0)
     assert sorted(env.begun) == SEEDS[:10]
     assert [o.steps for o in outcomes] == [5] * 10
     idle = ToyGoals(4, limit=5)
-    assert len(run_goals(floor_agent(2, "zero"), None, idle, seeing_state(), [3], 0)) == 1
+    assert len(run_goals(baseline(2, "zero"), idle, [3], 0)) == 1
 
 
 @pytest.mark.parametrize("block", [2, 3])
 def test_blocks_are_replanned_every_decision(block):
     model = toy_model(block)
-    agent = make_goal_agent(model, PLANNER, Objective(TERMS, PLANNER.horizon))
-    outcomes = reaching(agent, toy_guidance(path=1.0), seeds=SEEDS[:16])
+    agent = make_goal_agent(model, PLANNER, TERMS)
+    outcomes = reaching(agent, toy_params(path=1.0), seeds=SEEDS[:16])
     assert successes(outcomes) == 16
 
 
@@ -210,12 +195,12 @@ def test_it_plans_from_the_real_history():
 
     policy = lambda params, place, goal: jnp.zeros(2)  # noqa: E731
     model = model._replace(encode=encode, policy=policy)
-    agent = make_goal_agent(model, PLANNER, Objective(("goal",)), reactive=True)
+    agent = make_goal_agent(model, PLANNER, ("goal",), reactive=True)
     carry, keys = agent.init_carry(1), jax.random.split(jax.random.key(0), 1)
     goal = jnp.full((1, 2), 9.0)
     for t, first in enumerate([1, 0, 0, 0, 0, 1, 0]):
         frame = jnp.full((1, 2), float(t))
-        _, carry, _ = agent.act(toy_guidance(), carry, frame, goal, jnp.array([first == 1]), keys)
+        _, carry, _ = agent.act(toy_params(), carry, frame, goal, jnp.array([first == 1]), keys)
     jax.effects_barrier()
     histories = [h for h in seen if h != [9.0] * 3]
     expected = [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 3], [0, 2, 4], [5, 5, 5], [5, 5, 6]]
@@ -228,9 +213,9 @@ def test_goals_weights_and_parameters_compile_nothing(planner_agent):
     before = None
     for place, weights in [(1.0, {"path": 1.0}), (-1.0, {"goal": 0.5}), (0.3, {"path": 2.0})]:
         goals = jnp.array([[place, 0.0], [-place, 0.0]])
-        guidance = toy_guidance(**weights)
+        goal_params = toy_params(**weights)
         first = jnp.array([True, False])
-        action, _, _ = planner_agent.act(guidance, carry, jnp.zeros((2, 2)), goals, first, keys)
+        action, _, _ = planner_agent.act(goal_params, carry, jnp.zeros((2, 2)), goals, first, keys)
         assert np.sign(action[0, 0]) == np.sign(place) == -np.sign(action[1, 0])
         size = planner_agent.act._cache_size()
         assert before in (None, size)
@@ -244,30 +229,35 @@ def test_a_policy_leads_the_planner():
     tiny = PlannerConfig(
         horizon=3, num_samples=9, num_prior_samples=8, num_elites=1, num_iterations=1, init_std=0.1
     )
-    led = make_goal_agent(model, tiny, Objective(TERMS, 3))
-    alone = make_goal_agent(toy_model(), tiny, Objective(TERMS, 3))
-    guidance = toy_guidance(policy=jnp.float32(2.0), path=1.0)
-    reactive = make_goal_agent(model, tiny, Objective(TERMS, 3), reactive=True)
-    assert successes(reaching(led, guidance)) > successes(reaching(alone, guidance))
-    assert successes(reaching(reactive, guidance)) > 20
+    led = make_goal_agent(model, tiny, TERMS)
+    alone = make_goal_agent(toy_model(), tiny, TERMS)
+    goal_params = toy_params(policy=jnp.float32(2.0), path=1.0)
+    reactive = make_goal_agent(model, tiny, TERMS, reactive=True)
+    assert successes(reaching(led, goal_params)) > successes(reaching(alone, goal_params))
+    assert successes(reaching(reactive, goal_params)) > 20
 
 
 def test_distances_saturate_and_limits_hold():
-    world = goal_agent.latent_world(toy_model())
-    guide = toy_guidance(goal=1.0)
+    terms, goal = goal_agent.cost_model(toy_model()).terms, jnp.zeros(4)
     near, far = jnp.array([0.1, 0.0, 0.0, 0.0]), jnp.array([3.0, 0.0, 0.0, 0.0])
-    goal = jnp.zeros(4)
-    assert world.distance is not None and world.limits is not None
-    assert world.distance(guide, far, goal) == pytest.approx(9 / 4)
-    short = guide._replace(reach=jnp.float32(0.01))
-    assert world.distance(short, near, goal) == pytest.approx(0.01 * (1 - np.exp(-0.25)), rel=1e-3)
-    assert world.distance(short, far, goal) == pytest.approx(0.01)
-    assert world.limits(guide, near, goal) == 0
-    assert world.limits(guide, far, goal) == pytest.approx(4 / 4)
+
+    def distance(params, latent):
+        return terms["goal"].cost(params, goal, latent)
+
+    def limits(latent):
+        return terms["limits"].cost(params, goal, PlanState(goal, goal), goal, latent)
+
+    params = toy_params(goal=1.0)
+    assert distance(params, far) == pytest.approx(9 / 4)
+    short = params._replace(radius=jnp.float32(0.01))
+    assert distance(short, near) == pytest.approx(0.01 * (1 - np.exp(-0.25)), rel=1e-3)
+    assert distance(short, far) == pytest.approx(0.01)
+    assert limits(near) == 0
+    assert limits(far) == pytest.approx(4 / 4)
 
 
 def test_latency_is_of_single_decisions(planner_agent):
     times = plan_milliseconds(
-        planner_agent, toy_guidance(path=1.0), ToyGoals(1, limit=6), seeing_state(), 1
+        Actor(planner_agent, toy_params(path=1.0), STATE), ToyGoals(1, limit=6), 1
     )
     assert len(times) == 5 and min(times) > 0

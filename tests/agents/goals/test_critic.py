@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from agents.goals import critic as goal_critic
-from agents.goals import policy as distill
-from agents.goals.agent import GoalModel, Guidance
-from agents.goals.config import GUIDED, GuideConfig
+from agents.goals import policy as goal_policy
+from agents.goals.agent import GoalModel, GoalParams
+from agents.goals.config import GUIDED, GoalHeadsConfig
 from agents.goals.hindsight import Table, at_rest, make_table, relabel
-from agents.goals.model import left_open, reach_of, weights_of
-from agents.goals.networks import Reaction, start
+from agents.goals.model import left_open, radius_of, weights_of
+from agents.goals.networks import GoalPolicy, start
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 
 SIZE, WALL, DOOR = 7, 3, 5
 MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
-CONFIG = GuideConfig(
+CONFIG = GoalHeadsConfig(
     updates=1200, batch_size=256, width=64, discount=0.95, learning_rate=2e-3, noise=0.02
 )
 
@@ -112,7 +112,7 @@ def test_nothing_is_farther_than_what_was_done(learned):
     at = rng.integers(0, len(rows.last), 2000)
     goal = np.minimum(at + rng.integers(1, 30, 2000), np.asarray(rows.last)[at])
     at, goal = at[goal > at], goal[goal > at]
-    cost = goal_critic.cost_to_go(learned, CONFIG, rows.place[at], rows.goal[goal])
+    cost = goal_critic.cost_to_go(learned, CONFIG, rows.embedding[at], rows.goal[goal])
     found = np.asarray(goal_critic.decisions(cost, CONFIG.discount))
     assert (found <= 1.1 * (goal - at) + 0.3).mean() > 0.99
     assert (found < 0.5 * (goal - at)).mean() > 0.2, "many walks were roundabout"
@@ -123,7 +123,7 @@ def test_no_step_leads_through_the_wall(learned):
 
     def leap(before, after):
         places = (jnp.asarray(place_of(cell)) for cell in (before, after))
-        return float(goal_critic.leap(learned, CONFIG, 2, *places))
+        return float(goal_critic.reachability(learned, CONFIG, 2, *places))
 
     assert leap((0, 0), (1, 0)) == leap((1, 1), (1, 2)) == 0
     assert leap((WALL - 1, 0), (WALL + 1, 0)) == pytest.approx((12 / 2 - 1) ** 2, rel=0.4)
@@ -132,11 +132,11 @@ def test_no_step_leads_through_the_wall(learned):
 
 def test_the_policy_shortens_the_way(learned):
     """Its action, as the nearest move, is one of those that bring the goal nearer."""
-    config = GuideConfig(**{**vars(CONFIG), "updates": 600})
-    policy, _ = distill.learn_policy(config, learned, table())
+    config = GoalHeadsConfig(**{**vars(CONFIG), "updates": 600})
+    policy, _ = goal_policy.learn_policy(config, learned, table())
     pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
     here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
-    wishes = np.asarray(distill.react(policy, CONFIG, 2, here, there))
+    wishes = np.asarray(goal_policy.react(policy, CONFIG, 2, here, there))
     ways = {goal: steps_from(goal) for goal in CELLS}
     better, by_chance = [], []
     for (cell, goal), wish in zip(pairs, wishes, strict=True):
@@ -151,7 +151,7 @@ STEP = 0.15
 FIELD = IDENTITY._replace(
     step=lambda params, latent, action: jnp.clip(latent + STEP * action, -1.0, 1.0),
     critic=lambda params, place, goal: goal_critic.cost_to_go(params, CONFIG, place, goal),
-    leap=lambda params, place, after: goal_critic.leap(params, CONFIG, 1, place, after),
+    reachability=lambda params, *ends: goal_critic.reachability(params, CONFIG, 1, *ends),
 )
 
 
@@ -169,23 +169,23 @@ def wanderings(episodes=150, length=40, seed=0):
 
 
 def test_imagination_leads_where_imitation_stands_still():
-    config = GuideConfig(**{**vars(CONFIG), "updates": 300, "advantage": 0.0})
+    config = GoalHeadsConfig(**{**vars(CONFIG), "updates": 300, "advantage": 0.0})
     data = wanderings()
     critic, _ = goal_critic.train(config, data)
-    scale = 2 * data.place.var(0).mean()
+    scale = 2 * data.embedding.var(0).mean()
     limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
-    guide = Guidance(None, weights_of(GUIDED), scale, reach_of(GUIDED), *limits, critic)
+    params = GoalParams(None, weights_of(GUIDED), scale, radius_of(GUIDED), *limits, critic)
     here, there = jax.random.uniform(jax.random.key(0), (2, 200, 2), minval=-0.9, maxval=0.9)
 
     def arrived(world):
-        policy, _ = distill.learn_policy(config, critic, data, world=world)
+        policy, _ = goal_policy.learn_policy(config, critic, data, world=world)
         place = here
         for _ in range(20):
-            action = distill.react(policy, config, 2, place, there)
+            action = goal_policy.react(policy, config, 2, place, there)
             place = FIELD.step(None, place, action)
         return float(jnp.mean(jnp.linalg.norm(place - there, axis=-1) < 0.15))
 
-    assert arrived((FIELD, guide)) > 0.9
+    assert arrived((FIELD, params)) > 0.9
     assert arrived(None) < 0.8
 
 
@@ -194,20 +194,20 @@ def test_what_the_policy_imagines_pays_for_leaps(learned):
     jumping = IDENTITY._replace(
         step=lambda params, latent, action: latent + 6 / (SIZE - 1) * jnp.sign(action),
         critic=FIELD.critic,
-        leap=FIELD.leap,
+        reachability=FIELD.reachability,
     )
     patient = jumping._replace(
-        leap=lambda params, place, after: goal_critic.leap(params, CONFIG, 3, place, after)
+        reachability=lambda params, *ends: goal_critic.reachability(params, CONFIG, 3, *ends)
     )
     batch = relabel(table(), CONFIG, jax.random.key(0))
     limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
-    params = start(Reaction(CONFIG.width, 2), jax.random.key(1), batch.place)
+    params = start(GoalPolicy(CONFIG.width, 2), jax.random.key(1), batch.embedding)
 
     def imagined(model, **weights):
         objective = replace(GUIDED, **weights)
-        scale, reach = jnp.float32(1.0), reach_of(objective)
-        guide = Guidance(None, weights_of(objective), scale, reach, *limits, learned)
-        return float(distill.imagined_cost(CONFIG, model, guide, params, batch))
+        scale, radius = jnp.float32(1.0), radius_of(objective)
+        known = GoalParams(None, weights_of(objective), scale, radius, *limits, learned)
+        return float(goal_policy.imagined_cost(CONFIG, model, known, params, batch))
 
     free = imagined(jumping, leap=0.0)
     assert imagined(jumping, leap=1.0) > imagined(patient, leap=1.0) + 1.0
@@ -221,11 +221,11 @@ def test_hindsight_says_what_was_done():
     rows = jnp.arange(60.0)[:, None]
     last = jnp.asarray(np.repeat([19, 39, 59], 20))
     numbered = Table(rows, rows + 1000, rows, last)
-    config = GuideConfig(batch_size=2000, noise=0.0, stride=3)
+    config = GoalHeadsConfig(batch_size=2000, noise=0.0, stride=3)
     batch = relabel(numbered, config, jax.random.key(0))
-    at, goal = np.asarray(batch.place[:, 0]), np.asarray(batch.goal[:, 0]) - 1000
-    lead, taken = np.asarray(batch.lead), np.asarray(batch.taken)
-    np.testing.assert_array_equal(batch.later[:, 0], at + lead)
+    at, goal = np.asarray(batch.embedding[:, 0]), np.asarray(batch.goal[:, 0]) - 1000
+    lead, taken = np.asarray(batch.lead), np.asarray(batch.steps)
+    np.testing.assert_array_equal(batch.next_embedding[:, 0], at + lead)
     np.testing.assert_array_equal(lead, np.minimum(3, np.asarray(last)[at.astype(int)] - at))
     known = np.isfinite(taken)
     np.testing.assert_array_equal(goal[known] - at[known], taken[known])
@@ -245,9 +245,9 @@ def test_rows_are_embedded_with_their_history():
     frames = np.arange(10, dtype=np.float32)[:, None]
     action = np.arange(10, dtype=np.float32)[:, None] + 0.5
     made = make_table(model, None, frames, action, np.array([0, 4]), np.array([4, 6]))
-    np.testing.assert_array_equal(made.place[3], [0, 1, 3])  # stood still before it began
-    np.testing.assert_array_equal(made.place[4], [4, 4, 4])
-    np.testing.assert_array_equal(made.place[9], [5, 7, 9])
+    np.testing.assert_array_equal(made.embedding[3], [0, 1, 3])  # stood still before it began
+    np.testing.assert_array_equal(made.embedding[4], [4, 4, 4])
+    np.testing.assert_array_equal(made.embedding[9], [5, 7, 9])
     np.testing.assert_array_equal(made.goal[9], [9, 9, 9])
     np.testing.assert_array_equal(made.action[1], [1.5, 2.5])
     np.testing.assert_array_equal(made.action[9], [8.5, 8.5])  # the last decision, repeated
@@ -273,15 +273,15 @@ def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
     assert sorted(open_[:, 0]) == pytest.approx(sorted(shown[:, 0]))
     model = IDENTITY._replace(frame_shape=(obs.shape[1],), action_dim=2)
     made = make_table(model, None, obs, np.ones((4, 2)), np.array([0]), np.array([4]), still)
-    np.testing.assert_allclose(made.place, obs)
+    np.testing.assert_allclose(made.embedding, obs)
     np.testing.assert_allclose(made.goal, shown, atol=1e-6)
 
 
 def test_settings_that_cannot_learn_are_refused():
     with pytest.raises(ConfigError, match=r"guide\.discount must lie in \(0, 1\), got 1"):
-        GuideConfig(discount=1.0)
+        GoalHeadsConfig(discount=1.0)
     with pytest.raises(ConfigError, match=r"guide\.stride must lie in \[1, 1000\]"):
-        GuideConfig(stride=0)
+        GoalHeadsConfig(stride=0)
     for bad in (0.0, -1.0, float("inf")):
         with pytest.raises(ConfigError, match=r"guide\.bound must lie in \(0, 1e\+06\]"):
-            GuideConfig(bound=bad)
+            GoalHeadsConfig(bound=bad)

@@ -12,6 +12,7 @@ import pytest
 from agents.data.dataset import Dataset
 from agents.goals import evaluate as goal_eval
 from agents.goals import oracle as goal_oracle
+from agents.goals.agent import GoalModel, cost_model
 from agents.goals.config import (
     GUIDED,
     HELD_OUT,
@@ -20,7 +21,7 @@ from agents.goals.config import (
     PLANNER,
     PRIOR_SAMPLES,
     GoalEvalConfig,
-    GuideConfig,
+    GoalHeadsConfig,
     ObjectiveConfig,
     ObjectiveOverrides,
     goal_planner,
@@ -28,38 +29,38 @@ from agents.goals.config import (
 from agents.goals.critic import cost_to_go
 from agents.goals.held_out import held_out, recorded_seeds
 from agents.goals.model import (
-    Guides,
-    guidance,
-    load_guides,
-    save_guides,
+    GoalHeads,
+    goal_params,
+    load_goal_heads,
+    save_goal_heads,
     spread,
     table_of,
     weights_of,
 )
-from agents.goals.rollout import Outcome, plan_milliseconds, run_goals
+from agents.goals.rollout import GoalOutcome, plan_milliseconds, run_goals
 from agents.runs import load_pretrained as jepa_load
 from agents.runs.config import ConfigError, PlannerOverrides
 from agents.runs.load_pretrained import JepaTrained
 from envs.registry import make_spec, make_vec
 from envs.tasks.goals.two_room import DOOR_Y
 from planning.config import METHODS, PlannerConfig
-from planning.objective import TERMS, Weights
 
-GUIDES = Guides(GuideConfig(), {"critic": 1, "policy": 2})
+HEADS = GoalHeads(GoalHeadsConfig(), {"critic": 1, "policy": 2})
 
 
-def test_settings_and_weights_have_the_same_names():
-    named = set(ObjectiveConfig.__dataclass_fields__) - {"reach"}
-    assert named == set(Weights._fields) - {"reward"} == set(TERMS) - {"reward"}
-    assert weights_of(ObjectiveConfig(goal=2.0)).goal == 2.0
-    assert weights_of(GUIDED).reward == 0.0
+def test_every_weight_is_that_of_a_term():
+    model = cast(Any, GoalModel)(*[None] * 3, 1, (1,), critic=1.0)
+    assert set(cost_model(model).terms) == set(weights_of(GUIDED))
+    plain = set(cost_model(model._replace(critic=None)).terms)
+    assert plain == set(weights_of(PLAIN)) - set(LEARNED)
+    assert weights_of(ObjectiveConfig(goal=2.0))["goal"] == 2.0
 
 
 def test_learned_terms_count_only_where_they_were_learned():
     config = GoalEvalConfig(planner=PlannerOverrides(horizon=7), path="runs/x")
     planner, objective = goal_eval.settings(config, None)
     assert objective == PLAIN and planner.horizon == 7 and planner.num_prior_samples == 0
-    planner, objective = goal_eval.settings(config, GUIDES)
+    planner, objective = goal_eval.settings(config, HEADS)
     assert objective == GUIDED and planner.num_prior_samples == PRIOR_SAMPLES
     assert planner.num_samples == PLANNER.num_samples
     refusal = "no critic: learn one with `latentmpc distill runs/x`"
@@ -68,7 +69,7 @@ def test_learned_terms_count_only_where_they_were_learned():
         wanting = GoalEvalConfig(path="runs/x", objective=given)
         with pytest.raises(ConfigError, match=refusal):
             goal_eval.settings(wanting, None)
-        assert getattr(goal_eval.settings(wanting, GUIDES)[1], name) == 1.0
+        assert getattr(goal_eval.settings(wanting, HEADS)[1], name) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -86,15 +87,19 @@ def test_weights_that_make_no_sense_are_refused(bad, message):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_planner_can_be_asked_for(method):
-    planner = goal_planner(PlannerOverrides(method=method, num_samples=64), guided=True)
+    planner = goal_planner(PlannerOverrides(method=method, num_samples=64), with_policy=True)
     assert (planner.method, planner.num_samples, planner.horizon) == (method, 64, PLANNER.horizon)
     assert planner.target_ess == (PLANNER.target_ess if method == "mppi" else 0)
 
 
 def test_successes_have_intervals():
-    outcomes = [Outcome(1, True, 10), Outcome(2, True, 20), Outcome(3, False, 100, fallbacks=2)]
-    outcomes.append(Outcome(4, False, 7, valid=False))
-    found = goal_eval.summarise(outcomes, make_spec("two-room"))
+    outcomes = [
+        GoalOutcome(1, True, 10),
+        GoalOutcome(2, True, 20),
+        GoalOutcome(3, False, 100, fallbacks=2),
+    ]
+    outcomes.append(GoalOutcome(4, False, 7, valid=False))
+    found = goal_eval.success_summary(outcomes, make_spec("two-room"))
     assert (found["successes"], found["goals"], found["invalid"]) == (2, 4, 1)
     assert found["success"] == 0.5 and found["fallbacks"] == 2
     assert found["success_interval"] == pytest.approx([0.1500, 0.8500], abs=1e-3)  # Wilson
@@ -104,7 +109,7 @@ def test_successes_have_intervals():
 
 
 def test_no_held_out_seed_was_recorded(tmp_path):
-    """Neither in the data of the model nor in that of its guides."""
+    """Neither in the data of the model nor in that of its heads."""
     config = GoalEvalConfig(goals=3, seed=5)
     assert held_out(config, frozenset()) == [HELD_OUT + i for i in (5, 6, 7)]
     for folder, seed in (("model", HELD_OUT + 6), ("guides", HELD_OUT + 8)):
@@ -118,7 +123,7 @@ def test_no_held_out_seed_was_recorded(tmp_path):
     recorded = recorded_seeds(run)
     assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 8)]
     arrays = {"critic": {"w": jnp.ones(2)}}
-    save_guides(run, Guides(GuideConfig(), arrays, str(tmp_path / "guides")))
+    save_goal_heads(run, GoalHeads(GoalHeadsConfig(), arrays, str(tmp_path / "guides")))
     recorded = recorded_seeds(run)
     assert held_out(config, recorded) == [HELD_OUT + i for i in (5, 7, 9)]
     run.data_info, run.path = {"path": str(tmp_path / "gone")}, tmp_path / "x" / "y" / "000000001"
@@ -130,20 +135,20 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
     stats = spread(places)
     pairs = np.mean((places[:2000] - places[2000:]) ** 2)
     assert stats["scale"] == pytest.approx(pairs, rel=0.05)
-    made = guidance(None, GUIDED, stats, GUIDES)
-    assert float(made.reach) == pytest.approx(GUIDED.reach) and made.critic == 1
-    assert np.isinf(guidance(None, PLAIN, stats).reach)
+    made = goal_params(None, GUIDED, stats, HEADS)
+    assert float(made.radius) == pytest.approx(GUIDED.reach) and made.critic == 1
+    assert np.isinf(goal_params(None, PLAIN, stats).radius)
 
 
 def test_the_oracle_needs_no_sequences_of_a_policy():
     """Few samples are too few beside the policy's proposals; the oracle has none."""
-    few, guides = PlannerOverrides(num_samples=16, num_elites=8), Guides(GuideConfig(), {})
+    few, heads = PlannerOverrides(num_samples=16, num_elites=8), GoalHeads(GoalHeadsConfig(), {})
     oracle, no_run = GoalEvalConfig("run", mode="oracle", planner=few), cast(JepaTrained, None)
-    planner = goal_eval.controlled_by(oracle, no_run, make_spec("two-room")).planner
+    planner = goal_eval.actor_for(oracle, no_run, make_spec("two-room")).planner
     assert planner is not None
     assert (planner.num_samples, planner.num_prior_samples) == (16, 0)
     with pytest.raises(ConfigError, match="num_prior_samples must lie in"):
-        goal_eval.settings(GoalEvalConfig("run", planner=few), guides)
+        goal_eval.settings(GoalEvalConfig("run", planner=few), heads)
 
 
 def test_the_oracle_has_the_terms_of_the_true_world_alone():
@@ -162,13 +167,13 @@ def test_the_oracle_measures_angles_by_the_shorter_way():
     periods, spreads = goal_oracle._geometry(make_spec("reacher-goal"))
     np.testing.assert_allclose(periods, 2 * np.pi)
     at = goal_oracle.Moment(jnp.zeros(2, jnp.int32), jnp.array([3.1, 0.0], jnp.float32))
-    around = goal_oracle._distance(periods, spreads, None, at, jnp.array([-3.1, 0.0]))
+    around = goal_oracle._distance(periods, spreads, at, jnp.array([-3.1, 0.0]))
     assert around < 0.01
     periods, spreads = goal_oracle._geometry(make_spec("two-room"))
     np.testing.assert_array_equal(periods, 0)
     at = at._replace(achieved=jnp.zeros(2))
     goal = jnp.array([spreads[0], 0.0], jnp.float32)
-    assert goal_oracle._distance(periods, spreads, None, at, goal) == pytest.approx(0.25)
+    assert goal_oracle._distance(periods, spreads, at, goal) == pytest.approx(0.25)
 
 
 def test_the_oracle_reaches_goals_in_its_room():
@@ -183,7 +188,7 @@ def test_the_oracle_reaches_goals_in_its_room():
         init_std=1.0,
         target_ess=4.0,
     )
-    agent, eyes = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
+    actor = goal_oracle.goal_oracle(spec, planner, ObjectiveConfig(path=1.0, goal=0.0))
     env = make_vec("two-room", 1, action_repeat=spec.action_repeat)
     seeds = [HELD_OUT + i for i in range(40)]
     same = []
@@ -192,9 +197,9 @@ def test_the_oracle_reaches_goals_in_its_room():
         data = env.simulators.data
         if data.qpos[0, 0] * data.userdata[0, 0] > 0:
             same.append(seed)
-    outcomes = run_goals(agent, None, make_vec("two-room", 2), eyes, same[:4], 0)
+    outcomes = run_goals(actor, make_vec("two-room", 2), same[:4], 0)
     assert all(o.success for o in outcomes)
-    assert len(plan_milliseconds(agent, None, env, eyes, same[0], most=2)) == 2
+    assert len(plan_milliseconds(actor, env, same[0], most=2)) == 2
 
 
 def rank_of_ways(run, data):
@@ -202,7 +207,7 @@ def rank_of_ways(run, data):
     from scipy.stats import rankdata
 
     trained, held = jepa_load.load(run), Dataset.open(data)
-    guides, table = load_guides(trained), table_of(trained, held, "validation")
+    heads, table = load_goal_heads(trained), table_of(trained, held, "validation")
     chosen = [held.episodes[i] for i in held.split("validation")]
     rows = np.concatenate([e.start + np.arange(e.length + 1) for e in chosen])
     at, goal = np.random.default_rng(0).integers(0, len(rows), (2, 2000))
@@ -210,7 +215,7 @@ def rank_of_ways(run, data):
     through = sum(np.linalg.norm(x - np.array([0.0, DOOR_Y]), axis=1) for x in (here, there))
     apart = np.linalg.norm(here - there, axis=1)
     ways = np.where(here[:, 0] * there[:, 0] < 0, through, apart)
-    cost = cost_to_go(guides.arrays["critic"], guides.config, table.place[at], table.goal[goal])
+    cost = cost_to_go(heads.arrays["critic"], heads.config, table.embedding[at], table.goal[goal])
     return float(np.corrcoef(rankdata(cost), rankdata(ways))[0, 1])
 
 

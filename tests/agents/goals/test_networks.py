@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from agents.goals import model as goal_model
-from agents.goals.config import GuideConfig
-from agents.goals.model import Guides, load_guides, save_guides
-from agents.goals.networks import FAR, Reaction, distances, evening, start
+from agents.goals.config import GoalHeadsConfig
+from agents.goals.model import GoalHeads, load_goal_heads, save_goal_heads
+from agents.goals.networks import UNIT, GoalPolicy, distances, start, whitening
 from agents.runs.config import ConfigError
 
 DIM = 5
@@ -27,7 +27,7 @@ def places():
 
 
 def evened(places):
-    layer = evening(places)
+    layer = whitening(places)
     return np.asarray(places @ layer["kernel"] + layer["bias"][None])
 
 
@@ -39,7 +39,7 @@ def test_directions_come_out_even(places):
 
 def test_a_direction_without_spread_is_not_blown_up(places):
     flat = places.at[:, 0].set(2.0)
-    assert np.isfinite(evening(flat)["kernel"]).all()
+    assert np.isfinite(whitening(flat)["kernel"]).all()
     assert np.abs(evened(flat)).max() < 10
 
 
@@ -54,30 +54,30 @@ def test_distances_are_a_quasimetric(places):
     a, b, c = places[:500], places[500:1000], places[1000:1500]
     assert away(a, b).shape == (2, 500)
     assert (away(a, b) >= 0).all()
-    assert (away(a, a) <= 1e-2 * FAR).all()
+    assert (away(a, a) <= 1e-2 * UNIT).all()
     assert (away(a, c) <= away(a, b) + away(b, c) + 1e-4).all()
     assert np.abs(away(a, b) - away(b, a)).max() > 0.1
 
 
 def test_actions_are_within_their_limits(places):
-    network = Reaction(16, 4)
+    network = GoalPolicy(16, 4)
     params = start(network, jax.random.key(2), places)
     action = np.asarray(network.apply({"params": params}, 9 * places[:50], places[50:100]))
     assert action.shape == (50, 4)
     assert (np.abs(action) <= 1).all()
 
 
-def test_guides_of_another_model_or_version_are_refused(tmp_path, monkeypatch):
+def test_goal_heads_of_another_model_or_version_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints" / "000000001"
     path.mkdir(parents=True)
     (path / "MANIFEST.json").write_text("{}")
     trained: Any = SimpleNamespace(path=path, spec=None)
-    save_guides(trained, Guides(GuideConfig(width=8), {"critic": {"w": jnp.ones(2)}}))
-    found = load_guides(trained)
+    save_goal_heads(trained, GoalHeads(GoalHeadsConfig(width=8), {"critic": {"w": jnp.ones(2)}}))
+    found = load_goal_heads(trained)
     assert found is not None and found.config.width == 8
     monkeypatch.setattr(goal_model, "NETWORKS", "of a later version")
     with pytest.raises(ConfigError, match=r"earlier version: type `latentmpc distill .*000000001`"):
-        load_guides(trained)
+        load_goal_heads(trained)
     (path / "MANIFEST.json").write_text("{ }")
     with pytest.raises(ConfigError, match="for another model"):
-        load_guides(trained)
+        load_goal_heads(trained)

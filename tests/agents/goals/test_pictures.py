@@ -43,7 +43,8 @@ def test_the_block_stays_and_the_pusher_is_somewhere_else(data):
 def test_tables_of_pictures_have_such_goals(data, tmp_path):
     """Those of turned episodes too: goals turn with their places."""
     run = str(tmp_path / "run")
-    flags = "--preset pixels --turned --updates 2 --learner.rollout 1 --learner.batch-size 8"
+    flags = "--preset pixels --rotation-augmentation --updates 2"
+    flags += " --learner.rollout 1 --learner.batch-size 8"
     small = "--model.history 1 --model.latent-dim 4 --model.cnn-channels 2 --model.cnn-patch 8"
     words = ["pretrain", str(data.path), "--run-dir", run, *flags.split(), *small.split()]
     assert main([*words, "--learner.sigreg-directions", "8"]) == 0
@@ -51,7 +52,7 @@ def test_tables_of_pictures_have_such_goals(data, tmp_path):
     table, turned = table_of(trained, data), table_of(trained, data, turns=2)
     rows = len(table.last)
     assert len(turned.last) == 2 * rows
-    assert np.abs(np.asarray(table.goal) - np.asarray(table.place)).max() > 1e-3
+    assert np.abs(np.asarray(table.goal) - np.asarray(table.embedding)).max() > 1e-3
     assert np.abs(np.asarray(turned.goal[:rows]) - np.asarray(turned.goal[rows:])).max() > 1e-3
     first = data.episodes[data.split("train")[0]]
     expected = GoalPictures(data)[np.arange(first.start, first.start + 3)[:, None]]

@@ -8,7 +8,7 @@ from agents.goals.agent import GoalModel
 from agents.goals.robustness.config import LEVELS, ShiftConfig
 from agents.goals.robustness.report import table, write_shift_html
 from agents.goals.robustness.shift import drop_rank
-from agents.goals.rollout import Eyes, disturbed
+from agents.goals.rollout import ObservationSource, disturbed
 from agents.goals.surprise import Log, surprises
 from agents.runs.config import ConfigError
 from envs.native.shift import Shift
@@ -54,14 +54,16 @@ def test_pictures_are_late_and_noisy():
     """From the first of each simulator's own episode on; goals are untouched."""
     shown = np.arange(10)[:, None, None, None, None] * np.full((10, 2, 1, 1, 3), 25, np.uint8)
     ticks = iter(shown.astype(np.uint8))
-    plain = Eyes(lambda env, obs, begun: next(ticks), lambda env: "goals")
+    plain = ObservationSource(lambda env, obs, begun: next(ticks), lambda env: "goals")
     none, second = np.zeros(2, bool), np.array([False, True])
     late = disturbed(plain, 0.0, 2, seed=0)
     seen = [late.frames(None, none, begun) for begun in (~none, none, none, second, none)]
     got = np.array(seen)[:, :, 0, 0, 0] // 25
     assert got.tolist() == [[0, 0], [0, 0], [0, 0], [1, 3], [2, 3]]
     assert late.goals(None) == "goals"
-    grey = Eyes(lambda env, obs, begun: np.full((2, 64, 64, 3), 100, np.uint8), plain.goals)
+    grey = ObservationSource(
+        lambda env, obs, begun: np.full((2, 64, 64, 3), 100, np.uint8), plain.goals
+    )
     noisy = disturbed(grey, 0.1, 0, seed=0).frames(None, none, ~none)
     assert noisy.dtype == np.uint8 and noisy.std() == pytest.approx(25.5, rel=0.02)
     assert noisy.mean() == pytest.approx(100, abs=0.5)

@@ -13,9 +13,10 @@ from agents.data.config import CollectConfig
 from agents.data.dataset import Dataset
 from agents.goals.held_out import unlearned
 from agents.inspection import inspect as inspect_run
-from agents.inspection import surprise as inspect_events
+from agents.inspection import surprise
 from agents.inspection.config import InspectConfig
-from agents.inspection.model import Viewed, rows_of
+from agents.inspection.decoder import decode, decoded, fit
+from agents.inspection.model import InspectedModel, rows_of
 from agents.inspection.report import page
 from agents.runs.config import ConfigError
 from agents.runs.directory import plain
@@ -47,13 +48,13 @@ def exact(data):
         return jnp.concatenate([z, a, jnp.ones((len(z), 1))], 1) @ fit
 
     encode = jax.jit(lambda f: jnp.asarray(f[:, -1], jnp.float32))
-    return Viewed("jepa", "obs", 1, 1, 1, encode, jax.jit(step), lambda z: z)
+    return InspectedModel("jepa", "obs", 1, 1, 1, encode, jax.jit(step), lambda z: z)
 
 
 def blind():
     """Everything is one point."""
     nothing = jax.jit(lambda f: jnp.zeros((len(f), 4)))
-    return Viewed("jepa", "obs", 2, 2, 1, nothing, lambda z, a: z, lambda z: z)
+    return InspectedModel("jepa", "obs", 2, 2, 1, nothing, lambda z, a: z, lambda z: z)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_rows_are_of_the_split_and_have_their_history(data):
 def test_histories_are_gathered_in_order(data):
     """Embeddings and rollouts read the frames that the model asks for, and pad without a trace."""
     encode = jax.jit(lambda f: f[..., 0].astype(jnp.float32))
-    model = Viewed(
+    model = InspectedModel(
         "jepa", "obs", 3, 2, 2, encode, lambda z, a: z + a.sum(-1, keepdims=True), lambda z: z
     )
     frames = np.arange(1000.0, dtype=np.float32)[:, None]
@@ -189,14 +190,14 @@ def pictured(tmp_path_factory):
     except EnvError as error:
         pytest.skip(f"no OpenGL here: {error}")
     encode = jax.jit(lambda f: f[:, -1].reshape(len(f), -1).astype(jnp.float32) / 255)
-    model = Viewed("jepa", "pixels", 2, 1, 1, encode, lambda z, a: z, lambda z: z)
+    model = InspectedModel("jepa", "pixels", 2, 1, 1, encode, lambda z, a: z, lambda z: z)
     return Dataset.open(out), model
 
 
 def test_events_in_pictures(pictured):
     data, model = pictured
     config = InspectConfig(rows=100, clips=12, window=2, colour_shift=1.0)
-    found = inspect_events.violations(model, data, config)
+    found = surprise.violations(model, data, config)
     assert found["teleport"]["auroc"] > 0.95
     vanishing = found["vanishing"]
     assert vanishing["event"][0] == pytest.approx(vanishing["control"][0], rel=0.5)
@@ -234,8 +235,6 @@ def test_the_page_is_self_contained(result, pictured):
 
 def test_the_decoder_shows_what_is_in_the_latent():
     """A blurred dot on a line; half of the latent says where it is, half is something else."""
-    from agents.inspection.decoder import decode, fit
-
     rng = np.random.default_rng(0)
 
     def draw(count):
@@ -251,15 +250,13 @@ def test_the_decoder_shows_what_is_in_the_latent():
 
 
 def test_decoded_pictures_are_laid_out(pictured):
-    from agents.inspection.decoder import look
-
     data, model = pictured
-    found = look(model, data, InspectConfig(horizon=1, decoder_rows=70))
+    found = decoded(model, data, InspectConfig(horizon=1, decoder_rows=70))
     assert found["clips"].shape == (3, 3, 2, 32, 32, 3) and found["steps"] == [0, 1]
     assert np.isfinite(found["error"]) and found["mean_picture_error"] > 0
-    true, decoded = found["clips"][:, 0].astype(int), found["clips"][:, 1].astype(int)
-    assert abs(true - decoded).mean() < 10, "walls and floor at least are right"
-    left_out = look(model, data, InspectConfig(decoder_rows=0))
+    true, shown = found["clips"][:, 0].astype(int), found["clips"][:, 1].astype(int)
+    assert abs(true - shown).mean() < 10, "walls and floor at least are right"
+    left_out = decoded(model, data, InspectConfig(decoder_rows=0))
     assert "left out" in left_out["note"]
 
 

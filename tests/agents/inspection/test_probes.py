@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from agents.data.dataset import Quantity
-from agents.inspection import probes as probes
-from agents.inspection import scores as scores
+from agents.inspection import probes, scores
 
 RNG = np.random.default_rng(0)
 NAMES = [("linear", "position"), ("square", "position"), ("absent", "velocity"), ("on", "contact")]
@@ -18,7 +17,7 @@ def splits(noise=0.0, dimensions=6):
         z = RNG.standard_normal((count, dimensions))
         target = [z[:, 0] + z[:, 1], z[:, 2] ** 2, RNG.standard_normal(count), z[:, 3] > 0.5]
         latent = z @ mixing + noise * RNG.standard_normal(z.shape)
-        parts.append(probes.Part(latent, np.stack(target, 1), np.arange(count) // 25))
+        parts.append(probes.Split(latent, np.stack(target, 1), np.arange(count) // 25))
     return parts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from agents.inspection import scores as scores
+from agents.inspection import scores
 
 RNG = np.random.default_rng(0)
 

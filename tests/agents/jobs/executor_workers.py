@@ -6,6 +6,14 @@ import time
 from pathlib import Path
 
 
+def run_all(points, worker, directory, **how):
+    """Outcomes in the order of `points`: one session, one submit."""
+    from agents.jobs.queue import JobQueue
+
+    with JobQueue(worker, directory, **how) as session:
+        return session.submit(points)
+
+
 def note(point):
     """One line for every execution: how often a point was really done."""
     if "log" in point:

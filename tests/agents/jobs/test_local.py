@@ -11,24 +11,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from executor_workers import run_all
 
 from agents.jobs.local import share_of_cores
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import JobQueue
 from agents.runs.config import ConfigError
 
 HERE = str(Path(__file__).parent)
 PARENT = """
 import json, sys
 sys.path.insert(0, {here!r})
-from agents.jobs.queue import run_all
+from executor_workers import run_all
 points, worker, directory, how = json.loads(sys.argv[1])
 print(json.dumps([outcome.cached for outcome in run_all(points, worker, directory, **how)]))
 """
-
-
-@pytest.fixture(autouse=True)
-def workers_are_found(monkeypatch):
-    monkeypatch.syspath_prepend(HERE)
 
 
 def points(count, **more):
@@ -121,7 +117,7 @@ def test_torn_result_is_redone(tmp_path):
 def test_failures_are_kept_and_tried_again(tmp_path, jobs):
     repaired = tmp_path / "repaired"
     work = points(4, log=str(tmp_path / "log"), repaired=str(repaired))
-    with Session("executor_workers:odd_fails", tmp_path / "out", jobs=jobs) as session:
+    with JobQueue("executor_workers:odd_fails", tmp_path / "out", jobs=jobs) as session:
         first = session.submit(work)
         assert [outcome.error for outcome in first] == [
             "",
@@ -181,7 +177,7 @@ def test_workers_print_nowhere_but_on_standard_error(tmp_path):
 
 
 def test_processes_stay_and_are_replaced(tmp_path):
-    with Session("executor_workers:process", tmp_path, jobs=1, recycle=3) as session:
+    with JobQueue("executor_workers:process", tmp_path, jobs=1, recycle=3) as session:
         rounds = [session.submit([{"x": x, "y": y} for x in range(2)]) for y in range(3)]
     processes = [pid for done in rounds for pid in values(done, "pid")]
     assert processes[:3] == processes[:1] * 3 and processes[3:] == processes[3:4] * 3
@@ -190,7 +186,7 @@ def test_processes_stay_and_are_replaced(tmp_path):
 
 
 def test_an_idle_worker_killed_is_replaced(tmp_path):
-    with Session("executor_workers:process", tmp_path, retries=0) as session:
+    with JobQueue("executor_workers:process", tmp_path, retries=0) as session:
         (first,) = values(session.submit([{"x": 1}]), "pid")
         os.kill(first, signal.SIGKILL)
         # "Z" comes before the last of its threads has ended and its socket has closed
@@ -247,14 +243,15 @@ def test_interruption_keeps_what_is_done(tmp_path, number):
 def test_a_session_goes_on_after_an_interruption(tmp_path):
     """What was under way is dropped, not mistaken for the answer to the next point."""
 
-    def interrupt(key, point):
-        if point["x"] == 1:
+    def interrupt(key, point, outcome):
+        if point["x"] == 0:
             raise KeyboardInterrupt
 
-    work = points(2)
-    with Session("executor_workers:square", tmp_path, jobs=2, start=interrupt) as session:
+    work = [{"x": 0, "seconds": 0}, {"x": 1, "seconds": 600}]
+    with JobQueue("executor_workers:slow", tmp_path, jobs=2, on_done=interrupt) as session:
         with contextlib.suppress(KeyboardInterrupt):
             session.submit(work)
+        session.worker = "executor_workers:square"
         assert values(session.submit([{"x": 7}])) == [49]
 
 
@@ -264,5 +261,5 @@ def test_a_session_goes_on_after_an_interruption(tmp_path):
 )
 def test_bad_settings_are_one_line(tmp_path, how, words):
     with pytest.raises(ConfigError, match=words):
-        Session("executor_workers:square", tmp_path, **how)
+        JobQueue("executor_workers:square", tmp_path, **how)
     assert not list(tmp_path.iterdir())

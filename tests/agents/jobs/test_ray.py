@@ -7,20 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from executor_workers import run_all
 
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import JobQueue
 from agents.runs.config import ConfigError
 
 WORKERS = str(Path(__file__).parent)
 RUN = """
 import json, os, signal, sys
 sys.path.insert(0, {workers!r})
-from agents.jobs.queue import Session
+from agents.jobs.queue import JobQueue
 folder = sys.argv[1]
 work = [{{"x": x, "flag": folder + "/flag", "log": folder + "/log"}} for x in range(4)]
 handler = lambda *_: None
 signal.signal(signal.SIGTERM, handler)
-with Session("executor_workers:dies_once", folder + "/ray", executor="ray", jobs=2) as session:
+with JobQueue("executor_workers:dies_once", folder + "/ray", executor="ray", jobs=2) as session:
     rounds = [session.submit(work), session.submit(work[:1] + [{{"x": 4, "flag": ""}}])]
     session.worker = "executor_workers:odd_fails"
     failed = session.submit([{{"x": 7, "repaired": folder + "/no"}}])
@@ -70,7 +71,6 @@ def test_a_cluster_gives_what_local_workers_give(tmp_path, monkeypatch):
     assert "3 times in a row" in report["errors"][1]
     begun = sorted(int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines())
     assert begun == [0, 1, 1, 2, 3, 3]
-    monkeypatch.syspath_prepend(WORKERS)
     work = [
         {"x": x, "flag": str(tmp_path / "flag"), "log": str(tmp_path / "log")} for x in range(4)
     ]
@@ -82,10 +82,9 @@ def test_a_cluster_gives_what_local_workers_give(tmp_path, monkeypatch):
 
 def test_without_ray_one_line_says_what_to_type(tmp_path, monkeypatch):
     """And nothing else is touched; a session of finished points needs no Ray."""
-    monkeypatch.syspath_prepend(WORKERS)
     run_all([{"x": 1}], "executor_workers:square", tmp_path, jobs=0)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with Session("executor_workers:square", tmp_path, executor="ray") as session:
+    with JobQueue("executor_workers:square", tmp_path, executor="ray") as session:
         assert session.submit([{"x": 1}])[0].cached
         with pytest.raises(ConfigError, match=r"pip install 'latentmpc\[cluster\]'") as caught:
             session.submit([{"x": 2}])

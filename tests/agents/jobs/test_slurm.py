@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from executor_workers import run_all
 
-from agents.jobs.queue import Session, run_all
+from agents.jobs.queue import JobQueue
 from agents.jobs.slurm import _job
 from agents.jobs.store import Store, key_of
 from agents.jobs.worker import task_text
@@ -14,11 +15,6 @@ from agents.runs.config import ConfigError
 
 LOCAL = {"executor": "slurm", "options": {"cluster": "local"}}
 WORKERS = str(Path(__file__).parent)
-
-
-@pytest.fixture(autouse=True)
-def workers_are_found(monkeypatch):
-    monkeypatch.syspath_prepend(WORKERS)
 
 
 def executions(log):
@@ -60,7 +56,7 @@ def test_an_interruption_cancels_the_jobs(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     work = [{"x": 1, "seconds": 600, "log": str(log)}]
-    with Session("executor_workers:slow", tmp_path / "out", **LOCAL) as session:
+    with JobQueue("executor_workers:slow", tmp_path / "out", **LOCAL) as session:
         monkeypatch.setattr("agents.jobs.slurm.Slurm.wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             session.submit(work)

@@ -9,54 +9,32 @@ import pytest
 
 from agents.machine import doctor
 
-LOCK = """\
-# pinned
-jax==1.2.3 \\
-    --hash=sha256:00
-dm_control==9.9
-    # via nothing
-old==1.0 ; python_version < "3"
-extra[all]==4.5 --hash=sha256:11
-"""
+REQUIRED = [
+    "jax<2,>=1.2.3",
+    "dm_control>=9.9",
+    'old==1.0 ; python_version < "3"',
+    'viser>=1 ; extra == "viewer"',
+]
 
 
-@pytest.fixture
-def lock(tmp_path):
-    path = tmp_path / "requirements.lock"
-    path.write_text(LOCK)
-    return path
-
-
-def pretend_installed(monkeypatch, versions):
+def pretend(monkeypatch, versions):
+    """Make up what is required, and what is installed."""
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: REQUIRED)
     monkeypatch.setattr(doctor, "_installed", versions.get)
 
 
-def test_the_lock_is_read_for_this_python(lock):
-    assert doctor.read_lock(lock) == {"jax": "1.2.3", "dm-control": "9.9", "extra": "4.5"}
+def test_what_is_required_here_is_compared(monkeypatch):
+    pretend(monkeypatch, {"jax": "1.2.4", "dm_control": "9.9"})
+    (finding,) = doctor.check_packages()
+    assert (finding.status, finding.text) == ("ok", "all 2 as required")
 
 
-def test_packages_as_locked(monkeypatch, lock):
-    pretend_installed(monkeypatch, {"jax": "1.2.3", "dm-control": "9.9", "extra": "4.5"})
-    (finding,) = doctor.check_packages(lock)
-    assert (finding.status, finding.text) == ("ok", "all 3 as locked")
-
-
-def test_packages_that_differ_or_lack_say_what_to_type(monkeypatch, lock):
-    pretend_installed(monkeypatch, {"jax": "1.2.4"})
-    missing, other = doctor.check_packages(lock)
-    assert (missing.status, missing.text) == ("fail", "missing: dm-control, extra")
-    assert (other.status, other.text) == ("warn", "not as locked: jax 1.2.4 (locked 1.2.3)")
-    assert missing.fix == other.fix == f"{sys.executable} -m pip install -r {lock}"
-
-
-def test_a_wheel_without_its_lock_is_compared_by_presence(monkeypatch, tmp_path):
-    pretend_installed(monkeypatch, dict.fromkeys(doctor.ESSENTIAL, "1"))
-    (finding,) = doctor.check_packages(tmp_path / "requirements.lock")
-    assert finding.status == "ok"
-    assert "were not compared" in finding.text
-    pretend_installed(monkeypatch, dict.fromkeys(doctor.ESSENTIAL[1:], "1"))
-    (finding,) = doctor.check_packages(tmp_path / "requirements.lock")
-    assert (finding.status, finding.text) == ("fail", "missing: jax")
+def test_packages_that_differ_or_lack_say_what_to_type(monkeypatch):
+    pretend(monkeypatch, {"jax": "1.2.2"})
+    missing, other = doctor.check_packages()
+    assert (missing.status, missing.text) == ("fail", "missing: dm_control")
+    assert (other.status, other.text) == ("warn", "not as required: jax 1.2.2 (needs <2,>=1.2.3)")
+    assert missing.fix == other.fix == f"{sys.executable} -m pip install --upgrade latentmpc"
 
 
 def test_another_owner_of_an_import_name_fails(monkeypatch):

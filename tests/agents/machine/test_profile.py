@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agents.machine import cost, speed
+from agents.machine import cost
 from agents.machine.config import ProfileConfig
 from agents.runs.config import ConfigError
 from planning.config import PlannerConfig
 from scripts.cli import main
+from tests.speed import predicted, single_parts
 from wm.tdmpc import learner
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import PRESETS, LearnerConfig
@@ -41,32 +42,35 @@ def test_a_plan_costs_what_its_formula_says():
     """Counted off the program, against the sum over samples, horizon and iterations."""
     params = learner.init(NET, jax.random.key(0)).params
     for config in (PlannerConfig(), PlannerConfig.full()):
-        counted = cost.plan(NET, config, sims=1).flop / 1e9
-        assert counted == pytest.approx(speed.plan_gflop(NET, params, config), rel=0.06)
-    many = cost.plan(NET, PlannerConfig(), sims=64)
-    assert many.flop == pytest.approx(64 * cost.plan(NET, PlannerConfig(), 1).flop)
-    assert many.bytes < 64 * cost.plan(NET, PlannerConfig(), 1).bytes  # weights are shared
+        counted = cost.plan(NET, config) / 1e9
+        assert counted == pytest.approx(single_parts.plan_gflop(NET, params, config), rel=0.06)
+    one, many = (predicted.plan(NET, PlannerConfig(), sims) for sims in (1, 64))
+    assert many.flop == pytest.approx(64 * one.flop) and many.bytes < 64 * one.bytes  # of weights
 
 
 def test_an_update_costs_in_proportion_to_its_batch():
-    one, two = cost.update(NET), cost.update(NET, 256)
+    one, two = predicted.update(NET), predicted.update(NET, 256)
     assert two.flop == pytest.approx(2 * one.flop)
-    per_row = 2 * speed.dense_macs(learner.init(NET, jax.random.key(0)).params) * 128 * 3
+    per_row = 2 * single_parts.dense_macs(learner.init(NET, jax.random.key(0)).params) * 128 * 3
     assert 2 * per_row < one.flop < 6 * per_row  # forward, backward, targets, prior
     assert two.bytes < 2 * one.bytes
 
 
 def test_what_limits_a_cluster_is_named():
     """More devices divide the batch but not the updates, whose launches remain."""
-    machine = cost.ASSUMED
-    small = [cost.predict(NET, PlannerConfig(), machine, n, 256, 256.0 * n) for n in (1, 8, 64)]
+    machine = predicted.ASSUMED
+    small = [
+        predicted.predict(NET, PlannerConfig(), machine, n, 256, 256.0 * n) for n in (1, 8, 64)
+    ]
     assert all(p.limit == "updates one after another" for p in small)
     assert small[2].decisions_per_s < 1.5 * small[0].decisions_per_s  # does not scale
-    few = [cost.predict(NET, PlannerConfig(), machine, n, 256, 1.0) for n in (1, 8, 64)]
+    few = [predicted.predict(NET, PlannerConfig(), machine, n, 256, 1.0) for n in (1, 8, 64)]
     assert few[2].decisions_per_s > 30 * few[0].decisions_per_s  # does
-    fast = replace(machine, launch=0.0, latency=0.0)
+    fast = replace(machine, device=replace(machine.device, launch=0.0), latency=0.0)
     large = tdmpc.build(PRESETS["317M"], LearnerConfig(batch_size=256), Spec(17, 6, 0.99))
-    assert cost.predict(large, PlannerConfig(), fast, 64, 8, 512.0).limit == "sums of gradients"
+    assert (
+        predicted.predict(large, PlannerConfig(), fast, 64, 8, 512.0).limit == "sums of gradients"
+    )
 
 
 def test_settings_that_cannot_be_are_refused(capsys):
@@ -90,4 +94,3 @@ def test_a_profile_is_complete(tmp_path, capsys):
     assert result["cycle_ms"]["host"] > 0 and result["cycle_ms"]["fused"] > 0
     assert 0 < result["share_of_matmul"]["plan"] < 1.5
     assert result["gflop"]["plan"] > 0.01
-    assert [p["devices"] for p in result["predicted"]] == 2 * [1, 8, 64, 512]

@@ -21,6 +21,8 @@ from agents.runs.pretrain_config import (
 )
 from agents.storage import encoder_file
 from agents.storage.checkpoint import CheckpointError
+from scripts.cli import main
+from scripts.command import settings_of
 from scripts.pretrain import VERB
 from wm.jepa import frozen
 from wm.jepa import model as jepa
@@ -82,12 +84,13 @@ def test_a_run_that_died_ends_as_one_that_did_not(tmp_path, data, monkeypatch):
     assert same[0] == same[1] and [row["updates"] for row in same[0]] == [6, 12]
     with RunDir(tmp_path / "b"), pytest.raises(RunLockedError):
         pretrain(config, data=data, json_mode=True)
+    monkeypatch.setattr("agents.pretraining.pretrain.Pretrainer", None)  # refused before it is made
     with pytest.raises(ConfigError, match=r"learner.batch_size is 8"):
         changed = replace(config, learner=replace(LEARNER, batch_size=8))
         pretrain(changed, data=data, json_mode=True)
 
 
-def test_what_is_loaded_encodes_and_steps(tmp_path, data):
+def test_what_is_loaded_encodes_and_steps(tmp_path, data, capsys):
     pretrain(tiny_config(tmp_path / "run"), data=data, json_mode=True)
     assert is_pretrained(tmp_path / "run") and not is_pretrained(tmp_path)
     trained = load(tmp_path / "run")
@@ -100,6 +103,11 @@ def test_what_is_loaded_encodes_and_steps(tmp_path, data):
     np.testing.assert_allclose(mean, obs[data.ids["train"]].mean((0, 1)), atol=0.1)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["updates"] == 12 and result["num_params"] > 1000
+    for argv in (["export", "--out", str(tmp_path / "out")], ["profile"], ["play"], ["serve"]):
+        capsys.readouterr()
+        assert main([argv[0], str(tmp_path / "run"), *argv[1:]]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1 and "give a run of `latentmpc train`" in said[0]
 
 
 def test_the_encoder_of_a_run_is_what_its_file_would_hold(tmp_path, monkeypatch):
@@ -178,7 +186,7 @@ def test_settings_survive_their_file_and_strange_ones_are_refused():
 )
 def test_mistakes_are_told_in_one_line(argv, message):
     with pytest.raises(ConfigError, match=message):
-        VERB.settings(argv)
+        settings_of(VERB, argv)
 
 
 def test_a_folder_without_data_is_told(tmp_path):

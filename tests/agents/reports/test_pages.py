@@ -22,7 +22,7 @@ from agents.reports.plots import Rule, Series, chart, heat_map, histogram, ranki
 from agents.reports.tables import Table, escaped, markdown
 from agents.runs.config import TrainConfig
 from agents.training.report import write_report
-from scripts.output import print_table, report_table
+from scripts.output import print_parts
 from tests.agents.benchmarks import test_report as bench_report
 from tests.agents.training.test_report import RESULT, make_run
 
@@ -64,7 +64,10 @@ def bench(folder):
 
 def sweeping(folder):
     """No stored id can be such a name; the page escapes it all the same."""
-    with patch("agents.runs.bounds.check"), patch("agents.runs.settings.check"):
+    with (
+        patch("agents.runs.bounds.check"),
+        patch("agents.runs.settings.check", lambda name, value, *_: value),
+    ):
         return swept(folder)
 
 
@@ -142,7 +145,7 @@ def test_markdown_takes_a_name_for_nothing_else():
 
 
 def test_the_terminal_takes_a_name_for_no_style(capsys):
-    print_table(report_table(Table("[red]T", "[b]n", ("[i]x",), [["[u]y"]])))
+    print_parts([Table("[red]T", "[b]n", ("[i]x",), [["[u]y"]])])
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("[red]T", "[b]n", "[i]x", "[u]y"))
 

@@ -63,14 +63,11 @@ def test_eighty_columns_hold_the_bar_the_count_and_the_time_to_go(now):
     assert all(part in text for part in ("30000/50000", "2:00 to go", "return 812", "prior 0.01"))
 
 
-def test_quiet_says_nothing_and_stop_may_be_repeated():
+def test_quiet_says_nothing():
     out = console(True)
-    shown = TrainProgress(10, out, quiet=True)
-    shown.start()
-    shown.update(10)
-    shown.message("never")
-    shown.stop()
-    shown.stop()
+    with TrainProgress(10, out, quiet=True) as shown:
+        shown.update(10)
+        shown.message("never")
     assert out.file.getvalue() == ""  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from agents.runs.config import ConfigError, TrainConfig, preset_config
-from agents.runs.settings import build, flat_types, flatten, nearest, train_config_from
+from agents.runs.settings import flat_types, flatten, nearest, overlay, train_config_from
 from agents.storage.files import CheckpointError
 
 
@@ -33,9 +33,9 @@ def test_names_are_flat_and_in_order():
     assert names.index("model.latent_dim") < names.index("planner.horizon")
 
 
-def test_flatten_and_build_are_inverse():
+def test_flatten_and_overlay_are_inverse():
     config = preset_config("5M")
-    assert build(TrainConfig, flatten(TrainConfig, asdict(config), "here")) == config
+    assert overlay(TrainConfig(), flatten(TrainConfig, asdict(config), "here")) == config
 
 
 def test_whole_numbers_pass_as_numbers_but_not_the_reverse():

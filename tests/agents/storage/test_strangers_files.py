@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.benchmarks.cases import training_case
 from agents.benchmarks.config import BenchConfig
-from agents.benchmarks.points import train_point
 from agents.data import files as dataset_files
 from agents.data.dataset import Dataset
 from agents.deployment.bundle import load as bundle
@@ -116,7 +116,7 @@ def test_trainings_inside_results_are_not_written_through_links(target, tmp_path
     (out / inner).parent.mkdir(parents=True)
     (out / inner).symlink_to(target.parent)
     config = BenchConfig(out=str(out)).training("task", 0)
-    refused(lambda: train_point(config), inner)
+    refused(lambda: training_case(config), inner)
 
 
 def test_a_folder_that_is_typed_may_be_a_link(target, tmp_path, copied):

@@ -34,7 +34,8 @@ def noisy(params):
 
 def trainer(devices):
     made = Trainer(TrainConfig(**SMALL, devices=devices))
-    made.state = made.state._replace(params=noisy(made.state.params))
+    train = made.loop.train
+    made.loop = made.loop._replace(train=train._replace(params=noisy(train.params)))
     return made
 
 def to(trainer, updates):
@@ -45,13 +46,13 @@ def to(trainer, updates):
 def apart(a, b):
     "Largest differences of what is learned and plans, and of observations and rewards (seen)."
     assert a.counters == b.counters
-    learned = [jax.tree.leaves((t.state, t.carry)) for t in (a, b)]
-    seen = [(t.replay.rows, t.driver.obs) for t in (a, b)]
+    learned = [jax.tree.leaves((t.loop.train, t.loop.carry)) for t in (a, b)]
+    seen = [(t.loop.replay.rows, t.driver.obs) for t in (a, b)]
     return [max(float(np.abs(np.asarray(x, float) - np.asarray(y, float)).max())
                 for x, y in zip(*pair, strict=True)) for pair in (learned, seen)]
 
 def on(trainer):
-    return len(jax.tree.leaves(trainer.state.params)[0].devices())
+    return len(jax.tree.leaves(trainer.loop.train.params)[0].devices())
 
 told = {}
 whole, other = to(trainer(first), 20), to(trainer(then), 20)

@@ -110,8 +110,8 @@ def test_both_loops_learn_the_same(pair, decisions):
     np.testing.assert_allclose(
         [e.ret for _, e in found], [e.ret for _, e in expected], rtol=1e-3, atol=1e-3
     )
-    for part in ("replay", "state", "carry"):
-        one, other = numbers(getattr(host, part)), numbers(getattr(fused, part))
+    for part in ("replay", "train", "carry"):
+        one, other = numbers(getattr(host.loop, part)), numbers(getattr(fused.loop, part))
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-3, err_msg=part)
     one, other = host.read_metrics(), fused.read_metrics()
     assert one.keys() == other.keys()
@@ -148,7 +148,7 @@ def test_broken_simulators_are_reported_as_by_the_host_loop(pair, monkeypatch):
     assert fused.counters.env_steps == before
     monkeypatch.undo()
     fused.advance(before + 8)  # the program itself is none the worse
-    assert np.isfinite(numbers(fused.state)).all()
+    assert np.isfinite(numbers(fused.loop.train)).all()
 
 
 def test_a_fused_run_is_complete_and_either_loop_goes_on(tmp_path):

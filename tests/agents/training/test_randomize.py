@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.runs.compile import Compilations
 from agents.runs.config import ConfigError, TrainConfig, digest
 from agents.runs.directory import RunDir
+from agents.runs.progress import TrainProgress
 from agents.training import randomize, setup
 from agents.training.checkpoint import Saver
-from agents.training.train import Session
+from agents.training.train import TrainSession, open_trainer
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
 from scripts.cli import main
@@ -33,7 +35,7 @@ SMALL = {
 
 
 def leaves(trainer: Trainer):
-    parts = (trainer.state, trainer.carry, trainer.replay, trainer.driver.get_state())
+    parts = (trainer.loop._replace(metrics={}, plan_info=None), trainer.driver.get_state())
     return [np.asarray(x) for x in jax.tree.leaves(parts)]
 
 
@@ -128,10 +130,10 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path):
 
 def test_a_run_keeps_its_ranges(tmp_path):
     config = TrainConfig(**SMALL, run_dir=str(tmp_path / "run"))
-    run, trainer = RunDir.create(config.run_dir), Trainer(config)
-    Session(config, run, trainer, None, 0.0).open()  # pyright: ignore[reportArgumentType]
+    run, bar = RunDir.create(config.run_dir), TrainProgress(1, quiet=True)
+    TrainSession(run, open_trainer(config, run), bar, 0.0, Compilations()).open()
     assert run.read_json("config.json")["randomize"] == TEXT
     changed = TrainConfig(**{**SMALL, "randomize": "mass=1:2"}, run_dir=config.run_dir)
     with pytest.raises(ConfigError, match=r"randomize is mass=1:2, but"):
-        Session(changed, run, trainer, None, 0.0).open()  # pyright: ignore[reportArgumentType]
+        open_trainer(changed, run)
     assert digest(changed) != digest(config)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.acting.agent import SIDE_BY_SIDE, agent_for, make_agent, over_rows
+from agents.acting.agent import CPU_BATCH, agent_for, make_agent, over_rows
 from agents.training import replay as replay_lib
 from planning.config import PlannerConfig
 from wm.tdmpc import model as tdmpc
@@ -98,7 +98,7 @@ def test_actions_do_not_depend_on_how_many_simulators_there_are(model, agent):
 
 def test_more_simulators_than_are_planned_for_at_once_act_as_they_would_alone(model, agent):
     """Also those of the last, smaller part."""
-    count, key = 2 * SIDE_BY_SIDE + 1, jax.random.key(3)
+    count, key = 2 * CPU_BATCH + 1, jax.random.key(3)
     many, carry, info = agent.act(model[1], agent.init_carry(count), *inputs(count), key)
     few, _, _ = agent.act(model[1], agent.init_carry(2), *inputs(2), key)
     assert many.shape[0] == carry.plan.mean.shape[0] == info.best_value.shape[0] == count

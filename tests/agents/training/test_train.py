@@ -18,6 +18,7 @@ from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint
 from agents.storage.checkpoint import CheckpointError
+from agents.training.loop import stream
 from agents.training.train import train
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
@@ -185,7 +186,10 @@ def test_second_process_is_locked_out(finished):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_other_settings_in_the_same_run_are_refused(finished):
+def test_other_settings_in_the_same_run_are_refused_before_networks_are_built(
+    finished, monkeypatch
+):
+    monkeypatch.setattr("agents.runs.networks.build_networks", None)
     with pytest.raises(ConfigError, match=r"learner\.batch_size"):
         train(config(finished[0], learner=LearnerConfig(batch_size=16)), json_mode=True)
 
@@ -266,10 +270,10 @@ def test_planning_and_learning_do_not_wait_for_each_other(tmp_path):
     trainer = Trainer(config(tmp_path))
     while trainer.counters.updates < 100:
         trainer.cycle()
-    before, carry = trainer.state.params, trainer.carry
+    before, carry = trainer.loop.train.params, trainer.loop.carry
     obs, first = trainer.driver.obs.copy(), trainer.driver.is_first.copy()
-    key = trainer.stream(0, trainer.counters.cycles)
+    key = stream(trainer.key, 0, trainer.counters.cycles)
     expected, _, _ = trainer.agent.act(before, carry, np.float32(obs), first, key)
     trainer.cycle()
-    row = np.asarray(trainer.replay.rows)[(trainer.counters.rows - 1) % 75]
+    row = np.asarray(trainer.loop.replay.rows)[(trainer.counters.rows - 1) % 75]
     np.testing.assert_array_equal(row[:, 5:6], np.asarray(expected))

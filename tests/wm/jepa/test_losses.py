@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wm.jepa import auxiliary
+from wm.jepa import objectives
 from wm.jepa.collapse import effective_rank, monitor
 from wm.jepa.config import JepaConfig, JepaLearnerConfig
+from wm.jepa.decoders import PixelDecoder
 from wm.jepa.objectives import TERMS, Views, make_objective
 from wm.regularizers import vicreg
 from wm.regularizers.sigreg import epps_pulley, sigreg
@@ -48,9 +49,9 @@ def test_similarity_and_inverse_agree_with_the_reference():
             guess = np.concatenate([z[b, t], z[b, t + 1]]) @ w
             inverse += ((guess - a[b, t]) ** 2).mean() / 15
     with jax.enable_x64(True):
-        ours = auxiliary.temporal_similarity(jnp.asarray(z))
+        ours = objectives.temporal_similarity(jnp.asarray(z))
         np.testing.assert_allclose(ours, total, rtol=1e-12)
-        ours = auxiliary.inverse_dynamics(lambda x: x @ w, jnp.asarray(z), jnp.asarray(a))
+        ours = objectives.inverse_dynamics(lambda x: x @ w, jnp.asarray(z), jnp.asarray(a))
         np.testing.assert_allclose(ours, inverse, rtol=1e-12)
 
 
@@ -122,9 +123,9 @@ def test_reconstruction_is_the_share_of_variance_left_unexplained():
     frames = RNG.normal(size=(64, 2, 4)) * np.array([1.0, 0.1, 0.5, 3.0]) + 2.0
     for scale in (1.0, 1e-2):
         seen = jnp.asarray(scale * frames)
-        assert float(auxiliary.reconstruction(seen, seen)) == 0
+        assert float(objectives.reconstruction(seen, seen)) == 0
         mean = jnp.broadcast_to(seen.mean(0), seen.shape)
-        assert float(auxiliary.reconstruction(mean, seen)) == pytest.approx(1, rel=1e-4)
+        assert float(objectives.reconstruction(mean, seen)) == pytest.approx(1, rel=1e-4)
 
 
 def test_one_moment_of_each_slice_is_decoded():
@@ -145,7 +146,7 @@ def test_one_moment_of_each_slice_is_decoded():
 
 def test_a_pixel_decoder_keeps_pictures_in_order():
     """What it makes of patch (row, column) lands there: one pixel a parameter of its last bias."""
-    decoder = auxiliary.PixelDecoder(4, 8, (2, 16, 24, 3))
+    decoder = PixelDecoder(4, 8, (2, 16, 24, 3))
     params = decoder.init(KEY, jnp.zeros(5))["params"]
     params = jax.tree.map(jnp.zeros_like, params)
     bias = np.arange(8 * 8 * 2 * 3).reshape(8, 8, 2, 3)

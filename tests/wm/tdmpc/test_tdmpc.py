@@ -247,9 +247,9 @@ def test_gradient_reaches_the_targets_only_under_sigreg(case):
     def loss(encoder):
         params = {**case.params, "encoder": encoder}
         fixed = {**case.params, "encoder": jax.lax.stop_gradient(encoder)}
-        net, anti = case.net, case.net.anti_collapse
+        net = case.net
         after = net.encode(params, data.obs[:, 1])
-        goal = jax.lax.stop_gradient(after) if anti.stop_target else after
+        goal = jax.lax.stop_gradient(after) if net.simnormed else after
         predicted = net.predict(fixed, net.encode(fixed, data.obs[:, 0]), data.action[:, 0])
         return jnp.mean((predicted - goal) ** 2)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 
 import jax
@@ -81,8 +81,8 @@ def test_another_digest_refuses_the_bundle_even_if_trusted(exported):
 def test_programs_and_installed_code_decide_alike_to_the_last_bit(trained, exported, mode):
     found, planner = bundle.load(exported.path, trust=True), trained.config.planner
     ours = {
-        "plan": decision.planning(trained.net, planner),
-        "prior": decision.reacting(trained.net),
+        "plan": decision.planner_policy(trained.net, planner),
+        "prior": decision.prior_policy(trained.net),
     }
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(10, trained.spec.obs_dim)).astype(np.float32)
@@ -90,11 +90,11 @@ def test_programs_and_installed_code_decide_alike_to_the_last_bit(trained, expor
     assert found.programs is not None
     for each in (ours[mode], found.programs[mode]):
         step = jax.jit(each, compiler_options=cpu_options())
-        memory, last, path = decision.init_memory(trained.net, planner, 3), np.zeros(1, "f"), []
+        state, last, path = decision.init_state(trained.net, planner, 3), np.zeros(1, "f"), []
         for tick, seen in enumerate(obs):
-            made, memory = step(found.trained.params, memory, seen, last, np.int32(tick > 0))
-            last = np.asarray(made.action)
-            path += [last, np.asarray(made.report), *map(np.asarray, jax.tree.leaves(memory))]
+            answer = step(found.trained.params, state, seen, last, np.int32(tick > 0))
+            last, state = np.asarray(answer[0]), answer[-1]
+            path += map(np.asarray, jax.tree.leaves(answer))
         paths.append(path)
     for a, b in zip(*paths, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -148,8 +148,8 @@ def test_an_expired_bundle_runs_on_installed_code_and_says_so(exported, monkeypa
 
 def test_malformed_programs_info_is_refused(info):
     with pytest.raises(programs.CheckpointError, match="format is 7, expected 1"):
-        ProgramsInfo.from_json(info.to_json() | {"format": 7})
+        ProgramsInfo.from_json(asdict(info) | {"format": 7})
     with pytest.raises(programs.CheckpointError, match="isoformat"):
-        ProgramsInfo.from_json(info.to_json() | {"expires": "soon"})
+        ProgramsInfo.from_json(asdict(info) | {"expires": "soon"})
     with pytest.raises(programs.CheckpointError, match=r"\$\.files"):
-        ProgramsInfo.from_json(info.to_json() | {"files": [1]})
+        ProgramsInfo.from_json(asdict(info) | {"files": [1]})

@@ -91,8 +91,6 @@ def test_growth_of_memory_is_measured():
     memory.sample(0.0)
     assert 10 < memory.megabytes < 1e5
     assert memory.slope() == 0.0
-    seconds = np.arange(100.0)
-    memory._rows[:100] = np.stack([seconds, 500 + 0.1 * seconds], 1)
-    memory._count = 100
+    memory._samples.clear()
+    memory._samples.extend((second, 500 + 0.1 * second) for second in np.arange(100.0))
     assert memory.slope() == pytest.approx(6.0)
-    memory.close()

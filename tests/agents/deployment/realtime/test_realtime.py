@@ -15,7 +15,7 @@ from agents.deployment.controller import Controller
 from agents.deployment.guard.config import SafetyConfig
 from agents.deployment.realtime import replay as replay_run
 from agents.deployment.realtime.config import RunConfig, check_rate
-from agents.deployment.realtime.loop import Limits, drive
+from agents.deployment.realtime.loop import drive
 from agents.deployment.realtime.recorder import Recorder
 from agents.deployment.realtime.run import run
 from agents.deployment.realtime.simulator import Frame, LiveSimulator
@@ -62,7 +62,7 @@ def load(tiny_run):
 def test_every_tick_is_issued_and_nothing_is_compiled(load):
     """Half a second at 50 Hz; the last thing the world gets is the safe action."""
     controller, world = load(), World(steady)
-    outcome = drive(controller, world, Limits(seconds=0.5), phase=0.001)
+    outcome = drive(controller, world, seconds=0.5, phase=0.001)
     assert outcome.ticks + outcome.skipped == pytest.approx(25, abs=1)
     assert len(world.sent) == outcome.ticks + 1
     np.testing.assert_array_equal(world.sent[-1], controller.guard.safe)
@@ -76,7 +76,7 @@ def test_every_tick_is_issued_and_nothing_is_compiled(load):
 
 def test_missed_deadlines_stop_the_run(load):
     """Ticks of 50 ms at 50 Hz: five in a row are too many."""
-    outcome = drive(load(), World(steady, delay=0.05), Limits(seconds=20, max_misses=5))
+    outcome = drive(load(), World(steady, delay=0.05), seconds=20, max_misses=5)
     assert "deadline stop" in outcome.stopped
     assert outcome.ticks <= 5
     assert outcome.misses == outcome.ticks and outcome.skipped >= outcome.ticks
@@ -87,7 +87,7 @@ def test_the_guard_stops_the_run_and_the_recording_replays(load, tmp_path, tiny_
     broken = lambda look: steady(look) if look < 12 else np.full(5, np.inf)  # noqa: E731
     controller = load(safety=SafetyConfig(stop_after=6))
     recorder, world = Recorder(controller.contract, 1.0), World(broken)
-    outcome = drive(controller, world, Limits(seconds=5), recorder=recorder, seed=3)
+    outcome = drive(controller, world, seconds=5, recorder=recorder, seed=3)
     assert "safety stop" in outcome.stopped and "finite" in outcome.stopped
     assert np.isfinite(world.sent).all() and np.abs(world.sent).max() <= 1
     path = recorder.dump(tmp_path / "recording", controller, str(tiny_run))
@@ -112,7 +112,7 @@ def test_a_signal_leaves_the_world_with_the_safe_action(load, tmp_path, tiny_run
 
     controller, world = load(contract=contract), World(obs)
     recorder, before = Recorder(contract, 1.0), signal.getsignal(signal.SIGTERM)
-    outcome = drive(controller, world, Limits(seconds=20), recorder=recorder, seed=3)
+    outcome = drive(controller, world, seconds=20, recorder=recorder, seed=3)
     assert (outcome.interrupted, outcome.seconds < 5) == (name, True)
     assert world.sent[-1].tolist() == [0.25] and world.sent[-2].tolist() != [0.25]
     assert outcome.to_json()["last_command"] == {"action": [0.25], "sent": True}
@@ -206,7 +206,7 @@ def test_a_world_without_observations(load, monkeypatch):
     monkeypatch.setattr("agents.deployment.realtime.loop.FIRST_OBS_S", 0.05)
     world = World(lambda look: None)
     with pytest.raises(EnvError, match="no observation came"):
-        drive(load(), world, Limits(seconds=1))
+        drive(load(), world, seconds=1)
 
 
 def test_the_live_world_moves_on_by_itself():
@@ -251,7 +251,7 @@ def test_a_world_that_fails_or_dies_says_so():
 def test_durations_in_little_memory():
     """Percentiles of the last ticks, also when there were more than there is room for."""
     times = Times(100)
-    assert times.milliseconds("age") == {}
+    assert times.milliseconds("obs_age") == {}
     for tick in range(250):
         times.add(0.001 * tick, 0.0, 0.0, 0.0)
     assert times.milliseconds("lateness")["max"] == pytest.approx(249)
@@ -322,8 +322,8 @@ def test_why_programs_are_not_run(tiny_bundle, tiny_run):
         "other planner settings": {"trust": True, "planner": PlannerOverrides(horizon=2)},
     }
     for reason, settings in reasons.items():
-        found = Controller.load(tiny_bundle.path, **settings)
-        assert reason in found.note and not found.programs
+        found = Controller.load(tiny_bundle.path, **settings).policy
+        assert reason in found.note and not found.exported
     for path, trust in ((tiny_bundle.path, True), (str(tiny_run), False)):
-        found = Controller.load(path, trust=trust)
-        assert (found.note, found.programs) == ("", trust)
+        found = Controller.load(path, trust=trust).policy
+        assert (found.note, found.exported) == ("", trust)

@@ -9,9 +9,9 @@ import pytest
 
 from agents.deployment.controller import Controller
 from agents.deployment.guard.config import SafetyConfig
-from agents.deployment.guard.fault_recordings import FaultRecordings
 from agents.deployment.guard.safety import FAULTS
 from agents.deployment.realtime import replay as replay_run
+from agents.deployment.realtime.fault_recordings import FaultRecordings
 from agents.deployment.realtime.recorder import SOURCES, Recorder
 from agents.deployment.realtime.replay import RecordingError
 from agents.runs.config import ConfigError
@@ -102,7 +102,8 @@ class Timer:
 
     def __init__(self, controller):
         self.now, cost = 0.0, {"first": 0.004, "more/12": 0.003, "watch": 0.001}
-        programs = controller.anytime.programs
+        policy, planner = controller.policy, controller.policy.anytime
+        programs = planner.programs
 
         def timed(name):
             def run(*arguments):
@@ -111,8 +112,8 @@ class Timer:
 
             return run
 
-        controller.anytime.programs = {name: timed(name) for name in programs}
-        controller._timer = controller.anytime._timer = lambda: self.now
+        planner.programs = {name: timed(name) for name in programs}
+        policy.timer = planner.timer = lambda: self.now
 
 
 @pytest.mark.exact
@@ -122,7 +123,7 @@ def test_how_far_mode_auto_came_is_in_the_recording(tiny_run, tmp_path):
     controller = Controller.load(tiny_run, mode="auto", seed=7)
     Timer(controller)
     controller.warmup()
-    controller.anytime.pace.expected["rest"] = 0.0
+    controller.policy.anytime.expected["rest"] = 0.0
     recorder, deadlines = Recorder(controller.contract, 4.0), (9, 4.5, 2, 0.1, 2, 2, 9, 0.1, 9)
     fly(controller, recorder, 90, {20, 21, *range(30, 36)}, deadlines=deadlines)
     path = recorder.dump(tmp_path / "auto", controller, str(tiny_run))
@@ -163,7 +164,7 @@ def test_every_fault_has_its_recording(tiny_run, tmp_path):
         recorder = Recorder(controller.contract, 2.0, faults.keep)
         for begin in range(0, 400, 100):
             fly(controller, recorder, 100, {t for run in runs for t in run}, begin)
-            wait_for(lambda: faults._queue.empty())
+            wait_for(lambda: not faults.waiting)
         assert recorder.reason == "fallback after shape", "its second is not over"
     assert recorder.faults == 6, "five times the fallback, once the stop"
     assert [Path(path).name for path, _ in faults.kept] == ["fault-0003", "fault-0004"]

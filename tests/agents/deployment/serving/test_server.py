@@ -29,7 +29,7 @@ from agents.deployment.serving import batching
 from agents.deployment.serving.config import ServeConfig, token_of
 from agents.deployment.serving.serve import run_server
 from agents.deployment.serving.server import ControllerServer, describe
-from agents.deployment.serving.stops import Latches, client_of
+from agents.deployment.serving.stops import EStops, client_of
 from agents.deployment.serving.wire import pack, unpack
 from agents.runs.compile import counted
 from agents.runs.config import ConfigError
@@ -54,7 +54,7 @@ def serving(controller, token="", **settings):
     thread.start()
     try:
         _, port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
-        with counted() as server.pages.compilations:
+        with counted() as server.compilations:
             yield server, port
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
@@ -82,7 +82,7 @@ def served(controller, expected):
     settings = {"clients": 2, "seed": 3, "max_bad": 4, "max_bytes": 4096, "window_ms": 100.0}
     with serving(controller, **settings) as found:
         yield found
-    assert found[0].telemetry.total("errors") == 0
+    assert found[0].metrics.total("errors") == 0
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_plans_are_those_of_a_controller_alone(tiny_run, patient):
             if i % 3 == 0:
                 two.recv(timeout=30)
         np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-4)
-        assert server.pages.compilations.count == 0 and server._batcher.sizes[2]
+        assert server.compilations.count == 0 and server.batcher.sizes[2]
 
 
 @pytest.mark.exact
@@ -178,7 +178,7 @@ def test_the_programs_of_a_known_bundle_are_served(tiny_bundle, patient):
             two.send(pack({"obs": obs}))
             np.testing.assert_array_equal(ask(one, obs)["actions"][0], expected[i])
             np.testing.assert_array_equal(unpack(two.recv(timeout=30))["actions"][0], expected[i])
-        assert server.pages.compilations.count == 0 and server._batcher.sizes[2]
+        assert server.compilations.count == 0 and server.batcher.sizes[2]
 
 
 def test_two_clients_are_planned_for_together_and_apart(served, patient):
@@ -193,7 +193,7 @@ def test_two_clients_are_planned_for_together_and_apart(served, patient):
             two.send(pack({"obs": -obs}))
             found = [unpack(c.recv(timeout=30))["actions"] for c in (one, two)]
             np.testing.assert_allclose(found, [alone[i], other[i]], atol=2e-4)
-    assert server._batcher.sizes[2] >= 1
+    assert server.batcher.sizes[2] >= 1
 
 
 def test_a_clients_faults_are_its_own(served):
@@ -242,7 +242,7 @@ def test_a_stop_outlives_the_connection(served, name):
             answer = ask(again, OBS[0], reset=reset)
             assert (answer["state"], answer["source"]) == ("stopped", "stop")
             np.testing.assert_array_equal(answer["actions"][0], again.metadata["action_safe"])
-        assert "\nlatentmpc_latched_stops 1\n" in page(port, "/metrics")
+        assert "\nlatentmpc_latched_stops 1.0\n" in page(port, "/metrics")
         with client(port) as other:
             assert ask(other, OBS[0])["state"] == "ok"
         again.send(pack({"rearm": True}))
@@ -251,7 +251,7 @@ def test_a_stop_outlives_the_connection(served, name):
     with connect_as() as later:
         assert ask(later, OBS[0])["state"] == "ok"
     text = page(port, "/metrics")
-    assert "\nlatentmpc_latched_stops 0\n" in text
+    assert "\nlatentmpc_latched_stops 0.0\n" in text
     assert "latentmpc_stops_total" in text and 'rearms_total{by="client"}' in text
 
 
@@ -276,7 +276,7 @@ def test_a_stop_holds_for_all_connections_and_only_its_owner_leaves_it(served):
     with client(port, "twin&key=wrong") as later:
         later.send(pack({"rearm": True}))
         assert isinstance(later.recv(timeout=30), str)
-    key = server.latches.key("twin")
+    key = server.stops.key("twin")
     assert key == first.metadata["key"] and key in describe(server)
     assert get(port, "/rearm?client=twin&key=wrong")[0] == 403
     assert get(port, f"/rearm?client=twin&key={key}") == (200, "twin is re-armed\n")
@@ -304,7 +304,7 @@ def test_an_operator_rearms_with_the_token(controller):
         assert get(port, "/rearm?client=arm", **shown)[0] == 200  # nobody is connected
         with client(port, "arm", **shown) as arm:
             assert ask(arm, OBS[0])["state"] == "ok"
-        assert 'rearms_total{by="operator"} 2' in page(port, "/metrics", **shown)
+        assert 'rearms_total{by="operator"} 2.0' in page(port, "/metrics", **shown)
 
 
 def test_nobody_rearms_by_a_web_page(served):
@@ -322,10 +322,10 @@ def test_who_a_client_is(served, monkeypatch):
             client_of(f"/?client={name}", "1.2.3.4")
     with pytest.raises(InvalidStatus, match="400"):
         connect(f"ws://127.0.0.1:{served[1]}/?client=@127.0.0.1")
-    latches = Latches()
-    assert latches.latch("a", "one\n reason") and not latches.latch("a", "another")
-    assert latches.all() == {"a": "one reason"} and not latches.full
-    monkeypatch.setattr("agents.deployment.serving.stops.MOST", 0)
+    stops = EStops()
+    assert stops.stop("a", "one\n reason") and not stops.stop("a", "another")
+    assert stops.reasons() == {"a": "one reason"} and not stops.full
+    monkeypatch.setattr("agents.deployment.serving.stops.MAX_STOPS", 0)
     with pytest.raises(InvalidStatus, match="503"):
         connect(f"ws://127.0.0.1:{served[1]}")
 
@@ -358,15 +358,15 @@ def test_bad_messages_are_answered_and_then_not(served):
 def test_pages(served):
     """Health and metrics; what is not there; a third client; a web page that wants to steer."""
     server, port = served
-    compiled = server.pages.compilations.count  # by other tests, in this process
+    compiled = server.compilations.count  # by other tests, in this process
     assert get(port, "/healthz") == (200, "OK\n")
     assert get(port, "/nothing")[0] == 404
     with client(port) as one, client(port):
         ask(one, OBS[0])
         status, text = get(port, "/metrics")
         assert status == 200
-        assert "\nlatentmpc_clients 2\n" in text
-        assert f"\nlatentmpc_compilations {compiled}\n" in text
+        assert "\nlatentmpc_clients 2.0\n" in text
+        assert f"\nlatentmpc_compilations {compiled}.0\n" in text
         assert 'latentmpc_ticks_total{source="prior"}' in text
         assert 'latentmpc_compute_milliseconds_bucket{le="+Inf"}' in text
         with pytest.raises(InvalidStatus, match="503"):

@@ -51,17 +51,19 @@ def compare_with_runs(devices: int) -> None:
     assert jax.device_count() == devices
     configs = [SMALL, replace(SMALL, seed=1, learner=LearnerConfig(batch_size=8, td_lambda=0.5))]
     pop = run_to([Trainer(c) for c in configs], [64, 64])
-    assert len(jax.tree.leaves(pop.state.params)[0].devices()) == devices
+    assert len(jax.tree.leaves(pop.loop.train.params)[0].devices()) == devices
     for m, config in enumerate(configs):
         alone = Trainer(config)
         while alone.counters.env_steps < 64:
             alone.cycle()
-        together = pop.member(m)
+        together = pop.trainers[m]
         assert together.counters == alone.counters
         assert together.counters.updates > 40
-        np.testing.assert_allclose(together.replay.rows, alone.replay.rows, atol=2e-3)
+        np.testing.assert_allclose(together.loop.replay.rows, alone.loop.replay.rows, atol=2e-3)
         pairs = zip(
-            jax.tree.leaves(together.state.params), jax.tree.leaves(alone.state.params), strict=True
+            jax.tree.leaves(together.loop.train.params),
+            jax.tree.leaves(alone.loop.train.params),
+            strict=True,
         )
         for one, other in pairs:
             np.testing.assert_allclose(one, other, atol=5e-3)
@@ -87,13 +89,13 @@ def test_every_member_learns_what_it_learns_alone(devices):
 @pytest.mark.exact
 def test_a_member_that_is_done_stays_as_it_is():
     pop = run_to([Trainer(SMALL), Trainer(replace(SMALL, seed=1))], [50, 50])
-    before = jax.tree.map(np.asarray, pop.member(0).state)
+    before = jax.tree.map(np.asarray, pop.trainers[0].loop.train)
     for _ in range(4):
         pop.cycle(np.array([False, True]))
-    after = pop.member(0)
-    jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, after.state))
+    after = pop.trainers[0]
+    jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, after.loop.train))
     assert after.counters.env_steps == 50
-    assert pop.member(1).counters.env_steps > 50
+    assert pop.trainers[1].counters.env_steps > 50
 
 
 @pytest.mark.exact

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from agents.runs.config import ConfigError, TrainConfig
-from agents.training.parallel.barrier import meet
+from agents.training.parallel.barrier import barrier
+from agents.training.parallel.distributed import make_distributed
 from agents.training.parallel.process_config import ProcessConfig
 from agents.training.parallel.processes import ALONE, PeerError, Processes
-from agents.training.parallel.simulators import make_shared
 from agents.training.setup import make_simulators
 from envs.spec import EnvError
+from scripts.command import settings_of
 from scripts.train import VERB
 
 
@@ -87,20 +88,20 @@ def test_shared_simulators_are_those_of_one_process(settings):
     config = TrainConfig(num_envs=8, **settings)
     expected, state = episode(make_simulators(config), 14)
     onward, _ = episode(make_simulators(config), 4, state)
-    for seen, saved in together(2, lambda group: episode(make_shared(config, group), 14)):
+    for seen, saved in together(2, lambda group: episode(make_distributed(config, group), 14)):
         for mine, theirs in zip(seen, expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)
         assert saved.keys() == state.keys()
         for name in state:
             np.testing.assert_array_equal(saved[name], state[name], err_msg=name)
-    for seen, _ in together(2, lambda group: episode(make_shared(config, group), 4, state)):
+    for seen, _ in together(2, lambda group: episode(make_distributed(config, group), 4, state)):
         for mine, theirs in zip(seen[1:], onward[1:], strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
 
 def test_one_process_has_the_simulators_themselves():
     config = TrainConfig(num_envs=2)
-    assert type(make_shared(config, ALONE)) is type(make_simulators(config))
+    assert type(make_distributed(config, ALONE)) is type(make_simulators(config))
     with ALONE.guard():
         assert ALONE.first_said("SIGTERM") == "SIGTERM"
 
@@ -115,7 +116,7 @@ def test_a_failure_in_one_process_stops_all_with_its_message_and_exit_code():
         raise AssertionError("one went on")
 
     def stepped(group):
-        env = make_shared(config, group)
+        env = make_distributed(config, group)
         env.reset(seed=0)
         actions = np.zeros((4, 1))
         actions[3] = np.nan  # a simulator of the second process
@@ -138,12 +139,12 @@ def test_what_any_process_says_is_heard_by_all():
 def test_shares_that_do_not_come_out_even_are_refused():
     group = Processes(0, 2)
     with pytest.raises(ConfigError, match="--num-envs 3 evenly: give a multiple of 2"):
-        make_shared(TrainConfig(num_envs=3), group)
+        make_distributed(TrainConfig(num_envs=3), group)
     tasks = "multi:cartpole-swingup,reacher-easy"
     with pytest.raises(ConfigError, match="--num-envs 6 evenly: give a multiple of 4"):
-        make_shared(TrainConfig(env_id=tasks, num_envs=6, action_repeat=2), group)
+        make_distributed(TrainConfig(env_id=tasks, num_envs=6, action_repeat=2), group)
     with pytest.raises(ConfigError, match=r"noise and delays .* leave one of the three out"):
-        make_shared(TrainConfig(env_id=tasks, randomize="obs_noise=0.1"), group)
+        make_distributed(TrainConfig(env_id=tasks, randomize="obs_noise=0.1"), group)
 
 
 PLACE = "--processes 2 --process-id 1 --coordinator host:5000"
@@ -169,15 +170,15 @@ PLACE = "--processes 2 --process-id 1 --coordinator host:5000"
 )
 def test_flags_that_do_not_fit_are_told_in_one_line(flags, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        VERB.settings(["cartpole-swingup", *flags.split()]).process()
+        settings_of(VERB, ["cartpole-swingup", *flags.split()]).process()
     assert "\n" not in str(caught.value)
 
 
 def test_each_process_has_a_device_unless_told_otherwise():
-    flags = VERB.settings(["cartpole-swingup", *PLACE.split()])
+    flags = settings_of(VERB, ["cartpole-swingup", *PLACE.split()])
     assert flags.process() == ProcessConfig(2, 1, "host:5000")
     assert flags.config_of().devices == 2
-    more = VERB.settings(["cartpole-swingup", *PLACE.split(), "--devices", "4"])
+    more = settings_of(VERB, ["cartpole-swingup", *PLACE.split(), "--devices", "4"])
     assert more.config_of().devices == 4
 
 
@@ -189,7 +190,7 @@ def met(ids, count=2, seconds=1.0):
     def come(place, index):
         config = ProcessConfig(count, index, f"localhost:{port}")
         try:
-            meet(config, ("127.0.0.1", port), seconds)
+            barrier(config, ("127.0.0.1", port), seconds)
         except Exception as error:
             outcomes[place] = error
 
@@ -216,7 +217,7 @@ def test_a_port_that_is_taken_is_told():
         address = taken.getsockname()
         config = ProcessConfig(2, 0, f"localhost:{address[1]}")
         with pytest.raises(ConfigError, match=r"cannot listen there .* give a free port"):
-            meet(config, address, 1.0)
+            barrier(config, address, 1.0)
 
 
 MEETING = """

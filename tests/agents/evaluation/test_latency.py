@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from agents.acting.agent import Agent, Carry
-from agents.evaluation.clock import _frames, _Schedule, evaluate_clocked
-from agents.evaluation.clock_config import Clock
 from agents.evaluation.evaluate import evaluate
+from agents.evaluation.latency import _frames, _Schedule, evaluate_with_latency
+from agents.evaluation.latency_model import LatencyModel
 from agents.runs.config import ConfigError
 from envs.registry import make_vec
 from planning.types import Plan, PlanInfo
 
 
-def test_clocks_are_parsed_and_others_refused():
-    assert Clock.parse("free").charge(7.0) == 0
-    assert Clock.parse("measured").charge(7.0) == 7
-    assert Clock.parse("fixed:2.5").charge(7.0) == 2.5
+def test_latency_models_are_parsed_and_others_refused():
+    assert LatencyModel.parse("free").charge(7.0) == 0
+    assert LatencyModel.parse("measured").charge(7.0) == 7
+    assert LatencyModel.parse("fixed:2.5").charge(7.0) == 2.5
     for text in ("", "fixed", "fixed:", "fixed:x", "fixed:-1", "fixed:nan", "fixed:inf", "slow"):
         with pytest.raises(ConfigError, match="clock must be free, measured or fixed:MS"):
-            Clock.parse(text)
+            LatencyModel.parse(text)
 
 
 def test_thinking_is_rounded_up_to_whole_frames():
@@ -68,30 +68,32 @@ def proportional(gain=-2.0):
 
 def run(clock, repeat=4, seeds=(3, 4)):
     env = make_vec("cartpole-balance", len(seeds), action_repeat=1)
-    return evaluate_clocked(proportional(), None, env, repeat, list(seeds), Clock.parse(clock))
+    return evaluate_with_latency(
+        proportional(), None, env, repeat, list(seeds), LatencyModel.parse(clock)
+    )
 
 
-def test_no_thinking_time_is_the_plain_evaluation():
-    free, none = run("free"), run("fixed:0")
+def test_no_latency_is_the_plain_evaluation():
+    (free, misses), (none, _) = run("free"), run("fixed:0")
     env = make_vec("cartpole-balance", 2, action_repeat=4)
     plain, _ = evaluate(proportional(), None, env, [3, 4], 0.99)
-    np.testing.assert_allclose(free.returns, plain.episode_returns, rtol=1e-12)
-    np.testing.assert_array_equal(free.returns, none.returns)
-    assert free.lengths.tolist() == plain.episode_lengths == [250, 250]
-    assert free.misses == none.misses == 0 and len(free.plan_ms) == 250
+    np.testing.assert_allclose(free.episode_returns, plain.episode_returns, rtol=1e-12)
+    assert free.episode_returns == none.episode_returns
+    assert free.episode_lengths == plain.episode_lengths == [250, 250]
+    assert misses == 0 and len(free.plan_ms) == 250
 
 
-def test_the_longer_it_thinks_the_less_often_it_decides():
-    quick, slow = run("fixed:30"), run("fixed:80")
-    np.testing.assert_array_equal(quick.returns, run("fixed:30").returns)
-    assert quick.misses == 0 and len(quick.plan_ms) == 250
-    assert slow.misses == len(slow.plan_ms) == 125
-    assert (quick.returns != run("free").returns).all()
+def test_the_longer_it_takes_the_less_often_it_decides():
+    (quick, in_time), (slow, late) = run("fixed:30"), run("fixed:80")
+    assert quick.episode_returns == run("fixed:30")[0].episode_returns
+    assert in_time == 0 and len(quick.plan_ms) == 250
+    assert late == len(slow.plan_ms) == 125
+    assert not set(quick.episode_returns) & set(run("free")[0].episode_returns)
 
 
 def test_measured_time_is_what_is_charged(monkeypatch):
     seconds = iter(np.arange(10_000) * 0.05)  # every look at the watch is 50 ms after the last
-    monkeypatch.setattr("agents.evaluation.clock.time.perf_counter", lambda: float(next(seconds)))
-    measured, fixed = run("measured"), run("fixed:50")
-    np.testing.assert_array_equal(measured.returns, fixed.returns)
+    monkeypatch.setattr("agents.evaluation.latency.time.perf_counter", lambda: float(next(seconds)))
+    (measured, _), (fixed, _) = run("measured"), run("fixed:50")
+    assert measured.episode_returns == fixed.episode_returns
     assert measured.plan_ms[0] == pytest.approx(50)

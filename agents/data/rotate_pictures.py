@@ -10,12 +10,12 @@ Array = jax.Array
 
 
 class Pictures(Protocol):
-    """What gives pictures [n, K, H, W, 3] of rows [n, K]: an array, or something that draws."""
+    """A source of pictures [n, K, H, W, 3] of rows [n, K]: an array, or something that draws."""
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
 
 
-class TurnedPictures(NamedTuple):
+class RotatedPictures(NamedTuple):
     """Pictures [N, H, W, 3], each turned by its own of angles [N] when they are looked at."""
 
     pictures: Pictures
@@ -23,26 +23,26 @@ class TurnedPictures(NamedTuple):
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Pictures [n, K, H, W, 3] of rows [n, K], all of a line turned like the last of it."""
-        return turn_pictures(self.pictures[rows], self.angles[rows[:, -1]])
+        return rotate_pictures(self.pictures[rows], self.angles[rows[:, -1]])
 
 
-def turn_pictures(pictures: np.ndarray, angles: np.ndarray) -> np.ndarray:
+def rotate_pictures(pictures: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Square pictures uint8 [B, T, N, N, 3], each stretch turned by its angle [B] in radians.
 
     Counter-clockwise where the first row is on top. Between pixels is interpolated; what was out of
     sight looks like what was nearest to it. The outermost pixels stay as they are, since a frame
     is the camera's and not the world's.
     """
-    return np.asarray(_turn(jnp.asarray(pictures), jnp.asarray(angles, jnp.float32)))
+    return np.asarray(_rotate(jnp.asarray(pictures), jnp.asarray(angles, jnp.float32)))
 
 
 @jax.jit
-def _turn(pictures: Array, angles: Array) -> Array:
+def _rotate(pictures: Array, angles: Array) -> Array:
     # One stretch after the other: all at once would need several times their size in floats.
-    return jax.lax.map(lambda both: _turn_stretch(*both), (pictures, angles))
+    return jax.lax.map(lambda both: _rotate_stretch(*both), (pictures, angles))
 
 
-def _turn_stretch(pictures: Array, angle: Array) -> Array:
+def _rotate_stretch(pictures: Array, angle: Array) -> Array:
     steps, side = pictures.shape[:2]
     pixels = jnp.moveaxis(pictures, 0, 2).reshape(side * side, -1)  # all of a place together
     row, column = _from_where(side, angle)

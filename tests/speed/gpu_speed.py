@@ -1,4 +1,4 @@
-"""The headline figures of a machine, meant for one with an accelerator, within minutes.
+"""The speeds of a machine, meant for one with an accelerator, within minutes.
 
 Each part's figures are written as soon as they are there; no part begins when the time is over, so
 that something comes of a machine that is lent for minutes. Without an accelerator it runs all the
@@ -22,14 +22,14 @@ from agents.runs.versions import installed
 from agents.storage.files import write_atomically
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
-from tests.speed import cycle_speed
+from tests.speed import loop_speed, single_parts
 
 Part = Callable[[], dict[str, Any]]
 RESULT = "headline.json"
 LEARNING = {"num_envs": 64, "utd": 0.25, "env_steps": 50_000}
 """An update for four decisions; the rest as preset_config has it."""
 MINIMUM_S = 20.0
-"""What a part may need at least: none begins with less time left."""
+"""The least a part may need: none begins with less time left."""
 
 
 def parts(small: bool = False) -> dict[str, Part]:
@@ -41,22 +41,22 @@ def parts(small: bool = False) -> dict[str, Part]:
     made: dict[str, Part] = {
         "product": lambda: {"gflops": speed.matmul_gflops(512 if small else 4096)}
     }
-    made |= {f"plan {p}": partial(speed.plan, p, planner, repeats) for p in presets}
-    made |= {f"update {p}": partial(speed.update, p, 256, repeats) for p in presets}
+    made |= {f"plan {p}": partial(single_parts.plan, p, planner, repeats) for p in presets}
+    made |= {f"update {p}": partial(single_parts.update, p, 256, repeats) for p in presets}
     made |= {f"simulators {n}": partial(simulators, n, cycles) for n in sizes}
     made["learning"] = partial(learn, presets[0], **learning)
-    made["together"] = lambda: cycle_speed.together_over_alone(1 if small else 7)
+    made["together"] = lambda: loop_speed.together_over_alone(1 if small else 7)
     return made
 
 
 def simulators(count: int, cycles: int) -> dict[str, Any]:
     """Decisions a second of planning, MJX and one update a cycle, as one program; tiny preset."""
-    settings = cycle_speed.config(
+    settings = loop_speed.config(
         backend="mjx", loop="fused", num_envs=count, utd=1 / count, seed_steps=count
     )
-    trainer = cycle_speed.warm(Trainer(settings), 8 * count)
-    cycle_speed.spent(cycle_speed.cycles(trainer, cycles // 2))  # calls grow to their full length
-    clock, _ = cycle_speed.spent(cycle_speed.cycles(trainer, cycles))
+    trainer = loop_speed.warm(Trainer(settings), 8 * count)
+    loop_speed.spent(loop_speed.cycles(trainer, cycles // 2))  # calls grow to their full length
+    clock, _ = loop_speed.spent(loop_speed.cycles(trainer, cycles))
     return {"decisions_per_s": count * cycles / clock, "cycle_ms": 1e3 * clock / cycles}
 
 
@@ -69,7 +69,7 @@ def learn(preset: str, most_s: float = 150.0, **changes: Any) -> dict[str, Any]:
     trainer, begin = Trainer(settings), time.perf_counter()
     while trainer.counters.env_steps < settings.env_steps and time.perf_counter() - begin < most_s:
         trainer.advance(settings.env_steps)
-    jax.block_until_ready(trainer.state)
+    jax.block_until_ready(trainer.loop.train)
     done, spent = trainer.counters, time.perf_counter() - begin
     now, repeat = trainer, trainer.spec.action_repeat
     returns = in_training(now.eval_agents, now.deployed, now.net, settings, repeat)
@@ -86,7 +86,7 @@ def measure(
     measured: Mapping[str, Part],
     minutes: float,
     out: Path,
-    tell: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Run the parts until the minutes are over; `out`/headline.json after each of them.
@@ -112,6 +112,6 @@ def measure(
             except Exception as error:  # the others are measured all the same
                 found[name] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
         found[name] |= {"seconds": clock() - started, "compile_s": compiled.seconds}
-        tell(f"{name}: {found[name]}")
+        log(f"{name}: {found[name]}")
         write_atomically(out / RESULT, json.dumps(found, indent=2).encode())
     return found

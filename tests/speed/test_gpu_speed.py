@@ -1,10 +1,10 @@
-"""Headline figures come one by one, and none is lost to what goes wrong after it."""
+"""Speeds come one by one, and none is lost to what goes wrong after it."""
 
 import json
 
 import pytest
 
-from tests.speed import headline
+from tests.speed import gpu_speed
 
 
 def test_what_fails_or_comes_too_late_spoils_nothing(tmp_path):
@@ -20,12 +20,12 @@ def test_what_fails_or_comes_too_late_spoils_nothing(tmp_path):
         return part
 
     measured = {"a": takes(10, x=1), "b": takes(5), "c": takes(30, y=2), "d": takes(1, z=3)}
-    found = headline.measure(measured, 1.0, tmp_path, clock=lambda: now[0])
+    found = gpu_speed.measure(measured, 1.0, tmp_path, clock=lambda: now[0])
     assert found["a"] == {"x": 1.0, "seconds": 10.0, "compile_s": 0.0}
     assert found["b"]["error"] == "RuntimeError: no such device" and found["b"]["seconds"] == 5.0
     assert found["c"]["y"] == 2.0
     assert found["left_out"] == ["d"]  # 15 seconds were left
-    stored = json.loads((tmp_path / headline.RESULT).read_text())
+    stored = json.loads((tmp_path / gpu_speed.RESULT).read_text())
     assert stored["c"] == found["c"] and "d" not in stored
     assert stored["devices"] and stored["versions"]["jax"]
 

@@ -1,14 +1,13 @@
-"""Evaluation under a clock: the world moves on while the planner thinks.
+"""Evaluation with latency: the simulator goes on while the planner computes.
 
 Time runs in frames, the simulator's control steps. A decision that is begun at one frame takes
-effect once its thinking time has passed, rounded up to whole frames; meanwhile the last action
+effect once its latency has passed, rounded up to whole frames; until then the last action
 is held, or the rest of the last plan is played. The next decision begins a decision period after
-the one before, or when that one has been thought through if this is later: a missed deadline.
+the one before, or when that one is ready if this is later: a missed deadline.
 """
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,25 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.agent import Agent
-from agents.evaluation.clock_config import Clock, Meanwhile
-
-
-@dataclass
-class Clocked:
-    """Outcome of episodes under a clock, one entry an episode."""
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    """Decision periods."""
-    valid: np.ndarray
-    plan_ms: list[float]
-    """Of every decision; all episodes of one call are decided at once."""
-    misses: int
-    """Decisions that took longer than a decision period."""
+from agents.evaluation.evaluate import warm_up
+from agents.evaluation.latency_model import LatencyModel, LatencyPolicy
+from agents.evaluation.result import EvalResult
 
 
 class _Schedule:
-    """Which actions are in force at each frame, and when to think again."""
+    """The actions in force at each frame, and the times of decisions."""
 
     def __init__(self, action_repeat: int, idle: np.ndarray):
         self.period = action_repeat
@@ -55,7 +42,7 @@ class _Schedule:
         self._due = frame + max(self.period, late)
 
     def action(self, frame: int) -> np.ndarray:
-        """What is played at this frame, [E, A]."""
+        """The actions of this frame, [E, A]."""
         self._settle(frame)
         played = (frame - self._since) // self.period
         return self._force[min(played, len(self._force) - 1)]
@@ -66,19 +53,20 @@ class _Schedule:
             (self._force, self._since), self._coming = self._coming, None
 
 
-def evaluate_clocked(
+def evaluate_with_latency(
     agent: Agent,
     params: Any,
     env,
     action_repeat: int,
     seeds: list[int],
-    clock: Clock,
-    meanwhile: Meanwhile = "hold",
-) -> Clocked:
+    latency: LatencyModel,
+    policy: LatencyPolicy = "hold",
+) -> tuple[EvalResult, int]:
     """One episode on each simulator of `env`, which steps single frames (action_repeat 1).
 
-    All simulators share the clock: with `measured`, give one at a time. Until the first decision
-    is ready nothing is done.
+    Lengths are decision periods; the count is of decisions that took longer than one. All
+    simulators share the latency: with `measured`, give one at a time. Until the first decision is
+    ready nothing is done.
     """
     obs, _ = env.reset(seed=seeds)
     count, dt, key = env.num_envs, env.env_spec.control_dt, jax.random.key(seeds[0])
@@ -86,7 +74,7 @@ def evaluate_clocked(
     returns, frames, invalid = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
     schedule = _Schedule(action_repeat, np.zeros((1, count, env.env_spec.action_dim)))
     t, plan_ms = 0, []
-    _warm_up(agent, params, env, obs, key)
+    warm_up(agent, params, env, obs, key)
     while running.any():
         if schedule.idle(t):
             begin = time.perf_counter()
@@ -95,8 +83,8 @@ def evaluate_clocked(
             action, carry, _ = agent.act(params, carry, agent.observe(env, obs), first, draw)
             action = np.asarray(action)
             plan_ms.append(1e3 * (time.perf_counter() - begin))
-            late = _frames(clock.charge(plan_ms[-1]), dt)
-            schedule.begin(t, _sequence(action, carry, meanwhile), late)
+            late = _frames(latency.charge(plan_ms[-1]), dt)
+            schedule.begin(t, _sequence(action, carry, policy), late)
         obs, reward, terminated, truncated, info = env.step(schedule.action(t))
         returns += np.where(running, reward, 0.0)
         frames += running
@@ -104,13 +92,9 @@ def evaluate_clocked(
         running &= ~(terminated | truncated)
         t += 1
     lengths = -(-frames // action_repeat)
-    return Clocked(returns, lengths, ~invalid, plan_ms, schedule.misses)
-
-
-def _warm_up(agent: Agent, params: Any, env, obs, key) -> None:
-    """Compile before the clock starts."""
-    carry, first = agent.init_carry(env.num_envs), jnp.ones(env.num_envs, bool)
-    jax.block_until_ready(agent.act(params, carry, agent.observe(env, obs), first, key))
+    valid = np.logical_not(invalid).tolist()
+    result = EvalResult(returns.tolist(), lengths.tolist(), valid, plan_ms=plan_ms)
+    return result, schedule.misses
 
 
 def _frames(milliseconds: float, control_dt: float) -> int:
@@ -118,9 +102,9 @@ def _frames(milliseconds: float, control_dt: float) -> int:
     return math.ceil(milliseconds / (1e3 * control_dt) - 1e-9)
 
 
-def _sequence(action: np.ndarray, carry: Any, meanwhile: Meanwhile) -> np.ndarray:
+def _sequence(action: np.ndarray, carry: Any, policy: LatencyPolicy) -> np.ndarray:
     """Actions [H, E, A] to play: the first, and the rest of the plan if that is asked for."""
-    if meanwhile == "hold":
+    if policy == "hold":
         return action[None]
     rest = np.clip(np.asarray(carry.plan.mean), -1, 1).swapaxes(0, 1)[1:]
     return np.concatenate([action[None], rest])

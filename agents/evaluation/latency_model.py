@@ -1,4 +1,4 @@
-"""What thinking costs in an evaluation. Imports no jax."""
+"""Latency of decisions in an evaluation. Imports no jax."""
 
 import math
 from dataclasses import dataclass
@@ -6,18 +6,19 @@ from typing import Literal
 
 from agents.runs.config import ConfigError
 
-Meanwhile = Literal["hold", "plan"]
+LatencyPolicy = Literal["hold", "plan"]
+"""Until a decision is ready: hold the last action, or play the rest of the last plan."""
 
 
 @dataclass(frozen=True)
-class Clock:
-    """What thinking costs: nothing (free), what it takes (measured), or always the same (fixed)."""
+class LatencyModel:
+    """A decision takes no time (free), what it takes (measured), or always the same (fixed)."""
 
     kind: Literal["free", "measured", "fixed"] = "free"
     milliseconds: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> "Clock":
+    def parse(cls, text: str) -> "LatencyModel":
         """`free`, `measured` or `fixed:MS`. Raises ConfigError for anything else."""
         if text in ("free", "measured"):
             return cls(text)
@@ -33,5 +34,5 @@ class Clock:
         return cls("fixed", milliseconds)
 
     def charge(self, measured_ms: float) -> float:
-        """Milliseconds the world moves on for a decision that took `measured_ms`."""
+        """Milliseconds that pass in the simulator for a decision that took `measured_ms`."""
         return {"free": 0.0, "measured": measured_ms, "fixed": self.milliseconds}[self.kind]

@@ -1,7 +1,7 @@
-"""What running together saves: loops, simulators in a call, seeds in a program, as ratios.
+"""Time saved by running together: loops, simulators in a call, seeds in a program, as ratios.
 
 Contestants take turns in one process, so that what else the machine does meets all of them. A
-round's ratio is of clock times and of processor times; what is told is the median over rounds.
+round's ratio is of clock times and of processor times; the result is the median over rounds.
 """
 
 import time
@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.acting.agent import make_agent
-from agents.machine import speed
 from agents.runs import compile as compiling
 from agents.runs.config import TrainConfig
 from agents.training.parallel.population import Population
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
+from tests.speed import single_parts
 from wm.tdmpc import learner
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
 Run = Callable[[], Any]
-TOGETHER = 64  # simulators planned for in one call
+BATCH = 64  # simulators planned for in one call
 SEEDS = 4
 MINIATURE = {
     "model": ModelConfig(latent_dim=16, encoder_width=16, mlp_width=16, num_bins=21),
@@ -43,7 +43,7 @@ def spent(run: Run) -> np.ndarray:
 
 
 def ratio(one: Run, other: Run, rounds: int, share: float = 1.0) -> dict[str, float]:
-    """How often `other`'s time goes into share x `one`'s: above 1, `one` is the slower."""
+    """How many times `other`'s time goes into share x `one`'s: above 1, `one` is the slower."""
     spent(one)
     spent(other)
     found = [share * spent(one) / spent(other) for _ in range(rounds)]
@@ -70,7 +70,7 @@ def cycles(trainer: Trainer, count: int) -> Run:
         goal = trainer.counters.env_steps + count * trainer.config.num_envs
         while trainer.counters.env_steps < goal:
             trainer.advance(goal)
-        return trainer.state.params
+        return trainer.loop.train.params
 
     return run
 
@@ -82,17 +82,17 @@ def fused_over_host(rounds: int, count: int = 40, **changes: Any) -> dict[str, f
 
 
 def together_over_alone(rounds: int) -> dict[str, float]:
-    """Time a simulator of one call for TOGETHER of them, over that of a call for one."""
-    net = speed._networks("tiny", 128)
+    """Time a simulator of one call for BATCH of them, over that of a call for one."""
+    net = single_parts.networks("tiny", 128)
     params = learner.init(net, jax.random.key(0)).params
     agent = make_agent(net, PlannerConfig())
 
     def call(simulators: int, calls: int) -> Run:
         carry, key = agent.init_carry(simulators), jax.random.key(1)
-        obs, first = jnp.ones((simulators, speed.OBS)), jnp.zeros(simulators, bool)
+        obs, first = jnp.ones((simulators, single_parts.OBS)), jnp.zeros(simulators, bool)
         return lambda: [agent.act(params, carry, obs, first, key) for _ in range(calls)]
 
-    return ratio(call(TOGETHER, 4), call(1, 4 * 8), rounds, share=8 / TOGETHER)
+    return ratio(call(BATCH, 4), call(1, 4 * 8), rounds, share=8 / BATCH)
 
 
 def population_over_runs(rounds: int, count: int = 20, **changes: Any) -> dict[str, float]:
@@ -105,7 +105,7 @@ def population_over_runs(rounds: int, count: int = 20, **changes: Any) -> dict[s
     def together() -> Any:
         for _ in range(count):
             pop.cycle(live)
-        return pop.state.params
+        return pop.loop.train.params
 
     each = [cycles(trainer, count) for trainer in alone]
     return ratio(together, lambda: [run() for run in each], rounds)
@@ -116,6 +116,6 @@ def measure(rounds: int = 7) -> dict[str, dict[str, float]]:
     return {
         "host loop / fused loop, tiny preset": fused_over_host(rounds),
         "host loop / fused loop, miniature": fused_over_host(rounds, 200, **MINIATURE),
-        f"a simulator of {TOGETHER} in a call / one alone": together_over_alone(rounds),
+        f"a simulator of {BATCH} in a call / one alone": together_over_alone(rounds),
         f"{SEEDS} seeds in a program / {SEEDS} runs": population_over_runs(rounds),
     }

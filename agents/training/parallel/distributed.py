@@ -23,7 +23,7 @@ from envs.wrappers.multi import MultiTaskVectorEnv
 Simulate = Callable[[Sequence[int]], Any]
 
 
-def make_shared(config: TrainConfig, group: Processes) -> Any:
+def make_distributed(config: TrainConfig, group: Processes) -> Any:
     """The vector environment that trains; in several processes it is shared by them.
 
     Raises what `setup.make_simulators` raises, and ConfigError when there are no equal shares.
@@ -42,11 +42,11 @@ def make_shared(config: TrainConfig, group: Processes) -> Any:
         physics = [shifts[row].without_disturbance() for row in rows]
         return make_vec(config.env_id, len(rows), action_repeat=config.action_repeat, shift=physics)
 
-    env = SharedSimulators(make, config.num_envs, max(1, len(tasks)), group)
+    env = DistributedSimulators(make, config.num_envs, max(1, len(tasks)), group)
     return DisturbedVectorEnv(env, shifts) if disturbed else env
 
 
-class SharedSimulators:
+class DistributedSimulators:
     """The vector environment of all `num_envs` simulators, of which this process has a share.
 
     `step`, `get_state` and `reset` are called by all processes alike, with the same arguments.
@@ -122,53 +122,45 @@ OUTCOME = ("obs", "reward", "terminated", "truncated")
 
 
 def _packed(*outcome: Any) -> Arrays:
-    """What a step returns, as arrays by name: OUTCOME, and those of its info."""
+    """The outcome of a step as arrays by name: OUTCOME, and those of its info."""
     return dict(zip(OUTCOME, outcome[:-1], strict=True)) | outcome[-1]
 
 
 def own_state(env: Any, state: Arrays, part: int) -> Arrays:
-    """Of the state of all simulators that of part number `part`, which `env` simulates.
-
-    Names `i/NAME` are of simulator i alone (in adapters), of several tasks those of task i; other
-    arrays have a row for each simulator.
-    """
-    if isinstance(env, MultiTaskVectorEnv):
-        own = {}
-        for k, inner in enumerate(env.envs):
-            theirs = own_state(inner, _under(k, state), part)
-            own |= {f"{k}/{name}": value for name, value in theirs.items()}
-        return own
-    first = part * env.num_envs
-    own = {n: v[first : first + env.num_envs] for n, v in state.items() if _index(n) is None}
-    for i in range(env.num_envs):
-        own |= {f"{i}/{name}": value for name, value in _under(first + i, state).items()}
+    """Of the state of all simulators that of part number `part`, which `env` simulates."""
+    own: Arrays = {}
+    for name, value in state.items():
+        tasks, inner, simulator, array = _located(env, name)
+        first, count = part * inner.num_envs, inner.num_envs
+        if simulator is None:
+            own[name] = value[first : first + count]
+        elif first <= simulator < first + count:
+            own[f"{tasks}{simulator - first}/{array}"] = value
     return own
 
 
 def join_states(env: Any, states: Sequence[Arrays]) -> Arrays:
     """The state of all simulators from those of the parts, one of which `env` simulates."""
-    whole: Arrays = {}
-    if isinstance(env, MultiTaskVectorEnv):
-        for k, inner in enumerate(env.envs):
-            theirs = join_states(inner, [_under(k, state) for state in states])
-            whole |= {f"{k}/{name}": value for name, value in theirs.items()}
-        return whole
-    for name in (name for name in states[0] if _index(name) is None):
-        whole[name] = np.concatenate([state[name] for state in states])
+    parts: dict[str, list[np.ndarray]] = {}
     for part, state in enumerate(states):
-        for i in range(env.num_envs):
-            alone = _under(i, state).items()
-            whole |= {f"{part * env.num_envs + i}/{name}": value for name, value in alone}
-    return whole
+        for name, value in state.items():
+            tasks, inner, simulator, array = _located(env, name)
+            if simulator is not None:
+                name = f"{tasks}{part * inner.num_envs + simulator}/{array}"
+            parts.setdefault(name, []).append(value)
+    return {name: np.concatenate(p) if len(p) > 1 else p[0] for name, p in parts.items()}
 
 
-def _index(name: str) -> int | None:
-    """The number before the slash, if there is one."""
-    number, slash, _ = name.partition("/")
-    return int(number) if slash and number.isdigit() else None
+def _located(env: Any, name: str) -> tuple[str, Any, int | None, str]:
+    """Whose an array is: ("TASK/", its environment, its simulator, the array's name).
 
-
-def _under(index: int, state: Arrays) -> Arrays:
-    """The arrays `index/NAME` by NAME."""
-    start = f"{index}/"
-    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+    Names `i/NAME` are of simulator i alone (in adapters), of several tasks those of task i; other
+    arrays have a row for each simulator.
+    """
+    number, slash, rest = name.partition("/")
+    if not (slash and number.isdigit()):
+        return "", env, None, name
+    if isinstance(env, MultiTaskVectorEnv) and int(number) < len(env.envs):
+        tasks, inner, simulator, array = _located(env.envs[int(number)], rest)
+        return f"{number}/{tasks}", inner, simulator, array
+    return "", env, int(number), rest
