@@ -11,7 +11,8 @@ def show(config: CheckConfig, result: dict[str, Any]) -> Iterable[Any]:
     """The figures, then each finding with what to do."""
     from scripts.output import summary
 
-    yield summary(config.env_id, result)
+    figures = {name: value for name, value in result.items() if name not in ("task", "findings")}
+    yield summary(config.env_id, figures)
     for finding in result["findings"]:
         yield f"{finding['level']}: {finding['what']}: {finding['do']}"
     if not result["findings"]:

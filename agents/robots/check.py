@@ -194,7 +194,9 @@ def _planner(env: Any, seed: int) -> Callable[..., np.ndarray]:
     from agents.acting.oracle import make_oracle
     from planning.config import PlannerConfig
 
-    plan = PlannerConfig(horizon=6, num_samples=64, num_iterations=2, num_prior_samples=0)
+    plan = PlannerConfig(
+        horizon=6, num_samples=64, num_prior_samples=0, temperature=0.02, init_std=1.0
+    )  # a temperature for rewards of up to 1 a frame, as there is no value beyond the horizon
     agent = make_oracle(env.env_spec, plan)
     carry, key = agent.init_carry(env.num_envs), jax.random.key(seed)
 
