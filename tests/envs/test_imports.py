@@ -25,7 +25,6 @@ NOT_IDS = {  # module names in our own code, and verbs
     "scripts/cli.py",
     "scripts/command.py",
     "scripts/completion.py",
-    "scripts/recipes/run.py",
 }
 
 
