@@ -23,8 +23,8 @@ NOT_IDS = {  # module names in our own code, and verbs
     "envs/adapters/ogbench.py",
     "envs/native/render.py",
     "scripts/cli.py",
+    "scripts/command.py",
     "scripts/completion.py",
-    "scripts/recipes/run.py",
 }
 
 

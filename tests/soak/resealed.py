@@ -136,7 +136,8 @@ def _dataset(path: Path, spec: Any) -> Path:
 
 def _recording(path: Path) -> Path:
     about = {"format": recorder.FORMAT, "ticks": 3, "state": {}, "reason": "", "first_tick": 0}
-    columns = {f"columns/{n}": c for n, c in recorder.columns(3, 5, 1).items()}
+    rows = np.zeros(3, recorder.row_type(5, 1))
+    columns = {f"columns/{n}": np.ascontiguousarray(rows[n]) for n in rows.dtype.names or ()}
     return recorder.write(path, recorder.Snapshot(about, columns | {"state/seed": np.arange(2)}))
 
 

@@ -49,7 +49,7 @@ def test_all_combinations_in_order():
 
 
 def test_a_value_given_twice_counts_once():
-    assert len(planners("planner.horizon=1,1,01")) == 1
+    assert len(planners("planner.temperature=1,1.0,1e0")) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_training_settings_are_apart():
         ("planner.method=mpi", ["planner.method", "mppi"]),
         ("planner.num_samples=0", ["planner.num_samples"]),
         ("planner.method=gradient planner.noise_beta=1", ["planner.noise_beta", "gradient"]),
-        ("model.episodic=1", ["model.episodic", "true or false"]),
+        ("model.episodic=yes", ["model.episodic", "true or false"]),
         ("model.latent_dim=63", ["model.latent_dim", "multiple"]),
         ("seed=-1", ["seed", "-1"]),
         ("run_dir=a,b", ["run_dir"]),
