@@ -83,7 +83,7 @@ def parse(verb: Verb, argv: Sequence[str]) -> tuple[Any, bool]:
 
 def check(verb: Verb, settings: Any) -> None:
     """Raise ConfigError or CheckpointError for settings that cannot work here."""
-    first = getattr(settings, verb.positional.split()[0])
+    first = next((getattr(settings, name) for name in verb.positional.split()), "")
     if verb.missing and not first:
         raise ConfigError(" ".join(verb.missing.split()))
     if verb.folder:
