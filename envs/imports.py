@@ -79,7 +79,7 @@ def imported(env_id: str) -> ModuleType | None:
     except Exception as error:  # the module is the user's
         where = "" if module.endswith(FILE) else "; is it installed, or its folder on PYTHONPATH?"
         raise UnknownTaskError(
-            f"{env_id}: cannot import {module!r} ({_line_in(module, error)}{error}){where}"
+            f"{env_id}: cannot import {module!r} ({line_in(module, error)}{error}){where}"
         ) from error
 
 
@@ -99,12 +99,11 @@ def _run_file(path: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _line_in(path: str, error: Exception) -> str:
-    """Where in a file an error arose: "line 7: NameError: ", or nothing."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    last = max((i for i, file in enumerate(files) if file == path), default=None)
-    return "" if last is None else f"line {lines[last]}: {type(error).__name__}: "
+def line_in(path: str, error: Exception) -> str:
+    """Where in a file an error arose last: "line 7: NameError: ", or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f"line {lines[-1]}: {type(error).__name__}: " if lines else ""
 
 
 def absolute(typed: str) -> str:

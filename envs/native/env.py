@@ -15,7 +15,8 @@ from envs.native.goals import GoalView, GoalViewer, checked_poses, goal_info
 from envs.native.shift import Shift
 from envs.native.simulators import Simulators
 from envs.spec import EnvSpec
-from envs.tasks import task_class
+from envs.tasks import TASKS, task_class
+from envs.tasks.trial import tried
 from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, checked_state
 
 
@@ -27,7 +28,8 @@ def native_spec(env_id: str, action_repeat: int = 2) -> EnvSpec:
         UnknownTaskError: no native task has this id.
         EnvError: `action_repeat` is not positive.
     """
-    task = task_class(env_id)()
+    found = task_class(env_id)
+    task = found() if env_id in TASKS else tried(env_id, found)
     return EnvSpec(
         env_id=env_id,
         obs_dim=sum(size for _, size in task.obs_names),

@@ -29,7 +29,9 @@ def in_body(xp: Any, data: Any, body: int, vector: Any) -> Any:
 
 def up_seen(xp: Any, data: Any, body: int) -> Any:
     """Where up is as a body sees it, [..., 3]: (0, 0, 1) upright."""
-    return xp.concatenate([rotation(xp, data, [body], entry) for entry in (6, 7, 8)], axis=-1)
+    return xp.concatenate(
+        [rotation(xp, data, [body], entry) for entry in ("zx", "zy", "zz")], axis=-1
+    )
 
 
 def cos_sin(xp: Any, angles: Any) -> Any:

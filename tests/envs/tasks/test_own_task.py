@@ -5,7 +5,7 @@ import pytest
 
 from envs import imports
 from envs.registry import list_tasks, make_spec, make_vec, resolve
-from envs.spec import UnknownTaskError
+from envs.spec import EnvError, UnknownTaskError
 from tests.envs.tasks.robots import ARM
 
 TASK = """
@@ -113,3 +113,27 @@ def test_packages_offer_tasks_by_name(arm, monkeypatch):
         monkeypatch.setattr(module, "offered", lambda: {"users-arm": Offer()})
     assert make_spec("users-arm").action_dim == 2
     assert "users-arm" in [task.env_id for task in list_tasks()]
+
+
+MISTAKES = {
+    "no such joint": ("self.joint_angles(xp, data)", "data.qpos[..., self.gone]", "line 11: Attr"),
+    "a reward a joint": ("norm(xp, data.qpos)", "data.qpos", "reward() gives an array of shape"),
+    "too short a start": ("self.random_pose(rng, 0.5)", "rng.uniform(size=1)", "qpos of shape"),
+    "a frame of no whole steps": ("0.02, 1.0", "0.017, 1.0", "no multiple"),
+    "nothing to divide by": ('"rates": data.qvel', '"rates": data.qvel / 0 * 0', "finite"),
+    "no such file": ("arm.xml", "leg.xml", "no such file"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_in_a_task_are_told_in_one_line(arm, tmp_path, case):
+    old, new, said = MISTAKES[case]
+    (tmp_path / "bad.py").write_text(TASK.replace(old, new))
+    env_id = f"{tmp_path}/bad.py:Up"
+    imports.permit(imports.modules_of(env_id))
+    with pytest.raises(EnvError) as caught:
+        make_spec(env_id)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code in (2, 4)
