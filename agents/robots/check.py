@@ -15,7 +15,7 @@ from agents.runs.config import ConfigError
 from envs.registry import make_spec, make_vec
 from envs.tasks import native_task
 
-SIMULATORS, STARTS, PLANNED_SECONDS = 32, 4, 2.0
+SIMULATORS, STARTS, PLANNED_SECONDS = 32, 2, 2.0
 DEEP, SATURATED, LARGE, DRIFT = 1e-3, 0.5, 10.0, 0.2
 """Metres of penetration; share of frames at the force limit; size of an observation; a second's
 motion at rest: from these on it is said."""
@@ -195,7 +195,7 @@ def _planner(env: Any, seed: int) -> Callable[..., np.ndarray]:
     from planning.config import PlannerConfig
 
     plan = PlannerConfig(
-        horizon=6, num_samples=64, num_prior_samples=0, temperature=0.02, init_std=1.0
+        horizon=5, num_samples=32, num_prior_samples=0, temperature=0.02, init_std=1.0
     )  # a temperature for rewards of up to 1 a frame, as there is no value beyond the horizon
     agent = make_oracle(env.env_spec, plan)
     carry, key = agent.init_carry(env.num_envs), jax.random.key(seed)
