@@ -65,6 +65,9 @@ class Task(ABC):
     def __init__(self) -> None:
         """Compile the model. Raises EnvError if its files cannot be read."""
         self.model = self.load()
+        for kind in ("site", "geom"):
+            if f"{kind}_pos" in self.model_fields:
+                _heed_places(getattr(self.model, f"{kind}_sameframe"))
         low, high = self.model.actuator_ctrlrange.T
         self.control_center, self.control_scale = (low + high) / 2, (high - low) / 2
 
@@ -195,6 +198,13 @@ class Task(ABC):
     def episode_frames(self) -> int:
         """Frames until the time limit."""
         return math.ceil(self.time_limit / self.control_dt)
+
+
+def _heed_places(sameframe: np.ndarray) -> None:
+    """Let what was compiled at its body's origin be moved: MuJoCo would not look at its place."""
+    same = engine().mjtSameFrame
+    sameframe[sameframe == same.mjSAMEFRAME_BODY.value] = same.mjSAMEFRAME_BODYROT.value
+    sameframe[sameframe == same.mjSAMEFRAME_INERTIA.value] = same.mjSAMEFRAME_INERTIAROT.value
 
 
 def variant(task: type[Task], **settings: Any) -> Any:

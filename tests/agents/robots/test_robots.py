@@ -3,6 +3,7 @@
 import ast
 import json
 
+import numpy as np
 import pytest
 
 from agents.robots.check import check_task
@@ -85,3 +86,19 @@ def test_check_says_what_is_unstable_and_unreachable(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)["findings"]
     assert any("unstable" in f["what"] and "timestep" in f["do"] for f in found)
     assert code == 4
+
+
+def test_targets_are_where_the_start_puts_them(tmp_path):
+    """A site compiled at its body's origin has a place of its own as soon as it is moved."""
+    env_id, _ = written(tmp_path, ARM)
+    env = make_vec(env_id, 4, seed=0)
+    obs, _ = env.reset(seed=0)
+    sims = env.simulators
+    tool, target = sims.task.tool, sims.task.target
+    places = np.array(sims.data.site_xpos)
+    np.testing.assert_allclose(
+        places[:, target], np.array(sims.model_fields["site_pos"])[:, target]
+    )
+    assert len(np.unique(places[:, target].round(6), axis=0)) == 4
+    np.testing.assert_allclose(obs[:, -3:], places[:, target] - places[:, tool])
+    env.close()
