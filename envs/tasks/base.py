@@ -20,6 +20,8 @@ from envs.tasks.engine import engine, quiet_mujoco, suite_model
 from envs.tasks.helpers import cos_sin
 from envs.tasks.model_file import compile_file
 
+_MAX_POSES = 1000
+
 
 @dataclass(frozen=True)
 class Start:
@@ -138,14 +140,23 @@ class Task(ABC):
         moved[self.joint_index] += rng.uniform(-noise, noise, len(self.joint_index))
         return moved
 
-    def site_at(self, qpos: np.ndarray, site: int, lowest: float = -math.inf) -> np.ndarray:
-        """Where a site is in a configuration, [3] metres; no lower than `lowest`."""
+    def place_in_reach(
+        self, rng: np.random.Generator, site: int, share: float = 0.5, lowest: float = 0.05
+    ) -> np.ndarray:
+        """Where a site is in a random pose, [3] metres, no lower than `lowest`.
+
+        Of `random_pose(rng, share)`. Raises EnvError where no such pose is found.
+        """
         data = engine().MjData(self.model)
-        data.qpos[:] = qpos
-        engine().mj_kinematics(self.model, data)
-        place = data.site_xpos[site].copy()
-        place[2] = max(lowest, place[2])
-        return place
+        for _ in range(_MAX_POSES):
+            data.qpos[:] = self.random_pose(rng, share)
+            engine().mj_kinematics(self.model, data)
+            if data.site_xpos[site, 2] >= lowest:
+                return data.site_xpos[site].copy()
+        raise EnvError(
+            f"{type(self).__name__}: in none of {_MAX_POSES} random poses its site is {lowest} m "
+            "high: say another `lowest`"
+        )
 
     def joint_angles(self, xp: Any, data: Any) -> Any:
         """Positions of hinges and slides; hinges that turn without limit as cosine and sine."""

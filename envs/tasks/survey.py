@@ -33,6 +33,8 @@ class Survey(NamedTuple):
     timestep: float
     height: float
     """Of the free body in its first pose, metres."""
+    hangs: bool
+    """Whether the end of a robot that is fixed lies below its base in its first pose."""
     size: float
     """How far the farthest body or site lies from the base in its first pose, metres."""
     force: float
@@ -66,6 +68,7 @@ def survey(path: Path) -> Survey:
         keyframe=bool(model.nkey),
         timestep=float(model.opt.timestep),
         height=float(data.xpos[root, 2]),
+        hangs=not free.size and float(places[np.argmax(far), 2]) < data.xpos[root, 2] - 0.02,
         size=float(far.max()) or 1.0,
         force=_force(model),
     )

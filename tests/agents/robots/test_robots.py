@@ -18,7 +18,8 @@ from tests.envs.tasks.robots import ARM, WALKER
 URDF = """<robot name="r"><link name="base"/>
   <link name="l"><inertial><mass value="1"/>
   <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
-  <joint name="j" type="revolute"><parent link="base"/><child link="l"/><axis xyz="0 1 0"/>
+  <joint name="j" type="revolute"><parent link="base"/><child link="l"/>
+  <origin xyz="0 0 0.3"/><axis xyz="0 1 0"/>
   <limit lower="-1" upper="1" effort="5" velocity="1"/></joint></robot>"""
 
 
