@@ -103,7 +103,7 @@ def test_the_fused_loop_learns_the_same(tmp_path):
     host, fused = runs
     assert host.counters == fused.counters
     assert host.counters.updates > 0
-    for a, b in zip(*[jax.tree.leaves(t.state.params) for t in runs], strict=True):
+    for a, b in zip(*[jax.tree.leaves(t.loop.train.params) for t in runs], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
