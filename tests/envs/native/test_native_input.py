@@ -78,6 +78,6 @@ def test_a_recorded_moment_is_of_the_task_it_is_put_into():
     world.put(world.moment())
     with pytest.raises(EnvError, match="of another task"):
         world.put(world.moment()[:-1])
-    for changes, words in (({"env_id": "a:B-v0"}, "no native"), ({"action_dim": 2}, "1 actions")):
+    for changes, words in (({"env_id": "B-v0"}, "no native"), ({"action_dim": 2}, "1 actions")):
         with pytest.raises(EnvError, match=words):
             EditedSimulator(replace(spec, **changes))
