@@ -166,8 +166,8 @@ def _registered(name: str, module: ModuleType) -> str:
     has = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, Task)]
     tasks = ", ".join(n for n in has if n not in ("Task", "GoalTask"))
     raise UnknownTaskError(
-        f"{name}: there is no task class {env_id!r}, nor is such an id registered with Gymnasium"
-        + (f"; its tasks are {tasks}" if tasks else "")
+        f"{name}: {name.rpartition(':')[0]} registers no {env_id!r} with Gymnasium, nor has it a "
+        "task of this name" + (f"; its tasks are {tasks}" if tasks else "")
     )
 
 

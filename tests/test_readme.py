@@ -10,6 +10,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from markdown.extensions.toc import slugify
@@ -76,6 +77,7 @@ def accept(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         real(*given)
         raise Parsed
 
+    import_module("scripts.recipes.run")  # it takes the real one, not this for ever
     monkeypatch.setattr(command, "parse", parse)
     monkeypatch.setattr(command, "read_toml", lambda *given: {})  # the reader's own file
     with pytest.raises((Parsed, SystemExit)) as stopped:
@@ -273,6 +275,7 @@ def test_the_robot_for_gymnasium_moves(tmp_path, monkeypatch):
     assert ((first[1] >= 0) & (first[1] <= 1)).all() and not (first[2] | first[3]).any()
     env.close()
     sys.modules.pop("my_robot")
+    gymnasium.registry.pop("Arm-v0")
 
 
 def test_the_reference_names_every_setting():
