@@ -10,7 +10,7 @@ from agents.runs.config import ConfigError
 from tests.experiments import objectives
 from tests.experiments.compare_objectives import main
 from tests.experiments.decoded import planning_cost
-from tests.experiments.objectives import FLOOR, CompareConfig, compare, settings
+from tests.experiments.objectives import BASELINE, CompareConfig, compare, settings
 from tests.experiments.objectives_table import interval, success, table
 from wm.jepa.model import JepaSpec, build
 
@@ -27,7 +27,7 @@ def row(objective, seed, won):
         "plan_ms": 4.0,
     }
     found = {"objective": objective, "seed": seed, "plain": [won, 100], "guided": [won, 100]}
-    return found if objective == FLOOR else found | measured
+    return found if objective == BASELINE else found | measured
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_points_that_were_measured_are_not_measured_again(config, tmp_path, monk
     monkeypatch.setattr(objectives.Dataset, "open", lambda path: None)
     with pytest.raises(KeyboardInterrupt):
         compare(config, lambda line: None)
-    assert measured == [("lewm", 0), ("none", 0), (FLOOR, 0), ("lewm", 1)]
+    assert measured == [("lewm", 0), ("none", 0), (BASELINE, 0), ("lewm", 1)]
     rows = compare(config, lambda line: None)
-    assert measured[4:] == [("lewm", 1), ("none", 1), (FLOOR, 1)]
+    assert measured[4:] == [("lewm", 1), ("none", 1), (BASELINE, 1)]
     assert [(r["objective"], r["seed"]) for r in rows] == measured[:3] + measured[4:]
     kept = json.loads((tmp_path / "none-1" / "row.json").read_text())
     assert kept == rows[4]
@@ -80,7 +80,7 @@ def test_every_objective_has_settings_that_make_a_model(preset, tmp_path):
 
 
 def test_the_table_has_a_line_an_objective_and_intervals_over_seeds():
-    rows = [row(name, seed, 40 + 10 * seed) for seed in range(3) for name in ("lewm", FLOOR)]
+    rows = [row(name, seed, 40 + 10 * seed) for seed in range(3) for name in ("lewm", BASELINE)]
     lines = table(rows).splitlines()
     assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
     assert "| lewm | 3 | 0.500 (0.252 to 0.748); 0.444 to 0.556 |" in lines[2]  # Wilson: 150 of 300
