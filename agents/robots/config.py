@@ -11,7 +11,7 @@ Kind = Literal["", "reach", "walk", "hold"]
 
 
 @dataclass(frozen=True)
-class NewConfig:
+class NewConfig(bounds.Settings):
     """A task file for a robot's model."""
 
     file: str = ""
@@ -27,7 +27,7 @@ class NewConfig:
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(bounds.Settings):
     """A look at a task before training."""
 
     env_id: bounds.TaskId = ""
