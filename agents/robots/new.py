@@ -26,9 +26,7 @@ def write_task(config: NewConfig) -> dict[str, Any]:
     if out.exists() and not config.overwrite:
         raise ConfigError(f"{out} exists: choose another name, or --overwrite it")
     if not model.is_file():
-        raise ConfigError(
-            f"--model: {model or 'nothing'} is no file; give the robot's MJCF or URDF"
-        )
+        raise ConfigError(f"--model: {model} is no file; give the robot's MJCF or URDF")
     facts = survey(model)
     kind = config.task or ("walk" if facts.free else "reach")
     text = render(out, os.path.relpath(model, out.parent or "."), facts, kind, config.site)
@@ -57,7 +55,7 @@ def render(out: Path, model_file: str, facts: Survey, kind: str, site: str) -> s
     strict = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     stiffness = facts.force / (0.1 if kind == "reach" else SPAN[kind])
     return strict.from_string(text).render(
-        file=out.name, name=TITLES[kind], title=TITLES[kind], kind=kind, model_file=model_file,
+        file=out.name, name=TITLES[kind], kind=kind, model_file=model_file,
         about=ABOUT[kind], helpers=HELPERS[kind], free=facts.free, hand=facts.hand,
         tool=site or facts.tool, control_dt=frame_time(kind, facts.timestep),
         time_limit={"reach": 6.0}.get(kind, 10.0), radius=0.02, view=_round(2 * facts.size),

@@ -27,9 +27,6 @@ class Survey(NamedTuple):
     actuators: int
     motors: int
     """Actuators that give a force, not a position or a velocity."""
-    unlimited: tuple[str, ...]
-    """Actuators without a range."""
-    keyframe: bool
     timestep: float
     height: float
     """Of the free body in its first pose, metres."""
@@ -56,7 +53,6 @@ def survey(path: Path) -> Survey:
     root = int(model.jnt_bodyid[free[0]]) if free.size else 0
     places = np.concatenate([data.xpos, data.site_xpos])
     far = np.linalg.norm(places - data.xpos[root], axis=1)
-    wide = model.actuator_ctrlrange[:, 1] > model.actuator_ctrlrange[:, 0]
     return Survey(
         free=model.body(root).name if free.size else "",
         tool=_tool(model),
@@ -64,8 +60,6 @@ def survey(path: Path) -> Survey:
         joints=model.njnt - free.size,
         actuators=model.nu,
         motors=int((model.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE.value).sum()),
-        unlimited=tuple(model.actuator(int(i)).name for i in np.flatnonzero(~wide)),
-        keyframe=bool(model.nkey),
         timestep=float(model.opt.timestep),
         height=float(data.xpos[root, 2]),
         hangs=not free.size and float(places[np.argmax(far), 2]) < data.xpos[root, 2] - 0.02,

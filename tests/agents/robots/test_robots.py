@@ -103,3 +103,17 @@ def test_targets_are_where_the_start_puts_them(tmp_path):
     assert len(np.unique(places[:, target].round(6), axis=0)) == 4
     np.testing.assert_allclose(obs[:, -3:], places[:, target] - places[:, tool])
     env.close()
+
+
+def test_names_in_a_strangers_model_are_text_in_the_file(tmp_path):
+    """Neither the name of the model's file nor one in it becomes code."""
+    name = 'a"; x = 1; y = "b'
+    text = ARM.replace('name="gripper"', "name='grip" + name + "'")
+    strange = tmp_path / 'r""" + str(1) + """.xml'
+    strange.write_text(text)
+    write_task(NewConfig(str(tmp_path / "my.py"), str(strange)))
+    tree = ast.parse((tmp_path / "my.py").read_text())
+    (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    assert isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant)
+    named = {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
+    assert {strange.name, "grip" + name} <= named
