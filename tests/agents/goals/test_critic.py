@@ -280,8 +280,8 @@ def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
 def test_settings_that_cannot_learn_are_refused():
     with pytest.raises(ConfigError, match=r"goal_heads\.discount must lie in \(0, 1\), got 1"):
         GoalHeadsConfig(discount=1.0)
-    with pytest.raises(ConfigError, match=r"guide\.stride must lie in \[1, 1000\]"):
+    with pytest.raises(ConfigError, match=r"goal_heads.stride must lie in \[1, 1000\]"):
         GoalHeadsConfig(stride=0)
     for bad in (0.0, -1.0, float("inf")):
-        with pytest.raises(ConfigError, match=r"guide\.bound must lie in \(0, 1e\+06\]"):
+        with pytest.raises(ConfigError, match=r"goal_heads.bound must lie in \(0, 1e\+06\]"):
             GoalHeadsConfig(bound=bad)
