@@ -62,6 +62,7 @@ def render(out: Path, model_file: str, facts: Survey, kind: str, site: str) -> s
         tool=site or facts.tool, control_dt=frame_time(kind, facts.timestep),
         time_limit={"reach": 6.0}.get(kind, 10.0), radius=0.02, view=_round(2 * facts.size),
         servo=servo, stiffness=_round(stiffness), damping=_round(stiffness / 40), span=SPAN[kind],
+        paced=kind == "reach" and (servo or facts.positions > 0), scale=_round(4 / facts.size, 1),
         margin=_round(0.4 * facts.size), hangs=facts.hangs, tall=_round(0.8 * facts.height),
         fallen=_round(0.4 * facts.height),
     )  # fmt: skip

@@ -173,6 +173,20 @@ class Task(ABC):
         kinds = [engine().mjtJoint.mjJNT_HINGE.value, engine().mjtJoint.mjJNT_SLIDE.value]
         return self.model.jnt_qposadr[np.isin(self.model.jnt_type, kinds)].tolist()
 
+    def held(self, qpos: np.ndarray) -> np.ndarray:
+        """Activations [..., na] with which an episode begins at configurations [..., nq].
+
+        Targets that actions move begin where their joints are; the others at zero.
+        """
+        model, mujoco = self.model, engine()
+        held = np.zeros((*qpos.shape[:-1], model.na))
+        integrated = model.actuator_dyntype == mujoco.mjtDyn.mjDYN_INTEGRATOR.value
+        on_joint = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT.value
+        which = np.flatnonzero(integrated & on_joint)
+        joints = model.jnt_qposadr[model.actuator_trnid[which, 0]]
+        held[..., model.actuator_actadr[which]] = qpos[..., joints]
+        return held
+
     @cached_property
     def pose_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest [nq]: the range of limited joints, a turn of free hinges.

@@ -118,7 +118,27 @@ def test_targets_are_where_the_start_puts_them(tmp_path):
         places[:, target], np.array(sims.model_fields["site_pos"])[:, target]
     )
     assert len(np.unique(places[:, target].round(6), axis=0)) == 4
-    np.testing.assert_allclose(obs[:, -3:], places[:, target] - places[:, tool])
+    seen = places[:, target] - places[:, tool]
+    np.testing.assert_allclose(np.cross(obs[:, -3:], seen), 0, atol=1e-6)
+    env.close()
+
+
+def test_an_arm_is_at_rest_where_its_episode_begins(tmp_path):
+    """The servos' targets begin at the joints; an action moves them as far as its speed says."""
+    env_id, _ = written(tmp_path, ARM)
+    env = make_vec(env_id, 2, action_repeat=1, seed=0)
+    env.reset(seed=0)
+    sims = env.simulators
+    begun, still = sims.data.qpos.copy(), np.zeros((2, env.env_spec.action_dim))
+    np.testing.assert_allclose(sims.data.act, begun)
+    for _ in range(10):
+        env.step(still)
+    np.testing.assert_allclose(sims.data.act, begun)
+    ranges = np.diff(sims.task.model.actuator_actrange)[:, 0]
+    env.step(still - 0.5)
+    moved = 0.5 * ranges / 2.0 * env.env_spec.control_dt
+    low = sims.task.model.actuator_actrange[:, 0]
+    np.testing.assert_allclose(sims.data.act, np.maximum(begun - moved, low), atol=1e-9)
     env.close()
 
 
