@@ -12,6 +12,7 @@ import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from agents.storage.files import (
     CheckpointError,
@@ -76,8 +77,8 @@ def keep_memory() -> None:
     mallopt(trim_threshold, 2**31 - 1)
 
 
-def _put(cache: object, key: str, value: bytes) -> None:
-    name = Path(str(cache.path), f"{key}-cache")  # pyright: ignore[reportAttributeAccessIssue]
+def _put(self: Any, key: str, value: bytes) -> None:
+    name = Path(str(self.path), f"{key}-cache")
     write_atomically(name, value)
 
 
