@@ -18,10 +18,12 @@ from agents.deployment.bundle.files import CONTRACT, PARAMS, PROGRAMS, RUNNER
 from agents.deployment.contract import Contract, ContractError
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.surprise import calibrate
-from agents.runs import load
+from agents.evaluation.stored_task import settle
+from agents.runs import load, task_files
 from agents.runs.config import ConfigError
 from agents.runs.config import digest as config_digest
 from agents.runs.load import Trained
+from agents.storage import manifest
 from agents.storage.files import sha256_bytes, storage_error, sync_directory, write_synced
 from agents.storage.manifest import MANIFEST
 
@@ -51,6 +53,7 @@ def export_path(config: ExportConfig) -> Exported:
     if Path(config.out).exists() or Path(config.out).is_symlink():
         raise ConfigError(f"{config.out} exists: a bundle is never overwritten, give a new folder")
     trained = load.load(config.path)
+    settle(trained.path, trained.config.env_id)
     planner = config.planner.apply(trained.config.planner)
     changed = replace(trained, config=replace(trained.config, planner=planner))
     contract = contract_for(changed, config_digest=config_digest(trained.config))
@@ -94,7 +97,14 @@ def _content(
         PROGRAMS: _json(asdict(info)),
         RUNNER: TEMPLATE.read_bytes(),
     }
-    return content | made, info
+    return content | made | _task(trained.path), info
+
+
+def _task(folder: Path) -> dict[str, bytes]:
+    """The files of the user's own task in a checkpoint."""
+    entries = manifest.read(folder, task_files.KIND)
+    names = [name for name in task_files.SIZES if name in entries]
+    return {name: manifest.content(folder, name, entries[name], task_files.KIND) for name in names}
 
 
 def _arrays(trained: Trained) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from agents.deployment.bundle.load import folder_of
 from agents.deployment.contract import Contract
 from agents.deployment.controller import Controller
 from agents.deployment.guard.safety import INTERVENTIONS
@@ -21,6 +22,7 @@ from agents.deployment.realtime.recorder import Recorder
 from agents.deployment.realtime.simulator import LiveSimulator
 from agents.deployment.realtime.timing import RunStats
 from agents.deployment.serving.config import ServeConfig
+from agents.evaluation.stored_task import settle
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
@@ -55,6 +57,7 @@ def live(config: RunConfig, log: Log) -> dict[str, Any]:
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)
     env_id = config.env or contract.env_id
+    settle(folder_of(config.path), contract.env_id, config.env)
     require_permission(env_id)
     name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = Path(config.out or Path("runs", name))  # made when there is something to write
