@@ -47,19 +47,28 @@ def files_of(env_id: str) -> dict[str, bytes]:
     return store(task) if task else {}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a task in a sealed folder, by name; none where there is no such folder.
+
+    Raises CheckpointError for one that is not as the manifest has it.
+    """
+    if not (folder / manifest.MANIFEST).exists():
+        return {}
+    entries = manifest.read(folder, KIND)
+    names = [name for name in SIZES if name in entries]
+    return {name: manifest.content(folder, name, entries[name], KIND) for name in names}
+
+
 def read(folder: Path) -> TaskFiles | None:
     """The task of a checkpoint or bundle, if it holds one. Raises CheckpointError."""
-    entries = manifest.read(folder, KIND)
-    if DESCRIPTION not in entries:
+    files = contents(folder)
+    if DESCRIPTION not in files:
         return None
-    data = manifest.content(folder, DESCRIPTION, entries[DESCRIPTION], KIND)
     try:
-        about = read_description(data, f"{folder}/{DESCRIPTION}")
+        about = read_description(files[DESCRIPTION], f"{folder}/{DESCRIPTION}")
     except EnvError as error:
         raise CheckpointError(str(error)) from None
-    if about.model:
-        manifest.content(folder, MODEL, entries.get(MODEL, manifest.Entry("", 0)), KIND)
-    return TaskFiles(folder, sha256_bytes(data), about)
+    return TaskFiles(folder, sha256_bytes(files[DESCRIPTION]), about)
 
 
 def changed(stored: Description, task: type[Task], compiled: Task | None) -> str:

@@ -17,6 +17,7 @@ from envs.tasks import GoalTask, Task
 from envs.tasks.base import variant
 from envs.tasks.engine import engine
 from envs.tasks.graph import Function, Graph, array
+from envs.tasks.interface import robot_of
 from envs.tasks.recording import UnrecordableError, record
 from envs.tasks.stored import (
     SETTINGS,
@@ -37,8 +38,8 @@ TRIED, FRAMES, MOST_SECONDS, MOST_MEMORY = 7, 5, 60, 8 << 30
 def store(kind: type[Task]) -> dict[str, bytes]:
     """The files of a task by name. What cannot be stored is said in the description's `why`."""
     starts, streams = _starts(kind)
-    compiled, why, functions = kind().model, "", {}
-    model = model_bytes(compiled)
+    task, why, functions = kind(), "", {}
+    model = model_bytes(task.model)
     if len(model) > MOST_BYTES:
         why = f"its model has {len(model) >> 20} MiB, more than {MOST_BYTES >> 20}"
     elif sum(values.nbytes for values in starts.values()) > MOST_BYTES // 2:
@@ -52,7 +53,8 @@ def store(kind: type[Task]) -> dict[str, bytes]:
         name=kind.__name__,
         source=source_digest(kind),
         model="" if len(model) > MOST_BYTES else hashlib.sha256(model).hexdigest(),
-        simulates=model_digest(compiled),
+        simulates=model_digest(task.model),
+        robot=robot_of(task),
         mujoco=engine().__version__,
         settings={name: getattr(kind, name) for name in SETTINGS if hasattr(kind, name)},
         starts={name: array(values) for name, values in starts.items()} if functions else {},

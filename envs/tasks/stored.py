@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from envs.imports import DESCRIPTION, MODEL, MOST_BYTES
-from envs.spec import EnvError
+from envs.spec import EnvError, Robot
 from envs.tasks.base import Start, Task, variant
 from envs.tasks.engine import engine, quiet_mujoco
 from envs.tasks.goal_task import GoalTask
@@ -47,6 +47,7 @@ class Description(msgspec.Struct):
     mujoco: str
     """Version that wrote the model: no other reads it."""
     settings: dict[str, Any]
+    robot: Robot
     starts: dict[str, list[Any]]
     """Drawn starts by field: qpos, qvel, userdata (goals) and the model's fields, [S, ...]."""
     streams: list[str]

@@ -23,7 +23,6 @@ from agents.runs import load, task_files
 from agents.runs.config import ConfigError
 from agents.runs.config import digest as config_digest
 from agents.runs.load import Trained
-from agents.storage import manifest
 from agents.storage.files import sha256_bytes, storage_error, sync_directory, write_synced
 from agents.storage.manifest import MANIFEST
 
@@ -97,14 +96,7 @@ def _content(
         PROGRAMS: _json(asdict(info)),
         RUNNER: TEMPLATE.read_bytes(),
     }
-    return content | made | _task(trained.path), info
-
-
-def _task(folder: Path) -> dict[str, bytes]:
-    """The files of the user's own task in a checkpoint."""
-    entries = manifest.read(folder, task_files.KIND)
-    names = [name for name in task_files.SIZES if name in entries]
-    return {name: manifest.content(folder, name, entries[name], task_files.KIND) for name in names}
+    return content | made | task_files.contents(trained.path), info
 
 
 def _arrays(trained: Trained) -> dict[str, np.ndarray]:

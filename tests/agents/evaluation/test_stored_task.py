@@ -210,6 +210,17 @@ def test_a_line_says_what_is_not_as_it_was_trained(machine, caplog, case):
     env.close()
 
 
+def test_a_bundle_does_not_run_on_another_robot(machine, capsys):
+    folder, _ = machine
+    edited(folder, "arm.xml", "shoulder", "hip")
+    flags = ["--env", f"{folder}/here/my_arm.py:Up", "--mode", "prior"]
+    assert main(["run", str(folder / "bundle"), *flags]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "its actuators[0] is 'hip', expected 'shoulder'" in said
+    text = json.loads((folder / "bundle" / "contract.json").read_text())["robot"]
+    assert text["actuators"][0] == {"name": "shoulder", "unit": "rad", "low": -2.0, "high": 2.0}
+
+
 def test_a_file_that_was_typed_wrong_is_told(machine):
     folder, env_id = machine
     here = typed(f"{folder}/nothing.py:Up")
