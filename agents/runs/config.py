@@ -60,7 +60,9 @@ class TrainConfig(Settings):
     changed_task: bool = False
     """Resume although the task's own file, or its model, has changed since."""
     randomize: str = ""
-    """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
+    """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1".
+
+    task: those that the task's class names."""
     model: ModelConfig = field(default_factory=ModelConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)

@@ -21,8 +21,8 @@ from envs.tasks.goal_task import GoalTask
 from envs.tasks.graph import Function, Graph, decode
 
 SETTINGS = (
-    "control_dt time_limit episodic settle_steps collision_free model_fields achieved_names "
-    "open_parts".split()
+    "control_dt time_limit episodic settle_steps collision_free model_fields randomize "
+    "achieved_names open_parts".split()
 )
 """Class attributes that are stored."""
 
