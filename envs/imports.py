@@ -21,7 +21,7 @@ from envs.task_list import OGBENCH, PREFIX
 
 ANY, FILE = "*", ".py"
 DESCRIPTION, MODEL = "task.msgpack", "task.mjb"
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 27
 """Files of a stored task, and how large each may be."""
 
 

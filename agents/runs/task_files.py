@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from agents.storage import manifest
 from agents.storage.files import CheckpointError, sha256_bytes
+from envs import imports
 from envs.imports import DESCRIPTION, MODEL, MOST_BYTES
 from envs.native.store import source_digest, store
 from envs.spec import EnvError
@@ -43,6 +44,8 @@ class TaskFiles(NamedTuple):
 @cache
 def files_of(env_id: str) -> dict[str, bytes]:
     """The files of a task by name; none for a task that every machine has. Raises EnvError."""
+    if kept := imports.stored(env_id):  # training goes on with what is stored
+        return contents(Path(kept.folder))
     task = None if env_id in TASKS else native_task(env_id)
     return store(task) if task else {}
 

@@ -30,8 +30,9 @@ from envs.tasks.stored import (
     stream_name,
 )
 
-EVALUATED, SEEDS = 1000, 100
-"""Starts are stored of simulators 0, 1, ... of this seed, and of simulator 0 of seeds 0, 1, ..."""
+EVALUATED, SEEDS, AT_ONCE = 1000, 100, 20
+"""Starts are stored of simulators 0, 1, ... of this seed, and of simulator 0 of seeds 0, 1, ...;
+AT_ONCE are drawn side by side, as large models take megabytes each."""
 TRIED, FRAMES, MOST_SECONDS, MOST_MEMORY = 7, 5, 60, 8 << 30
 
 
@@ -74,13 +75,17 @@ def source_digest(kind: type[Task]) -> str:
 
 def _starts(kind: type[Task]) -> tuple[dict[str, np.ndarray], list[str]]:
     """First states by field, [S, ...], and the streams that drew them."""
-    sims = Simulators(variant(kind, settle_steps=0), 2 * SEEDS)
-    sims.streams = [*make_streams(EVALUATED, SEEDS), *make_streams(range(SEEDS), SEEDS)]
-    streams = [stream_name(rng) for rng in sims.streams]
-    sims.start(np.arange(sims.count))
-    goals = ("userdata",) if issubclass(kind, GoalTask) else ()
-    found = {name: np.array(getattr(sims.data, name)) for name in ("qpos", "qvel", *goals)}
-    return found | {name: np.array(value) for name, value in sims.model_fields.items()}, streams
+    sims = Simulators(variant(kind, settle_steps=0), AT_ONCE, 1)
+    streams = [*make_streams(EVALUATED, SEEDS), *make_streams(range(SEEDS), SEEDS)]
+    names, rows = [stream_name(rng) for rng in streams], []
+    for first in range(0, len(streams), AT_ONCE):
+        sims.streams = streams[first : first + AT_ONCE]
+        sims.start(np.arange(AT_ONCE))
+        fields = {"qpos": sims.data.qpos, "qvel": sims.data.qvel, **sims.model_fields}
+        if issubclass(kind, GoalTask):
+            fields["userdata"] = sims.data.userdata
+        rows.append({name: np.array(values) for name, values in fields.items()})
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}, names
 
 
 def _functions(kind: type[Task]) -> dict[str, Graph]:

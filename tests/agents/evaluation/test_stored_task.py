@@ -1,5 +1,6 @@
 """A user's own task stays with what was learned on it: on this machine and on another."""
 
+import io
 import json
 import shutil
 import sys
@@ -8,20 +9,24 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
+from agents.benchmarks.sweep.config import SweepConfig
 from agents.deployment.bundle import export
 from agents.deployment.controller import Controller
 from agents.deployment.describe import contract_for
 from agents.evaluation.evaluate import evaluate_path
 from agents.evaluation.stored_task import settle
 from agents.runs import task_files
+from agents.runs.compile import Compilations
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
 from agents.runs.load import load
+from agents.runs.progress import TrainProgress
 from agents.storage import manifest
 from agents.storage.files import CheckpointError, sha256_bytes
 from agents.training.checkpoint import Saver
-from agents.training.train import check_task, open_trainer
+from agents.training.train import TrainSession, check_task, open_trainer
 from agents.training.trainer import Trainer
 from envs import imports
 from envs.native.env import native_spec
@@ -31,6 +36,7 @@ from envs.tasks.graph import Call, Graph
 from envs.tasks.stored import Description
 from planning.config import PlannerConfig
 from scripts.cli import main
+from scripts.sweep import task_of
 from tests.envs.tasks.robots import ARM
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
@@ -210,6 +216,18 @@ def test_a_line_says_what_is_not_as_it_was_trained(machine, caplog, case):
     env.close()
 
 
+def test_sweep_and_bench_use_what_is_stored(machine, capsys):
+    """In processes of their own, which are told of it."""
+    folder, env_id = machine
+    words = ["bench", "--runs", str(folder / "run"), "--agents", "random", "--episodes", "2"]
+    words += ["--jobs", "1", "--out", str(folder / "bench"), "--json"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert json.loads(capsys.readouterr().out)
+    typed()
+    assert task_of(SweepConfig(str(newest(folder)), "planner.horizon=1")) == env_id
+    assert imports.stored(env_id)
+
+
 def test_a_bundle_does_not_run_on_another_robot(machine, capsys):
     folder, _ = machine
     edited(folder, "arm.xml", "shoulder", "hip")
@@ -248,7 +266,10 @@ def test_what_cannot_be_stored_is_said_and_needs_its_file(tmp_path, caplog):
     files = task_files.files_of(env_id)
     about = msgspec.msgpack.decode(files["task.msgpack"], type=Description)
     assert "branches" in about.why and about.model and not about.functions
-    saved(tmp_path / "run", env_id)
+    run, config = RunDir(tmp_path / "run"), saved(tmp_path / "run", env_id)
+    with TrainProgress(1, Console(file=(said := io.StringIO()), width=300)) as bar:
+        TrainSession(run, open_trainer(config, run), bar, 0.0, Compilations()).open()
+    assert "elsewhere this run will need the task's file: reward(): it takes" in said.getvalue()
     (tmp_path / "here" / "tip.obj").unlink()
     typed(env_id)
     settle(newest(tmp_path), env_id, env_id)
