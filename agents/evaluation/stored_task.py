@@ -6,9 +6,11 @@ from pathlib import Path
 
 from agents.jobs import children
 from agents.runs import task_files
+from agents.runs.config import ConfigError
 from agents.runs.task_files import TaskFiles
 from agents.storage.files import CheckpointError
 from envs import imports
+from envs.registry import resolve
 from envs.spec import EnvError, UnknownTaskError
 from envs.tasks import Task, native_task
 
@@ -22,14 +24,24 @@ def settle(folder: Path, trained: str, typed: str = "") -> None:
 
     The task's own file, where it may be run (it was typed, or trusted) and can be; else what was
     stored, after a trial in a process of its own. A line tells what is not as it was trained.
-    Raises UnknownTaskError, CheckpointError, EnvError.
+    Raises UnknownTaskError, CheckpointError, EnvError; ConfigError where the id means already what
+    was stored elsewhere.
     """
     env_id, stored = typed or trained, task_files.read(folder)
-    if stored is None or imports.stored(env_id):
+    if stored is None:
+        return
+    if known := imports.stored(env_id):
+        if known.digest != stored.digest:
+            raise ConfigError(
+                f"{env_id} was stored in {known.folder} and in {folder}, and differs: give one "
+                "command to each"
+            )
         return
     if typed not in ("", trained) and typed.rpartition(":")[2] != stored.about.name:
         return  # another task, which has to fit as any other
     task, why = _own(env_id, typed)
+    if task is None and not why:
+        return  # of another simulator
     if task is None:
         if not stored.whole:
             raise UnknownTaskError(f"{why} (it was not stored whole: {stored.about.why})")
@@ -49,18 +61,19 @@ def settle(folder: Path, trained: str, typed: str = "") -> None:
 
 
 def _own(env_id: str, typed: str) -> tuple[type[Task] | None, str]:
-    """The class of an id, or None and why there is none here.
+    """The class of an id, or None and why nothing here has it; "" where another simulator has.
 
     Raises UnknownTaskError where a file that was typed is not there or wrong, other than by what
     it imports.
     """
     try:
-        task = native_task(env_id)
+        if (task := native_task(env_id)) is None:
+            resolve(env_id)
+        return task, ""
     except UnknownTaskError as error:
         if typed and not isinstance(error.__cause__, ImportError):
             raise
         return None, str(error)
-    return task, "" if task else f"no package here offers {env_id}"
 
 
 def _use(stored: TaskFiles, env_id: str, model_only: bool) -> None:

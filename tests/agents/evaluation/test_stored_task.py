@@ -239,6 +239,20 @@ def test_a_bundle_does_not_run_on_another_robot(machine, capsys):
     assert text["actuators"][0] == {"name": "shoulder", "unit": "rad", "low": -2.0, "high": 2.0}
 
 
+def test_what_everybody_has_is_not_what_a_stranger_stored(machine):
+    """Nor is one command about two tasks of one name."""
+    folder, env_id = machine
+    for known in ("cartpole-swingup", "Hopper-v5", "multi:cartpole-swingup,pendulum-swingup"):
+        settle(newest(folder), known)
+        assert imports.stored(known) is None
+    settle(newest(folder), "arm-of-a-package-up")
+    assert imports.stored("arm-of-a-package-up")
+    settle(newest(folder), env_id)
+    resealed(folder, why="another")
+    with pytest.raises(ConfigError, match="differs: give one command to each"):
+        settle(newest(folder), env_id)
+
+
 def test_a_file_that_was_typed_wrong_is_told(machine):
     folder, env_id = machine
     here = typed(f"{folder}/nothing.py:Up")

@@ -1,12 +1,16 @@
 """Functions of tasks as data: the same numbers to the last bit, and nothing but numbers."""
 
+import hashlib
+
 import jax.numpy as jnp
 import msgspec
 import numpy as np
 import pytest
 
+from envs import imports
 from envs.native.store import store
-from envs.tasks import TASKS
+from envs.registry import make_vec
+from envs.tasks import TASKS, GoalTask
 from envs.tasks.graph import Call, Function, Graph
 from envs.tasks.recording import UnrecordableError, record
 from envs.tasks.stored import Description
@@ -18,6 +22,29 @@ def test_built_in_tasks_can_be_written_down(task):
     about = msgspec.msgpack.decode(store(TASKS[task])["task.msgpack"], type=Description)
     assert about.why == "" and about.name == TASKS[task].__name__
     assert {"observe", "flat_obs", "reward", "terminated", "control"} <= about.functions.keys()
+
+
+def test_a_stored_task_with_goals_is_the_task(tmp_path):
+    """Starts of known seeds, goals, successes and all that follows; later starts are others."""
+    files = store(TASKS["two-room"])
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    digest = hashlib.sha256(files["task.msgpack"]).hexdigest()
+    imports.use_stored(imports.Stored("rooms.py:TwoRoom", str(tmp_path), digest))
+    own, stored = (make_vec(env_id, 2, seed=1000) for env_id in ("two-room", "rooms.py:TwoRoom"))
+    imports.permit(())
+    assert isinstance(stored.simulators.task, GoalTask)
+    given = [env.reset(seed=1000) for env in (own, stored)]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        (obs, info), (other, like) = given
+        np.testing.assert_array_equal(obs, other)
+        for name in ("goal", "achieved", "success"):
+            np.testing.assert_array_equal(info[name], like[name])
+        action = rng.uniform(-1, 1, own.action_space.shape)
+        given = [(s[0], s[4]) for s in (env.step(action) for env in (own, stored))]
+    poses = [stored.reset()[0] for _ in range(3)]  # the streams go on
+    assert len({pose.tobytes() for pose in poses}) == 3
 
 
 FIELDS = {"qpos": np.linspace(-1, 1, 12).reshape(4, 3), "xmat": np.arange(72.0).reshape(4, 2, 9)}
