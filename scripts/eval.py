@@ -82,7 +82,7 @@ GOALS = Verb(
     metavar="PRETRAIN_RUN",
     about="Run a pretrained model closed-loop on goals that it has not seen and report successes.",
     example="latentmpc eval runs/rooms --goals 200",
-    common="""goals seed mode out floor oracle_goals guides planner.method planner.horizon
+    common="""goals seed mode out floor oracle_goals goal_heads planner.method planner.horizon
     planner.num_samples planner.num_iterations objective.effort""",
 )
 

@@ -83,5 +83,6 @@ VERB = Verb(
     settings given below hold for all combinations, where the grid does not vary them. The same
     command resumes.""",
     example="latentmpc sweep runs/walker --grid planner.horizon=1,3,6 planner.num_samples=32,128",
-    common="grid episodes seed budget_ms rate_hz clock eliminate out jobs executor planner.method",
+    common="""grid episodes seed budget_ms rate_hz latency eliminate out jobs executor
+        planner.method""",
 )

@@ -130,7 +130,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
     count = config.oracle_episodes if agent == "oracle" else config.episodes
     common = {
         "seeds": range(config.eval_seed, config.eval_seed + count),
-        "meanwhile": config.meanwhile,
+        "meanwhile": config.latency_policy,
         "action_repeat": config.train.action_repeat,
         "planner": config.planner.given,
     }
@@ -145,7 +145,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
     return [
         evaluation_case(task, agent, clock=clock, checkpoint=path, train_seed=seed, **common)
         for seed, path in trained.items()
-        for clock in config.clock_list
+        for clock in config.latency_list
         if agent == "plan" or not clock.startswith("fixed")  # the prior does not plan
     ]
 

@@ -18,7 +18,7 @@ import numpy as np
 from envs.spec import EnvError
 from envs.tasks.engine import engine, quiet_mujoco, suite_model
 from envs.tasks.helpers import cos_sin
-from envs.tasks.model_file import compile_file
+from envs.tasks.model_file import compile_file, locate
 
 _MAX_POSES = 1000
 
@@ -48,7 +48,7 @@ class Task(ABC):
     """
 
     model_file: ClassVar[str] = ""
-    """MJCF or URDF file of the model; its path is relative to the file of the class."""
+    """MJCF or URDF file of the model: relative to the file of the class, or `PACKAGE:PATH`."""
     domain: ClassVar[str] = ""
     """The dm_control domain whose model is used, where there is no file; else override `load`."""
     control_dt: ClassVar[float]
@@ -78,7 +78,7 @@ class Task(ABC):
     def load(self) -> Any:
         """A compiled model that is the caller's to change."""
         if self.model_file:
-            return compile_file(self._folder() / self.model_file, self.edit)
+            return compile_file(locate(self.model_file, self._folder()), self.edit)
         return suite_model(self.domain)
 
     def edit(self, spec: Any) -> None:

@@ -57,6 +57,23 @@ def test_a_task_is_written_that_runs(tmp_path, model, kind, expected):
     env.close()
 
 
+def test_a_model_is_found_in_an_installed_package_without_importing_it(tmp_path, monkeypatch):
+    package = tmp_path / "robots" / "someones_arm"
+    (package / "assets").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "assets" / "arm.xml").write_text(ARM)
+    monkeypatch.syspath_prepend(str(package.parent))
+    file = str(tmp_path / "my.py")
+    result = write_task(NewConfig(file, "someones_arm:assets/arm.xml"))
+    env_id = imports.absolute(result["task"])
+    imports.permit(imports.modules_of(env_id))
+    env = make_vec(env_id, 1)
+    assert env.env_spec.action_dim == result["actuators"]
+    env.close()
+    with pytest.raises(ModelError, match="no package 'nobodys' is installed"):
+        write_task(NewConfig(file, "nobodys:arm.xml", overwrite=True))
+
+
 def test_a_file_that_is_there_is_kept(tmp_path):
     written(tmp_path, ARM)
     (tmp_path / "my.py").write_text("mine")
