@@ -9,6 +9,7 @@ from agents.reports.tables import Table
 from agents.runs import needs
 from agents.runs.config import ConfigError, EvalConfig
 from agents.runs.pretrain_config import is_pretrained
+from envs.imports import modules_of
 from scripts.checks import check_planner
 from scripts.recipes.read import mentioned
 from scripts.verb import Verb
@@ -55,7 +56,7 @@ VERB = Verb(
     "agents.evaluation.evaluate:evaluate_path",
     missing="which run? give a run directory or a checkpoint: latentmpc eval runs/ID",
     folder="a run directory or a checkpoint",
-    tasks=lambda config: config.env_id,
+    tasks=lambda config: "" if modules_of(config.env_id) else config.env_id,
     check=check,
     trust=True,
     positional="path",

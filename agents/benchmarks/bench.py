@@ -16,6 +16,7 @@ from agents.benchmarks.config import BenchConfig
 from agents.benchmarks.report import write_bench_html, write_summary_md
 from agents.benchmarks.result_sets import write_results
 from agents.benchmarks.results import Row, grouped
+from agents.evaluation.stored_task import settle
 from agents.jobs.queue import JobQueue, JobResult
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
@@ -82,6 +83,7 @@ def _given_runs(config: BenchConfig) -> Models:
     for path in config.run_list:
         found = find_checkpoint(path)
         trained = train_config_from(checkpoint.read_json(found, "config.json"), str(found))
+        settle(found, trained.env_id)
         key = trained.env_id, trained.seed
         if (config.tasks or config.suite) and key[0] not in config.task_list:
             raise ConfigError(

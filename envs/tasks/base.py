@@ -61,6 +61,8 @@ class Task(ABC):
     """Model fields that `start` changes."""
     settle_steps: ClassVar[int] = 0
     """Physics steps to run, without control, before the first observation."""
+    randomize: ClassVar[str] = ""
+    """Ranges in which the real robot may differ, as `--randomize` has them: "mass=0.8:1.2"."""
     collision_free: ClassVar[bool] = False
     """Whether starts with contacts are drawn again."""
 
