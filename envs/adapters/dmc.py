@@ -44,6 +44,9 @@ def dmc_names() -> list[str]:
 class DmcSimulator:
     """One dm_control environment."""
 
+    notes: tuple[str, ...] = ()
+    unsaved = ""
+
     @classmethod
     @cache
     def spec(cls, name: str, action_repeat: int) -> EnvSpec:
@@ -74,7 +77,7 @@ class DmcSimulator:
         # quadruped-escape would open OpenGL to show its terrain to a camera nobody uses
         self.env.physics._make_rendering_contexts = lambda: None
         self._action = self.env.action_spec()
-        self._pristine = {k: v.copy() for k, v in _model_arrays(self._model).items()}
+        self._pristine = {k: v.copy() for k, v in mjstate.model_arrays(self._model).items()}
         self._pictures = Pictures()
 
     @property
@@ -115,16 +118,13 @@ class DmcSimulator:
         state["random"] = np.array([*keys, position, has_gauss], np.uint32)
         state["gauss"] = np.array(gauss)
         state["steps"] = np.array(self.env._step_count)
-        for name, value in _model_arrays(self._model).items():
-            if not np.array_equal(value, self._pristine[name]):
-                state[f"model/{name}"] = value.copy()
+        state |= mjstate.changed(self._model, self._pristine)
         task = mjstate.plain_attributes(self.env.task)
         return state | {f"task/{name}": value for name, value in task.items()}
 
     def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
-        for name, value in _model_arrays(self._model).items():
-            value[...] = state.get(f"model/{name}", self._pristine[name])
+        mjstate.set_changed(self._model, state, self._pristine)
         mjstate.set_plain_attributes(self.env.task, part_of(state, "task/"))
         words = state["random"]
         legacy = ("MT19937", words[:624], int(words[624]), int(words[625]), float(state["gauss"]))
@@ -143,10 +143,3 @@ class DmcSimulator:
 
 def _flat(observation: Any) -> np.ndarray:
     return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
-
-
-def _model_arrays(model: Any) -> Arrays:
-    """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
-    prefixes = tuple("body_ geom_ site_ dof_ jnt_ actuator_ qpos tendon_ eq_ hfield_".split())
-    found = {n: getattr(model, n) for n in dir(model) if n.startswith(prefixes)}
-    return {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
