@@ -61,7 +61,7 @@ def with_options(env_id: str, arguments: Mapping[str, str], settings: Mapping[st
     old_arguments = _pairs(arguments_of(env_id), env_id)
     old_settings = _pairs(env_id.partition("#")[2], env_id)
     given = {name: str(value) for name, value in settings.items()}
-    query, fragment = _joined(old_arguments | arguments), _joined(old_settings | given)
+    query, fragment = _joined({**old_arguments, **arguments}), _joined(old_settings | given)
     whole = without_options(env_id)
     whole += (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
     task_options(whole)

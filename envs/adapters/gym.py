@@ -181,8 +181,8 @@ def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
                 return seconds, ""
     rate = (getattr(core, "metadata", None) or {}).get("render_fps")
     with contextlib.suppress(TypeError, ValueError):
-        if 0 < float(rate) < np.inf:
-            return 1 / float(rate), ""
+        if 0 < (per_second := float(np.asarray(rate, float))) < np.inf:
+            return 1 / per_second, ""
     return 0.02, (
         "its control period is not given (control_dt, dt or metadata['render_fps']); taken as "
         "0.02 s (--control-dt SECONDS changes it)"

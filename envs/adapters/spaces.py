@@ -102,7 +102,7 @@ class Actions:
         self.space, self.size = space, int(np.prod(space.shape))
         if not self.size:
             raise UnfitEnvError(f"{env_id} has no actions ({_short(space)})")
-        low, high = np.float64(np.ravel(space.low)), np.float64(np.ravel(space.high))
+        low, high = (np.ravel(bound).astype(np.float64) for bound in (space.low, space.high))
         self.low, self.high = _filled(low, high, assumed or (-1.0, 1.0))
         if not (self.low <= self.high).all():
             raise UnfitEnvError(f"{env_id}: --action-range does not fit {_short(space)}")
