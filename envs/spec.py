@@ -84,9 +84,10 @@ class EnvSpec:
     def require_limit(self) -> None:
         """Raise UnfitEnvError where nothing ends an episode that does not end by itself."""
         if not self.episode_frames:
+            mark = "&" if "#" in self.env_id else "#"
             raise UnfitEnvError(
                 f"{self.env_id} has no time limit, so that an episode may never end: give one with "
-                f"--episode-steps N, or as part of its id: '{self.env_id}#episode_steps=N'"
+                f"--episode-steps N, or as part of its id: '{self.env_id}{mark}episode_steps=N'"
             )
 
     def to_json(self) -> dict[str, Any]:

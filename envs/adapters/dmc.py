@@ -3,7 +3,6 @@
 For tasks that have no native batch, and (as `dmc/TASK`) to compare those that have one.
 """
 
-import os
 import warnings
 from functools import cache
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from envs.adapters import mjstate
 from envs.adapters.loop import Frame, scaled
 from envs.native.render import Pictures
 from envs.spec import EnvSpec
-from envs.tasks.engine import quiet_mujoco
+from envs.tasks.engine import quiet_mujoco, without_drawing
 from envs.vector import Arrays, part_of
 
 ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
@@ -24,15 +23,9 @@ ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
 @cache
 def suite() -> Any:
     """dm_control.suite, imported without OpenGL (pictures are taken by `envs.native.render`)."""
-    before = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = "disabled"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from dm_control import suite as module
-    finally:
-        del os.environ["MUJOCO_GL"]
-        os.environ |= {"MUJOCO_GL": before} if before is not None else {}
+    with without_drawing(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from dm_control import suite as module
     return module
 
 

@@ -1,6 +1,7 @@
 """Any continuous Gymnasium environment behind the vector contract."""
 
 import contextlib
+import warnings
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -129,9 +130,8 @@ class GymSimulator:
         try:
             picture = np.asarray(self.env.render(), np.uint8)
         except Exception as error:  # pygame missing, no display, ...
-            raise EnvError(
-                f"this environment cannot render: {' '.join(str(error).split())}"
-            ) from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise EnvError(f"this environment cannot render: {reason}") from error
         out = np.zeros((height, width, 3), np.uint8)
         step = max(1, -(-picture.shape[0] // height), -(-picture.shape[1] // width))
         small = picture[::step, ::step][:height, :width]
@@ -159,7 +159,8 @@ def _make(env_id: str, options: TaskOptions) -> Any:
     """The environment, able to render if its class says that it can. Raises EnvError."""
     name = options.name.rpartition(":")[2]  # its module has been imported
     made_by = gymnasium.spec(name).entry_point
-    with calling(env_id, "its constructor"):
+    with calling(env_id, "its constructor"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*WARN:")  # hints; `latentmpc check` has them
         creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
         modes = getattr(creator, "metadata", {}).get("render_modes") or ()
         making: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}

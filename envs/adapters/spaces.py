@@ -106,11 +106,12 @@ class Actions:
         self.low, self.high = _filled(low, high, assumed or (-1.0, 1.0))
         if not (self.low <= self.high).all():
             raise UnfitEnvError(f"{env_id}: --action-range does not fit {_short(space)}")
-        free, self.note = int(((self.low != low) | (self.high != high)).sum()), ""
-        if free and not assumed:
+        free, self.note = (self.low != low) | (self.high != high), ""
+        if free.any() and not assumed:
             self.note = (
-                f"{free} of {self.size} actions have no bounds; taken as within "
-                f"[{self.low.min():g}, {self.high.max():g}] (--action-range LOW:HIGH changes it)"
+                f"{free.sum()} of {self.size} actions have no bounds; taken as within "
+                f"[{self.low[free].min():g}, {self.high[free].max():g}] (--action-range LOW:HIGH "
+                "changes it)"
             )
 
     def of(self, action: np.ndarray) -> np.ndarray:

@@ -15,8 +15,6 @@ from envs.spec import EnvError
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*WARN:UserWarning")
-
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):

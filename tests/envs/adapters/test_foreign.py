@@ -11,9 +11,6 @@ from envs.registry import make_spec, make_vec
 from envs.spec import EnvError, UnfitEnvError, UnknownTaskError
 from envs.task_options import task_options, with_options
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*WARN:UserWarning")
-"""Of Gymnasium, about environments like these."""
-
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
