@@ -71,6 +71,8 @@ class GymSimulator:
             for path, (model, _) in self._physics.items()
         }
         self._warned = 0
+        self.own_state: bool | None = None
+        """Whether its own get_state() and set_state() are part of its state; None: not known."""
 
     def reset(self, seed: int | None) -> np.ndarray:
         """Start an episode. Raises EnvError with what the environment raises, or gives amiss."""
@@ -105,11 +107,13 @@ class GymSimulator:
     @property
     def unsaved(self) -> str:
         """Why a fresh environment does not go on from a saved state; "" where it does (tried)."""
-        return unsavable(type(self), self.env_id)
+        return saving_way(type(self), self.env_id)[1]
 
     def get_state(self) -> Arrays:
         """Everything that decides the future, unless something is `unsaved`."""
-        return saving.get_state(self.env, self._pristine)
+        if self.own_state is None:
+            self.own_state, _ = saving_way(type(self), self.env_id)
+        return saving.get_state(self.env, self._pristine, self.own_state)
 
     def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave. Raises EnvError where it does not fit."""
@@ -144,15 +148,26 @@ class GymSimulator:
 
 
 @cache
-def unsavable(simulator: type[GymSimulator], env_id: str) -> str:
-    """How two simulators part, one set to the other's state; "" where they never do."""
-    pair = simulator(env_id), simulator(env_id)
-    try:
+def saving_way(simulator: type[GymSimulator], env_id: str) -> tuple[bool, str]:
+    """Whether states are saved by the environment's own functions, and why they are none.
+
+    Tried with two simulators, one set to the other's state; "" where they never part.
+    """
+    reason = ""
+    for own in (False, True):
+        pair = simulator(env_id), simulator(env_id)
+        if own and not saving.has_own(pair[0].env):
+            continue
+        for one in pair:
+            one.own_state = own
         with quiet_mujoco():
-            return saving.difference(*pair)
-    finally:
+            found = saving.difference(*pair)
         for one in pair:
             one.close()
+        if not found:
+            return own, ""
+        reason = reason or found
+    return False, reason
 
 
 def _make(env_id: str, options: TaskOptions) -> Any:
@@ -174,17 +189,28 @@ def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
     if options.control_dt:
         return options.control_dt, ""
     core = env.unwrapped
-    for name in ("control_dt", "dt", "control_timestep"):
-        value = getattr(core, name, None)
-        with contextlib.suppress(TypeError, ValueError):
-            seconds = float(np.asarray(value() if callable(value) else value, float))
-            if 0 < seconds < np.inf:
-                return seconds, ""
-    rate = (getattr(core, "metadata", None) or {}).get("render_fps")
-    with contextlib.suppress(TypeError, ValueError):
-        if 0 < (per_second := float(np.asarray(rate, float))) < np.inf:
-            return 1 / per_second, ""
+    said = [_seconds(getattr(core, name, None)) for name in ("control_dt", "control_timestep")]
+    said += [_seconds(getattr(core, name, None), -1) for name in ("control_hz", "control_freq")]
+    if given := next(filter(None, said), 0.0):
+        return given, ""
+    step = _seconds(getattr(core, "dt", None))
+    shown = _seconds((getattr(core, "metadata", None) or {}).get("render_fps"), -1)
+    if step and shown and not 0.9 < step / shown < 1.1:
+        return step, (
+            f"its control period is {step:g} s by its dt and {shown:g} s by "
+            "metadata['render_fps']; taken as the first (--control-dt SECONDS changes it)"
+        )
+    if step or shown:
+        return step or shown, ""
     return 0.02, (
         "its control period is not given (control_dt, dt or metadata['render_fps']); taken as "
         "0.02 s (--control-dt SECONDS changes it)"
     )
+
+
+def _seconds(value: Any, power: int = 1) -> float:
+    """What somebody gives as seconds, or with power -1 as a rate; 0 where it is neither."""
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+        seconds = float(np.asarray(value() if callable(value) else value, float)) ** power
+        return seconds if 0 < seconds < np.inf else 0.0
+    return 0.0

@@ -30,7 +30,7 @@ _SEQUENCES: dict[str, Callable[[list], Any]] = {
     "set": set,
     "frozenset": frozenset,
 }
-_PAIR = ("model", "data")
+_PAIR, _OWN = ("model", "data"), ("get_state", "set_state")
 _PLAIN = (bool, float, str)
 _NEVER = (type, types.ModuleType, gymnasium.Space, gymnasium.Env)
 _LEFT = ["left"]
@@ -45,13 +45,24 @@ def layers(env: Any) -> list[Any]:
     return found
 
 
-def get_state(env: Any, pristine: dict[str, Arrays]) -> Arrays:
-    """Arrays from which `set_state` goes on. Raises UnsavableError for more than can be kept."""
+def has_own(env: Any) -> bool:
+    """Whether the environment says itself what its state is: get_state() and set_state(state)."""
+    return all(callable(getattr(env.unwrapped, name, None)) for name in _OWN)
+
+
+def get_state(env: Any, pristine: dict[str, Arrays], own: bool = False) -> Arrays:
+    """Arrays from which `set_state` goes on; with `own`, what it gives as its state among them.
+
+    Raises UnsavableError for more than can be kept.
+    """
     packer = _Packer()
     kept = msgspec.msgpack.encode([packer.pack(vars(layer), 0) for layer in layers(env)])
     if len(kept) > MOST_BYTES:
         raise UnsavableError("its state is too large to be saved")
     state = {"attributes": np.frombuffer(kept, np.uint8).copy()}
+    if own:
+        given = msgspec.msgpack.encode(packer.pack(env.unwrapped.get_state(), 0))
+        state["own"] = np.frombuffer(given, np.uint8).copy()
     for path, (model, data) in physics(env).items():
         own = mjstate.get_state(model, data) | mjstate.changed(model, pristine.get(path, {}))
         state |= {f"physics/{path}/{name}": value for name, value in own.items()}
@@ -72,6 +83,8 @@ def set_state(env: Any, state: Arrays, pristine: dict[str, Arrays]) -> None:
             own = part_of(state, f"physics/{path}/")
             mjstate.set_changed(model, own, pristine.get(path, {}))
             mjstate.set_state(model, data, own)
+        if "own" in state:
+            env.unwrapped.set_state(_unpacked(msgspec.msgpack.decode(state["own"].tobytes()), None))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UnsavableError(f"the stored state is not one of this environment: {error}") from error
 

@@ -106,6 +106,28 @@ class InClosure(Toy):
         return obs, reward + self.counted(), *rest
 
 
+class OwnState(InClosure):
+    """It says itself what nobody finds."""
+
+    def __init__(self):
+        super().__init__()
+        count = [0]
+
+        def counted(value=None):
+            count[0] = count[0] + 1 if value is None else value
+            return count[0]
+
+        self.counted = counted
+
+    def get_state(self):
+        value = self.counted()
+        self.counted(value - 1)
+        return {"count": value - 1}
+
+    def set_state(self, state):
+        self.counted(state["count"])
+
+
 class DataIsNoMuJoCo(Toy):
     """Attributes that are called as MuJoCo's."""
 
@@ -122,6 +144,19 @@ class Periods(Toy):
     @property
     def control_dt(self):
         return np.float32(0.1)
+
+
+class Disputed(Toy):
+    """Two control periods."""
+
+    dt = np.array(0.01)
+
+
+class Rate(Disputed):
+    """A rate of control beside them."""
+
+    def control_hz(self):
+        return 20
 
 
 class Unknown(Toy):
@@ -228,6 +263,6 @@ class Failing(Toy):
         return obs, reward, terminated, truncated, info
 
 
-for made in [*Toy.__subclasses__(), Toy, normalized]:
+for made in [*Toy.__subclasses__(), Toy, OwnState, Rate, normalized]:
     gymnasium.register(f"{made.__name__}-v0", made, max_episode_steps=30, disable_env_checker=True)
 gymnasium.register("Endless-v0", Toy)

@@ -28,7 +28,8 @@ def simulator(env_id):
 
 
 @pytest.mark.parametrize(
-    "name", "Toy Goal Queue OwnRandom OtherStream DataIsNoMuJoCo normalized GoalDict".split()
+    "name",
+    "Toy Goal Queue OwnRandom OtherStream OwnState DataIsNoMuJoCo normalized GoalDict".split(),
 )
 def test_whatever_is_in_attributes_is_saved(name):
     """A fresh environment goes on to the same observations, rewards and ends, past resets."""
@@ -76,6 +77,8 @@ def test_stored_state_is_data_and_checked():
     [
         ("Periods-v0", 0.1, ""),
         ("Toy-v0", 0.04, ""),
+        ("Disputed-v0", 0.01, "0.01 s by its dt and 0.04 s by metadata"),
+        ("Rate-v0", 0.05, ""),
         ("Unknown-v0", 0.02, "taken as 0.02 s (--control-dt"),
         ("Unknown-v0#control_dt=0.5", 0.5, ""),
     ],
