@@ -66,12 +66,10 @@ def warnings(data: Any) -> int:
     return sum(int(w.number) for w in data.warning)
 
 
-def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> Arrays:
+def plain_attributes(obj: Any) -> Arrays:
     """Numeric attributes of an object as arrays; None becomes an empty array."""
     found = {}
     for name, value in vars(obj).items():
-        if name in skip:
-            continue
         if value is None:
             found[name] = np.empty(0)
         elif isinstance(value, bool | int | float | np.generic | np.ndarray):

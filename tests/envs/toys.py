@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import NormalizeReward
 
+from envs.adapters.dmc import suite
+
 LINE = spaces.Box(-9, 9, (2,))
 
 
@@ -126,6 +128,28 @@ class OwnState(InClosure):
 
     def set_state(self, state):
         self.counted(state["count"])
+
+
+class Suite(Toy):
+    """dm_control's physics and task inside."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (5,), np.float64)
+    metadata = {"render_fps": 100}
+
+    def __init__(self):
+        self.inner = suite().load("cartpole", "swingup", task_kwargs={"random": 0})
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.inner.task._random = np.random.RandomState(seed)
+        return self.flat(self.inner.reset()), {}
+
+    def step(self, action):
+        found = self.inner.step(action)
+        return self.flat(found), float(found.reward), False, found.last(), {}
+
+    def flat(self, found):
+        return np.concatenate([np.ravel(part) for part in found.observation.values()])
 
 
 class DataIsNoMuJoCo(Toy):

@@ -9,6 +9,7 @@ from rich.console import Console
 from agents.runs.config import TrainConfig
 from agents.runs.directory import RunDir
 from agents.storage import checkpoint
+from agents.training import train as train_module
 from agents.training.train import train
 from envs import imports
 from envs.spec import EnvError
@@ -68,9 +69,9 @@ def test_episodes_that_are_all_invalid_say_why(tmp_path):
     assert caught.value.exit_code == 4
 
 
-def test_a_result_says_how_its_run_resumes(tmp_path):
-    """Episodes restart, which is said at the start."""
-    run_dir, said = tmp_path / "run", Console(record=True, width=400, file=io.StringIO())
-    result = train(config("GlobalRandom-v0", run_dir, env_steps=50), console=said)
-    assert result["resume"] == "episode"
+def test_a_run_says_at_its_start_how_it_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "finish", lambda trainer, *_: trainer)
+    said = Console(record=True, width=400, file=io.StringIO())
+    trainer = train(config("GlobalRandom-v0", tmp_path / "run", env_steps=50), console=said)
     assert "another reward or end" in (told := said.export_text()) and "new episodes" in told
+    assert trainer.driver.env.restarts.all()  # result.json: "resume": "episode"
