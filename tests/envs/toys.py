@@ -152,7 +152,7 @@ class Suite(Toy):
         return np.concatenate([np.ravel(part) for part in found.observation.values()])
 
 
-class DataIsNoMuJoCo(Toy):
+class NoMuJoCo(Toy):
     """Attributes that are called as MuJoCo's."""
 
     model, data = "robot", (1, 2)

@@ -29,7 +29,7 @@ def simulator(env_id):
 
 @pytest.mark.parametrize(
     "name",
-    "Toy Goal Queue OwnRandom OtherStream OwnState Suite DataIsNoMuJoCo normalized GoalDict".split(),
+    "Toy Goal GoalDict Queue OwnRandom OtherStream OwnState Suite NoMuJoCo normalized".split(),
 )
 def test_whatever_is_in_attributes_is_saved(name):
     """A fresh environment goes on to the same observations, rewards and ends, past resets."""
