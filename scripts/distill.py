@@ -32,5 +32,6 @@ VERB = Verb(
     `latentmpc eval` from then on.""",
     example="latentmpc distill runs/rooms --data data/rooms",
     common="""data goal_heads.updates goal_heads.batch_size goal_heads.width
-    goal_heads.learning_rate goal_heads.discount goal_heads.nearness goal_heads.noise goal_heads.turns goal_heads.imagined goal_heads.imitation""",
+    goal_heads.learning_rate goal_heads.discount goal_heads.nearness goal_heads.noise
+    goal_heads.turns goal_heads.imagined goal_heads.imitation""",
 )
