@@ -113,13 +113,15 @@ class GymSimulator:
         """Everything that decides the future, unless something is `unsaved`."""
         if self.own_state is None:
             self.own_state, _ = saving_way(type(self), self.env_id)
-        return saving.get_state(self.env, self._pristine, self.own_state)
+        with calling(self.env_id, "get_state()"):
+            return saving.get_state(self.env, self._pristine, self.own_state)
 
     def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave. Raises EnvError where it does not fit."""
         with calling(self.env_id, "reset()"):
             self.env.reset()
-        saving.set_state(self.env, state, self._pristine)
+        with calling(self.env_id, "set_state()"):
+            saving.set_state(self.env, state, self._pristine)
         self._physics = saving.physics(self.env)
         self._warned = self._warnings()
 

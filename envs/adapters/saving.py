@@ -64,8 +64,8 @@ def get_state(env: Any, pristine: dict[str, Arrays], own: bool = False) -> Array
         given = msgspec.msgpack.encode(packer.pack(env.unwrapped.get_state(), 0))
         state["own"] = np.frombuffer(given, np.uint8).copy()
     for path, (model, data) in physics(env).items():
-        own = mjstate.get_state(model, data) | mjstate.changed(model, pristine.get(path, {}))
-        state |= {f"physics/{path}/{name}": value for name, value in own.items()}
+        arrays = mjstate.get_state(model, data) | mjstate.changed(model, pristine.get(path, {}))
+        state |= {f"physics/{path}/{name}": value for name, value in arrays.items()}
     return state
 
 
