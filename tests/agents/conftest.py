@@ -34,15 +34,20 @@ def tiny_run(tmp_path_factory) -> Path:
     planner = PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2)
     config = TrainConfig(env_id="cartpole-swingup", action_repeat=2, model=model, planner=planner)
     spec = make_spec(config.env_id, config.action_repeat)
-    params = learner.init(networks.build_networks(config, spec), jax.random.key(0)).params
-    leaves, shape = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    net = networks.build_networks(config, spec)
+
+    @jax.jit
+    def noisy():
+        leaves, shape = jax.tree.flatten(learner.init(net, jax.random.key(0)).params)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        moved = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+        return jax.tree.unflatten(shape, moved)
+
     path = tmp_path_factory.mktemp("tiny-run")
     checkpoint.save(
         path / "checkpoints",
         1,
-        {"train": {"average": jax.tree.unflatten(shape, noisy)}},
+        {"train": {"average": noisy()}},
         config={"settings": asdict(config)},
         spec=spec.to_json(),
     )
