@@ -1,21 +1,49 @@
-"""What tests of deployment share: a checkpoint that took no training."""
+"""What tests of agents share: programs, and a checkpoint that took no training."""
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import jax
 import pytest
 
+from agents.acting import agent
+from agents.deployment import decision
 from agents.deployment.bundle import export
 from agents.deployment.describe import contract_for
 from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import load
 from agents.storage import checkpoint
+from agents.training import trainer
+from agents.training.parallel import population
 from envs.registry import make_spec
 from planning.config import PlannerConfig
 from wm.tdmpc import learner
+from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import ModelConfig
+
+TRACED = (
+    (tdmpc, "build"),
+    (agent, "make_agent"),
+    *((trainer, name) for name in ("make_agent", "make_learning", "pure_agent", "jitted")),
+    *((population, name) for name in ("_actor", "_learner")),
+    *((decision, name) for name in ("planner_policy", "prior_policy", "prior_action")),
+    (decision, "refining_policy"),
+)
+"""What makes the programs of a training or of a controller, where it is looked up."""
+
+
+@pytest.fixture(scope="module")
+def traced_once():
+    """Equal settings have the same programs in a file: most of a short run is tracing them.
+
+    A test that counts compilations clears JAX's caches first, or does without.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in TRACED:
+            patch.setattr(module, name, cache(getattr(module, name)))
+        yield
 
 
 @pytest.fixture
