@@ -15,11 +15,14 @@ def unpack(x):
 
 
 class Client:
-    def __init__(self, url, token="", timeout=1.0):
+    def __init__(self, url, token="", timeout=1.0, robot=None):
         options = {"compression": None, "open_timeout": timeout, "close_timeout": 0.1}
         options["additional_headers"] = {"Authorization": f"Api-Key {token}"} if token else {}
         self.timeout, self.line = timeout, websockets.connect(url, **options)
         self.about = self.receive()
+        if robot:  # {"actuators": [names], "rate_hz": 50}: another robot's controller is refused
+            self.line.send(msgpack.packb({"robot": robot}))
+            self.receive()
 
     def act(self, obs, **more):
         message = {"obs": np.asarray(obs, np.float32), **more}

@@ -14,12 +14,26 @@ import sys
 import traceback
 from collections.abc import Iterable
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envs.spec import UnknownTaskError
 from envs.task_list import OGBENCH, PREFIX
 
 ANY, FILE = "*", ".py"
+DESCRIPTION, MODEL = "task.msgpack", "task.mjb"
+MOST_BYTES = 1 << 27
+"""Files of a stored task, and how large each may be."""
+
+
+class Stored(NamedTuple):
+    """Where a task lies that was stored with a run or bundle (`envs.tasks.stored`)."""
+
+    env_id: str
+    folder: str
+    digest: str
+    """SHA-256 of its description."""
+    model_only: bool = False
+    """Whether the task's own class is used, on the stored model."""
 
 
 class Permission(NamedTuple):
@@ -28,6 +42,8 @@ class Permission(NamedTuple):
     modules: tuple[str, ...] = ()
     ask: str = "import that module first"
     """In words; `{id}` stands for the id, ready for a shell."""
+    stored: tuple[Stored, ...] = ()
+    """Tasks that are simulated as they were stored."""
 
 
 _now = Permission()
@@ -38,10 +54,24 @@ def permission() -> Permission:
     return _now
 
 
-def permit(modules: Iterable[str], ask: str = Permission().ask) -> None:
-    """Let ids import these modules in this process, and no others."""
+def permit(
+    modules: Iterable[str], ask: str = Permission().ask, stored: Iterable[Iterable[Any]] = ()
+) -> None:
+    """Let ids import these modules in this process, and no others; `stored` as `use_stored`."""
     global _now
-    _now = Permission(tuple(modules), ask)
+    _now = Permission(tuple(modules), ask, tuple(Stored(*one) for one in stored))
+
+
+def use_stored(task: Stored) -> None:
+    """Let its id mean the stored task, in this process and in those that it starts."""
+    global _now
+    others = [one for one in _now.stored if one.env_id != task.env_id]
+    _now = _now._replace(stored=(*others, task))
+
+
+def stored(env_id: str) -> Stored | None:
+    """The stored task that an id means here, if it means one."""
+    return next((one for one in _now.stored if one.env_id == env_id), None)
 
 
 def modules_of(typed: str) -> list[str]:
@@ -52,7 +82,8 @@ def modules_of(typed: str) -> list[str]:
 
 def require_permission(env_id: str) -> None:
     """Raise UnknownTaskError, with what to type, unless what an id names may be imported."""
-    for module in modules_of(env_id):
+    found = stored(env_id)
+    for module in modules_of(env_id) if not found or found.model_only else ():
         _require(module, env_id)
 
 

@@ -115,3 +115,52 @@ class EnvSpec:
             for name, (mine, theirs) in pairs.items()
             if name not in ("env_id", "backend", "versions") and mine != theirs
         ]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint; `low` and `high` in its unit, None where it has no limit."""
+
+    name: str
+    unit: str
+    """rad, m, or "" for a joint of several freedoms."""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Actuator:
+    """An actuator; an action of -1 and 1 asks for `low` and `high`, in its unit."""
+
+    name: str
+    unit: str
+    """rad, rad/s, N m, m, m/s, N; "" where its kind is another."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Robot:
+    """What a controller drives, in the order of its actions."""
+
+    actuators: tuple[Actuator, ...]
+    joints: tuple[Joint, ...] = ()
+
+    def stated(self) -> dict[str, list[str]]:
+        """What a robot says of itself: the form of `difference`."""
+        return {
+            "actuators": [one.name for one in self.actuators],
+            "units": [one.unit for one in self.actuators],
+            "joints": [one.name for one in self.joints],
+        }
+
+    def difference(self, stated: Mapping[str, Any]) -> str:
+        """How what a robot states of `stated()` is not this one; "" where it fits."""
+        for name, mine in self.stated().items():
+            theirs = [*stated[name]] if name in stated else mine
+            if len(theirs) != len(mine):
+                return f"it has {len(theirs)} {name}, expected {len(mine)}: {', '.join(mine)}"
+            for at, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+                if one != other:
+                    return f"its {name}[{at}] is {str(other)[:80]!r}, expected {one!r}"
+        return ""

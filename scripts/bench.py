@@ -67,8 +67,8 @@ VERB = Verb(
     metavar="[TASK,TASK...]",
     about="""How good is a controller, and how much of it is model and how much planner? With
     --shift: a pretrained model in shifted worlds (latentmpc bench --shift --help).""",
-    example="latentmpc bench walker-walk --runs runs/walker --clock measured --out runs/bench",
-    common="""suite runs agents seeds episodes oracle_episodes eval_seed clock out jobs
+    example="latentmpc bench walker-walk --runs runs/walker --latency measured --out runs/bench",
+    common="""suite runs agents seeds episodes oracle_episodes eval_seed latency out jobs
     planner.horizon train.env_steps""",
 )
 SHIFT = Verb(

@@ -35,12 +35,15 @@ def settings_of(verb: Verb, argv: Sequence[str]) -> Any:
 def run(verb: Verb, argv: Sequence[str], quiet: bool = False) -> tuple[Any, int]:
     """Result and exit code of a command line; `quiet` leaves standard output alone."""
     began = time.perf_counter()
-    settings, json = parse(verb, argv)
+    settings, own = parse(verb, argv)
+    json = own.get("json", False)
     check(verb, settings)
     from scripts.output import print_json, print_parts, stdout_to_stderr, summary
 
     with stdout_to_stderr((json or quiet) and not verb.prints):
         require_tasks(verb, settings)
+        if verb.computes:
+            _prepare(own.get("program_cache", True))
         result = _call(verb, settings, Output(json, began))
     if result is None:
         return None, 0
@@ -55,8 +58,8 @@ def run(verb: Verb, argv: Sequence[str], quiet: bool = False) -> tuple[Any, int]
     return result, verb.code(result)
 
 
-def parse(verb: Verb, argv: Sequence[str]) -> tuple[Any, bool]:
-    """Settings of a verb, an instance of its `config`, and whether JSON is wanted.
+def parse(verb: Verb, argv: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Settings of a verb, an instance of its `config`, and what was given for the command itself.
 
     Raises ConfigError; exits after --help and --help-all.
     """
@@ -78,7 +81,7 @@ def parse(verb: Verb, argv: Sequence[str]) -> tuple[Any, bool]:
     for name in verb.positional.split():
         if str(merged.get(name, "")).startswith("-"):
             raise ConfigError(f"{name} must not begin with a dash, got {merged[name]!r}")
-    return overlay(verb.defaults(merged), merged), given.get("json", False)
+    return overlay(verb.defaults(merged), merged), given
 
 
 def check(verb: Verb, settings: Any) -> None:
@@ -98,6 +101,16 @@ def require_tasks(verb: Verb, settings: Any) -> None:
 
         for env_id in [named] if isinstance(named, str) else named:
             registry.make_spec(env_id)
+
+
+def _prepare(keep_programs: bool) -> None:
+    """What this process needs before it computes."""
+    from agents.machine import programs
+
+    if keep_programs:
+        programs.keep_programs()
+        programs.write_whole()
+    programs.keep_memory()
 
 
 def _call(verb: Verb, settings: Any, output: Output) -> Any:

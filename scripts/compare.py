@@ -50,4 +50,5 @@ VERB = Verb(
     each difference is resolved (its 95 % interval leaves zero out) and, where it is not, how many
     episodes would resolve a difference of that size.""",
     example="latentmpc compare runs/h6 runs/walker",
+    computes=False,
 )

@@ -58,4 +58,5 @@ VERB = Verb(
     about="""Print what a shell needs to complete verbs, flags, recipes and file names: add the line
     below to ~/.bashrc or ~/.zshrc (with zsh in place of bash).""",
     example="source <(latentmpc completion bash)",
+    computes=False,
 )

@@ -57,4 +57,5 @@ VERB = Verb(
     about="Compare every file of a dataset with its SHA-256 and say what is in it.",
     example="latentmpc data data/rooms",
     common="export_minari import_minari env_id",
+    computes=False,
 )

@@ -13,7 +13,7 @@ def check(config: DistillConfig) -> None:
         raise ConfigError(
             f"{config.path} holds no reward-free model: give a run of `latentmpc pretrain`"
         )
-    needs.require(memory_needed(config.guide))
+    needs.require(memory_needed(config.goal_heads))
 
 
 VERB = Verb(

@@ -46,4 +46,5 @@ VERB = Verb(
     metavar="[DIR]",
     about="Check versions, devices, rendering and disk, and say what to type to mend them.",
     example="latentmpc doctor",
+    computes=False,
 )

@@ -9,6 +9,7 @@ from agents.reports.tables import Table
 from agents.runs import needs
 from agents.runs.config import ConfigError, EvalConfig
 from agents.runs.pretrain_config import is_pretrained
+from envs.imports import modules_of
 from scripts.checks import check_planner
 from scripts.recipes.read import mentioned
 from scripts.verb import Verb
@@ -55,7 +56,7 @@ VERB = Verb(
     "agents.evaluation.evaluate:evaluate_path",
     missing="which run? give a run directory or a checkpoint: latentmpc eval runs/ID",
     folder="a run directory or a checkpoint",
-    tasks=lambda config: config.env_id,
+    tasks=lambda config: "" if modules_of(config.env_id) else config.env_id,
     check=check,
     trust=True,
     positional="path",
@@ -81,7 +82,7 @@ GOALS = Verb(
     metavar="PRETRAIN_RUN",
     about="Run a pretrained model closed-loop on goals that it has not seen and report successes.",
     example="latentmpc eval runs/rooms --goals 200",
-    common="""goals seed mode out floor oracle_goals guides planner.method planner.horizon
+    common="""goals seed mode out floor oracle_goals goal_heads planner.method planner.horizon
     planner.num_samples planner.num_iterations objective.effort""",
 )
 

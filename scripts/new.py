@@ -24,4 +24,5 @@ VERB = Verb(
     start, a reward (reach a target, walk forward, hold a pose). The file is yours to change.""",
     example="latentmpc new my_arm.py --model arm.xml",
     common="model task site overwrite",
+    computes=False,
 )

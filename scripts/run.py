@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.deployment.realtime.config import RunConfig
+from envs.imports import modules_of
 from scripts.checks import check_controller
 from scripts.verb import Output, Verb
 
@@ -45,7 +46,7 @@ VERB = Verb(
     tell="say",
     missing="which bundle? latentmpc run BUNDLE --env ID --rate HZ",
     folder="a bundle, a run or a checkpoint",
-    tasks=lambda config: config.env,
+    tasks=lambda config: "" if modules_of(config.env) else config.env,
     check=check_controller,
     title="{0.path} ({0.mode})",
     code=code,

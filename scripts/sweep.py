@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agents.benchmarks.sweep.config import SweepConfig, plan_sweep
+from agents.benchmarks.sweep.config import SweepConfig, has_model, plan_sweep
 from agents.reports.tables import Table
 from agents.runs.config import ConfigError
 from scripts.verb import Verb
@@ -14,6 +14,17 @@ EXIT_NO_SETTING = 5
 def check(config: SweepConfig) -> None:
     """Check the grid against the run. Raises ConfigError, CheckpointError."""
     plan_sweep(config)
+
+
+def task_of(config: SweepConfig) -> str:
+    """The task of the run, as the run has stored it where it is not here."""
+    env_id = plan_sweep(config).base.env_id
+    if has_model(config.path):
+        from agents.evaluation.stored_task import settle
+        from agents.runs.load import find_checkpoint
+
+        settle(find_checkpoint(config.path), env_id)
+    return env_id
 
 
 def gathered(argv: Sequence[str]) -> list[str]:
@@ -60,7 +71,7 @@ VERB = Verb(
     SweepConfig,
     "agents.benchmarks.sweep.sweep:sweep",
     tell="say",
-    tasks=lambda config: plan_sweep(config).base.env_id,
+    tasks=task_of,
     check=check,
     trust=True,
     show=show,
@@ -72,5 +83,6 @@ VERB = Verb(
     settings given below hold for all combinations, where the grid does not vary them. The same
     command resumes.""",
     example="latentmpc sweep runs/walker --grid planner.horizon=1,3,6 planner.num_samples=32,128",
-    common="grid episodes seed budget_ms rate_hz clock eliminate out jobs executor planner.method",
+    common="""grid episodes seed budget_ms rate_hz latency eliminate out jobs executor
+        planner.method""",
 )

@@ -39,4 +39,5 @@ VERB = Verb(
     metavar="[TEXT]",
     about="List the tasks that can be trained on. Every continuous Gymnasium id works as well.",
     example="latentmpc tasks goal",
+    computes=False,
 )

@@ -104,9 +104,10 @@ def check(command: TrainCommand) -> None:
             "(latentmpc tasks lists them)"
         )
     if command.randomize:
-        from agents.training.randomize import parse_ranges
+        from agents.training.randomize import OF_TASK, parse_ranges
 
-        parse_ranges(command.randomize)
+        if command.randomize != OF_TASK:  # those are read when the task is
+            parse_ranges(command.randomize)
     command.process()
     command.require_memory()
     _ = command.where

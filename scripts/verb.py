@@ -78,6 +78,8 @@ class Verb:
     """Raises for settings that cannot work here, before anything heavy is loaded."""
     show: Callable[[Any, Any], Iterable[Table | str]] | None = None
     """(settings, result) -> tables and lines; default: the single-valued entries as a table."""
+    computes: bool = True
+    """Whether it compiles and runs programs of jax."""
     trust: bool = False
     """Whether it simulates the tasks that stored files name, so that it takes --trust."""
     prints: bool = False
@@ -100,6 +102,8 @@ class Own:
     """Settings of a recipe (`latentmpc recipes` lists them), or of one in a file of yours."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the result, and nothing else, as JSON on standard output."""
+    program_cache: bool = True
+    """Keep compiled programs in the user's cache folder, so that none is compiled twice."""
 
 
 @cache

@@ -16,6 +16,7 @@ from agents.benchmarks.config import BenchConfig
 from agents.benchmarks.report import write_bench_html, write_summary_md
 from agents.benchmarks.result_sets import write_results
 from agents.benchmarks.results import Row, grouped
+from agents.evaluation.stored_task import settle
 from agents.jobs.queue import JobQueue, JobResult
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
@@ -82,6 +83,7 @@ def _given_runs(config: BenchConfig) -> Models:
     for path in config.run_list:
         found = find_checkpoint(path)
         trained = train_config_from(checkpoint.read_json(found, "config.json"), str(found))
+        settle(found, trained.env_id)
         key = trained.env_id, trained.seed
         if (config.tasks or config.suite) and key[0] not in config.task_list:
             raise ConfigError(
@@ -128,7 +130,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
     count = config.oracle_episodes if agent == "oracle" else config.episodes
     common = {
         "seeds": range(config.eval_seed, config.eval_seed + count),
-        "meanwhile": config.meanwhile,
+        "meanwhile": config.latency_policy,
         "action_repeat": config.train.action_repeat,
         "planner": config.planner.given,
     }
@@ -143,7 +145,7 @@ def _of_agent(config: BenchConfig, task: str, agent: str, trained: dict[int, str
     return [
         evaluation_case(task, agent, clock=clock, checkpoint=path, train_seed=seed, **common)
         for seed, path in trained.items()
-        for clock in config.clock_list
+        for clock in config.latency_list
         if agent == "plan" or not clock.startswith("fixed")  # the prior does not plan
     ]
 

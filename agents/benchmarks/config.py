@@ -1,4 +1,4 @@
-"""Settings of a bench: which tasks, agents and seeds, under which clocks. Imports no jax."""
+"""Settings of a bench: which tasks, agents and seeds, under which latencies. Imports no jax."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -69,9 +69,9 @@ class BenchConfig(Settings):
     """Episodes of the oracle, which is slow."""
     eval_seed: Seed = 1000
     """Seed of the first episode; episode i starts from seed + i."""
-    clock: str = "free"
+    latency: str = "free"
     """free, measured or fixed:MS, or several: what thinking costs. free is always run beside."""
-    meanwhile: Literal["hold", "plan"] = "hold"
+    latency_policy: Literal["hold", "plan"] = "hold"
     """While the planner thinks: hold the last action, or play the rest of the last plan."""
     out: str = ""
     """Output directory; the same command resumes it. Default: runs/bench-RUN, -TASK or -SUITE."""
@@ -91,7 +91,7 @@ class BenchConfig(Settings):
         for name, instead in SET_BY_BENCH.items():
             if getattr(self.train, name) != getattr(TrainConfig, name):
                 raise ConfigError(f"train.{name} is not used by a bench: {instead}")
-        for text in self.clock_list:
+        for text in self.latency_list:
             LatencyModel.parse(text)
         for seed in self.seed_list:
             check("seed", seed, Seed)
@@ -115,9 +115,9 @@ class BenchConfig(Settings):
         return found
 
     @property
-    def clock_list(self) -> tuple[str, ...]:
+    def latency_list(self) -> tuple[str, ...]:
         """Clocks, free first."""
-        return tuple(dict.fromkeys(("free", *_items(self.clock))))
+        return tuple(dict.fromkeys(("free", *_items(self.latency))))
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from agents.storage.files import CheckpointError
+from envs.spec import Actuator, Joint, Robot
 
 FORMAT = 1
 OBS_DTYPES = ("float32", "float64")
@@ -123,6 +124,8 @@ class Contract:
     training: dict[str, Any] = field(default_factory=dict)
     """How it was trained and what it reached, for people."""
     surprise: Surprise | None = None
+    robot: Robot | None = None
+    """Names, units and ranges of joints and actuators; None where they are not known."""
     created: str = ""
     """Day (ISO) the contract was written."""
     expires: str = ""
@@ -137,6 +140,9 @@ class Contract:
         for name in ("control_dt", "max_obs_age"):
             _require(_positive(getattr(self, name)), name, "be positive", getattr(self, name))
         _require(self.action_repeat >= 1, "action_repeat", "be at least 1", self.action_repeat)
+        if self.robot is not None:
+            known = len(self.robot.actuators) == self.action.dim
+            _require(known, "robot.actuators", f"have {self.action.dim} entries", "another number")
         for name in ("params_digest", "config_digest"):
             text = getattr(self, name)
             known = re.fullmatch(r"[0-9a-f]{64}", text) is not None
@@ -149,6 +155,19 @@ class Contract:
     def period(self) -> float:
         """Seconds between decisions."""
         return self.control_dt * self.action_repeat
+
+    def mismatch(self, stated: Mapping[str, Any]) -> str:
+        """Why a robot that states this of itself is not the one of the contract; "" if it may be.
+
+        `stated`: `actuators`, `units` and `joints` (lists of text) and `rate_hz`, each optional.
+        """
+        rate, count = stated.get("rate_hz"), len(stated.get("actuators", self.action.low))
+        if rate is not None and not math.isclose(rate * self.period, 1, rel_tol=1e-3):
+            return f"it runs at {rate:g} Hz, expected {1 / self.period:g} Hz"
+        if self.robot is not None:
+            return self.robot.difference(stated)
+        wrong = count != self.action.dim
+        return f"it has {count} actuators, expected {self.action.dim}" if wrong else ""
 
     def to_json(self) -> dict[str, Any]:
         """The contract as a dict that `json.dumps` accepts."""
@@ -198,9 +217,17 @@ def _check_names(cls: type, data: Any, prefix: str = "") -> None:
     if strange := sorted(str(key) for key in data.keys() - known):
         raise ContractError(f"unknown field {prefix}{strange[0]}; expected {sorted(known)}")
     if cls is Contract:
-        for name, kind in (("obs", ObsSchema), ("action", ActionLimits), ("surprise", Surprise)):
+        for name, kind in INSIDE.items():
             if data.get(name) is not None:
                 _check_names(kind, data[name], f"{name}.")
+    if cls is Robot:
+        for name, kind in (("actuators", Actuator), ("joints", Joint)):
+            items = data.get(name, [])
+            for at, item in enumerate(items if isinstance(items, list) else []):
+                _check_names(kind, item, f"{prefix}{name}[{at}].")
+
+
+INSIDE = {"obs": ObsSchema, "action": ActionLimits, "surprise": Surprise, "robot": Robot}
 
 
 def _positive(value: float | None) -> bool:

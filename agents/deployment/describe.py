@@ -9,9 +9,13 @@ import jax
 import numpy as np
 
 from agents.deployment.contract import ActionLimits, Contract, ObsSchema
+from agents.runs import task_files
 from agents.runs.config import digest
 from agents.runs.load import Trained
 from agents.runs.versions import installed
+from envs.spec import Robot
+from envs.tasks import TASKS
+from envs.tasks.interface import robot_of
 
 STALE_AFTER = 2.0
 """Decision periods after which an observation is stale, unless told otherwise."""
@@ -26,6 +30,15 @@ def params_digest(params: Any) -> str:
         sha256.update(f"{name} {leaf.dtype.name} {list(found[name].shape)}\n".encode())
         sha256.update(leaf.tobytes())
     return sha256.hexdigest()
+
+
+def robot(trained: Trained) -> Robot | None:
+    """Joints and actuators of what a model was trained on; None of another simulator's."""
+    task = TASKS.get(trained.spec.env_id)
+    if task is not None:
+        return robot_of(task())
+    stored = task_files.read(trained.path)
+    return stored.about.robot if stored else None
 
 
 def contract_for(trained: Trained, **changes: Any) -> Contract:
@@ -49,6 +62,7 @@ def contract_for(trained: Trained, **changes: Any) -> Contract:
         versions=installed(),
         training={name: getattr(config, name) for name in ("preset", "env_steps", "seed")}
         | {"checkpoint": trained.path.name},
+        robot=robot(trained),
         created=date.today().isoformat(),
     )
     return replace(contract, **changes)

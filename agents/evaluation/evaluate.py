@@ -13,6 +13,7 @@ import numpy as np
 from agents.acting.agent import Agent, agent_for
 from agents.evaluation import stats
 from agents.evaluation.result import EvalResult
+from agents.evaluation.stored_task import settle
 from agents.evaluation.tasks import EvalTask, eval_tasks, pooled
 from agents.runs.config import ConfigError, EvalConfig, TrainConfig
 from agents.runs.directory import RunDir
@@ -180,6 +181,7 @@ def evaluate_path(config: EvalConfig) -> dict[str, Any]:
     """
     out = output_directory(config.out) if config.out else None
     trained = load(config.path)
+    settle(trained.path, trained.config.env_id, config.env_id)
     repeat, discount = trained.spec.action_repeat, trained.net.spec.discount
     chosen = eval_tasks(trained.config.env_id, repeat, discount, config.env_id)
     planner = config.planner.apply(trained.config.planner)

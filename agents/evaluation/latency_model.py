@@ -29,7 +29,7 @@ class LatencyModel:
             milliseconds = math.nan
         if kind != "fixed" or not colon or not 0 <= milliseconds < 1e6:
             raise ConfigError(
-                f"clock must be free, measured or fixed:MS (as in fixed:20), got {text!r}"
+                f"latency must be free, measured or fixed:MS (as in fixed:20), got {text!r}"
             )
         return cls("fixed", milliseconds)
 

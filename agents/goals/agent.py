@@ -148,7 +148,7 @@ def cost_model(model: GoalModel) -> CostModel:
     terms = {
         "path": on_the_way(distance),
         "progress": on_the_way(critic),
-        "leap": Term(reachability),
+        "reachability": Term(reachability),
         "effort": EFFORT,
         "smoothness": smoothness(model.block),
         "limits": on_the_way(limits),

@@ -29,7 +29,7 @@ class ObjectiveConfig(Settings, block="objective"):
     """Learned cost to go at the end of the horizon."""
     progress: bounds.Weight = 0.0
     """Learned cost to go, mean over the horizon."""
-    leap: bounds.Weight = 0.0
+    reachability: bounds.Weight = 0.0
     """Penalty of steps that lead farther than the critic knows a step to reach."""
     effort: bounds.Weight = 0.0
     """Mean square of the actions."""
@@ -37,7 +37,7 @@ class ObjectiveConfig(Settings, block="objective"):
     """Mean square of the changes of action."""
     limits: bounds.Weight = 0.0
     """By how much latents leave the box that holds those of the data."""
-    reach: bounds.Weight = 0.0
+    radius: bounds.Weight = 0.0
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     def __post_init__(self):
@@ -49,7 +49,7 @@ class ObjectiveConfig(Settings, block="objective"):
     @property
     def weights(self) -> dict[str, float]:
         """The weight of every term."""
-        return {name: value for name, value in asdict(self).items() if name != "reach"}
+        return {name: value for name, value in asdict(self).items() if name != "radius"}
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -99,9 +99,9 @@ PLANNER = PlannerConfig(
 
 PLAIN = ObjectiveConfig()
 """Without goal heads: straight latent distance."""
-GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, leap=10.0, reach=0.02)
+GUIDED = ObjectiveConfig(goal=0.0, path=4.0, progress=1.0, reachability=10.0, radius=0.02)
 """With them: the critic leads, and the latent distance counts where the goal is near."""
-LEARNED = ("critic", "progress", "leap")
+LEARNED = ("critic", "progress", "reachability")
 """The terms that need a learned critic."""
 PRIOR_SAMPLES = 24
 """Sequences that the policy proposes, where there is one."""
@@ -133,7 +133,7 @@ class GoalEvalConfig(Settings):
     """Also run random actions on the same goals."""
     oracle_goals: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """Also run the oracle on the first so many of the goals (slow)."""
-    guides: bool = True
+    goal_heads: bool = True
     """Use the critic and the policy that `latentmpc distill` has learned, if it has."""
     env_id: bounds.TaskId = ""
     """Evaluate on this task instead of the run's."""
@@ -147,11 +147,11 @@ class GoalEvalConfig(Settings):
     @property
     def with_policy(self) -> bool:
         """Whether a learned policy, where there is one, proposes sequences; not to the oracle."""
-        return self.guides and self.mode != "oracle"
+        return self.goal_heads and self.mode != "oracle"
 
 
 @dataclass(frozen=True)
-class GoalHeadsConfig(Settings, block="guide"):
+class GoalHeadsConfig(Settings, block="goal_heads"):
     """Settings of learning a critic and a policy for goals from recorded episodes."""
 
     updates: bounds.Total = 3_000
@@ -184,13 +184,13 @@ class GoalHeadsConfig(Settings, block="guide"):
     """Weight of imitation beside that cost."""
     path: bounds.Weight = 4.0
     """Weight of the distance to the goal beside the critic, for policy and planner alike."""
-    reach: bounds.Weight = 0.02
+    radius: bounds.Weight = 0.02
     """Distance from which on farther is no worse, so that the critic leads there; 0 is never."""
 
     @property
     def objective(self) -> ObjectiveConfig:
         """The objective that goes with these heads."""
-        return replace(GUIDED, path=self.path, reach=self.reach)
+        return replace(GUIDED, path=self.path, radius=self.radius)
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,14 @@ class DistillConfig:
     """Pretrain run or checkpoint."""
     data: str = ""
     """Dataset to learn from instead of the run's own."""
-    guide: GoalHeadsConfig = field(default_factory=GoalHeadsConfig)
+    goal_heads: GoalHeadsConfig = field(default_factory=GoalHeadsConfig)
 
 
-def memory_needed(guide: GoalHeadsConfig) -> needs.Parts:
+def memory_needed(heads: GoalHeadsConfig) -> needs.Parts:
     """Bytes of critic and policy, of two hidden layers, and of an update."""
-    rows = guide.batch_size * (1 + guide.imagined)
-    lower = "--guide.batch-size or --guide.imagined"
+    rows = heads.batch_size * (1 + heads.imagined)
+    lower = "--goal-heads.batch-size or --goal-heads.imagined"
     return {
-        "parameters": (needs.FLOAT * needs.COPIES * 2 * guide.width**2, "--guide.width"),
-        "an update": (needs.FLOAT * rows * 2 * guide.width, lower),
+        "parameters": (needs.FLOAT * needs.COPIES * 2 * heads.width**2, "--goal-heads.width"),
+        "an update": (needs.FLOAT * rows * 2 * heads.width, lower),
     }

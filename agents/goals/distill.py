@@ -37,9 +37,11 @@ def distill_path(config: DistillConfig, console: Any = None) -> dict[str, Any]:
     if trained.spec and (found := trained.spec.difference(data.spec)):
         raise ConfigError(f"{path} does not fit {config.path}, it differs in {'; '.join(found)}")
     began = time.perf_counter()
-    table = table_of(trained, data, turns=config.guide.turns)
+    table = table_of(trained, data, turns=config.goal_heads.turns)
     embedded = time.perf_counter()
-    heads, losses = learn_goal_heads(config.guide, table, _reporter(config.guide, console), trained)
+    heads, losses = learn_goal_heads(
+        config.goal_heads, table, _reporter(config.goal_heads, console), trained
+    )
     judged = judge(heads, table_of(trained, data, "validation"))
     heads.data = str(path)
     save_goal_heads(trained, heads)

@@ -106,7 +106,7 @@ def actor_for(config: GoalEvalConfig, trained: JepaTrained, spec: EnvSpec) -> Ac
         return baseline(spec.action_dim, config.mode)
     if config.mode == "oracle":
         return _oracle(config, spec)
-    heads = load_goal_heads(trained) if config.guides else None
+    heads = load_goal_heads(trained) if config.goal_heads else None
     planner, objective = settings(config, heads)
     if config.mode == "prior" and heads is None:
         raise ConfigError(

@@ -81,7 +81,7 @@ def weights_of(objective: ObjectiveConfig) -> dict[str, jax.Array]:
 
 def radius_of(objective: ObjectiveConfig) -> jax.Array:
     """The distance from which on farther is no worse."""
-    return jnp.float32(objective.reach or jnp.inf)
+    return jnp.float32(objective.radius or jnp.inf)
 
 
 def spread(embeddings: np.ndarray | jax.Array) -> dict[str, jax.Array]:

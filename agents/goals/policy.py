@@ -22,7 +22,7 @@ from planning.objective import PlanState
 
 Array = jax.Array
 MAX_WEIGHT = 10.0  # of an advantage
-IMAGINED = ("progress", "path", "leap")
+IMAGINED = ("progress", "path", "reachability")
 """Terms of the planner's cost that the policy brings down."""
 IMAGINED_SHARE = 3  # one in so many rows of a batch is imagined from: it costs more than imitation
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from agents.data.dataset import Dataset
+from agents.evaluation.stored_task import settle
 from agents.goals.held_out import unlearned
 from agents.inspection import decoder, probes, rollout, surprise
 from agents.inspection import model as inspected
@@ -62,6 +63,7 @@ def open_run(
         path = config.data or learned
     else:
         run = load.load(config.path)
+        settle(run.path, run.spec.env_id)
         model = inspected.of_tdmpc(run.net, run.params)
         learned, objective = "", "reward"  # its episodes were never recorded
         path = config.data or _recorded(config, run.spec, out, progress)

@@ -17,7 +17,7 @@ class NewConfig(bounds.Settings):
     file: str = ""
     """The Python file to write."""
     model: str = ""
-    """The robot's MJCF or URDF file."""
+    """The robot's MJCF or URDF file, or `PACKAGE:PATH` of one that an installed package has."""
     task: Kind = ""
     """What is rewarded; by default what the model has: a free body walks, an arm reaches."""
     site: str = ""

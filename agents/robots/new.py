@@ -8,7 +8,7 @@ from typing import Any
 from agents.robots.config import NewConfig
 from agents.runs.config import ConfigError
 from agents.storage.files import write_atomically
-from envs.tasks.model_file import ModelError
+from envs.tasks.model_file import ModelError, locate
 from envs.tasks.survey import Survey, survey
 
 TITLES = {"reach": "Reach", "walk": "Walk", "hold": "Hold"}
@@ -20,16 +20,18 @@ SPAN = {"reach": 1.6, "walk": 0.4, "hold": 0.8}
 
 def write_task(config: NewConfig) -> dict[str, Any]:
     """Write the file; returns what it is and what to type next. Raises ConfigError, ModelError."""
-    out, model = Path(config.file), Path(config.model)
+    out, model = Path(config.file), locate(config.model)
     if out.suffix != ".py":
         raise ConfigError(f"the task's file ends in .py, as in latentmpc new my_arm.py; got {out}")
     if out.exists() and not config.overwrite:
         raise ConfigError(f"{out} exists: choose another name, or --overwrite it")
     if not model.is_file():
         raise ConfigError(f"--model: {model} is no file; give the robot's MJCF or URDF")
+    installed = config.model if model != Path(config.model) else ""
     facts = survey(model)
     kind = config.task or ("walk" if facts.free else "reach")
-    text = render(out, os.path.relpath(model, out.parent or "."), facts, kind, config.site)
+    named = installed or os.path.relpath(model, out.parent or ".")
+    text = render(out, named, facts, kind, config.site)
     write_atomically(out, text.encode())
     name = f"{out}:{TITLES[kind]}"
     return {
@@ -60,6 +62,7 @@ def render(out: Path, model_file: str, facts: Survey, kind: str, site: str) -> s
         tool=site or facts.tool, control_dt=frame_time(kind, facts.timestep),
         time_limit={"reach": 6.0}.get(kind, 10.0), radius=0.02, view=_round(2 * facts.size),
         servo=servo, stiffness=_round(stiffness), damping=_round(stiffness / 40), span=SPAN[kind],
+        paced=kind == "reach" and (servo or facts.positions > 0), scale=_round(4 / facts.size, 1),
         margin=_round(0.4 * facts.size), hangs=facts.hangs, tall=_round(0.8 * facts.height),
         fallen=_round(0.4 * facts.height),
     )  # fmt: skip

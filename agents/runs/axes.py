@@ -25,6 +25,7 @@ REFUSED = {
     "eval_episodes": "it changes no result",
     "loop": "it changes no result",
     "devices": "it changes no result",
+    "changed_task": "it changes no result",
 }
 """Training settings that a grid cannot vary, and why."""
 ALLOWED = [name for name in TYPES if name not in REFUSED]

@@ -57,8 +57,12 @@ class TrainConfig(Settings):
     """host: Python calls planner, learner and simulators; fused: one program; the same learning."""
     devices: bounds.Few = 1
     """Devices that plan and learn, each for its share of the simulators and of the batch."""
+    changed_task: bool = False
+    """Resume although the task's own file, or its model, has changed since."""
     randomize: str = ""
-    """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1"."""
+    """Ranges in which training simulators differ, as in "mass=0.8:1.2 action_delay=0:1".
+
+    task: those that the task's class names."""
     model: ModelConfig = field(default_factory=ModelConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
@@ -199,6 +203,6 @@ def preset_config(preset: str, **changes: Any) -> TrainConfig:
 
 def digest(config: TrainConfig) -> str:
     """SHA-256 of the settings that decide the result (not of where it is written)."""
-    ignored = ("run_dir", "video", "loop", "devices")
+    ignored = ("run_dir", "video", "loop", "devices", "changed_task")
     settings = {k: v for k, v in asdict(config).items() if k not in ignored}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

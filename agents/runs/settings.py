@@ -21,8 +21,17 @@ STORED_BESIDE = ("env", "digest", "versions")
 """Keys of a run's config.json that are not settings."""
 PRETRAINED = "jepa"
 """What the config.json of a reward-free model says under "kind"."""
-RENAMED = {"turned": "rotation_augmentation", "recolour": "hue_jitter"}
-"""Settings, or blocks of them, by their names in 0.1.0: what they are called now."""
+RENAMED = {
+    "turned": "rotation_augmentation",
+    "recolour": "hue_jitter",
+    "clock": "latency",
+    "meanwhile": "latency_policy",
+    "guide": "goal_heads",
+    "guides": "goal_heads",
+    "leap": "reachability",
+    "reach": "radius",
+}
+"""Settings, and blocks of them, by their names in 0.1.0: what they are called now."""
 Told = Callable[[str], object]
 
 
@@ -58,12 +67,11 @@ def current(name: str, known: Collection[str], told: Told = lambda line: None) -
 
     A name that is not `known` now stays as it is.
     """
-    for old, new in RENAMED.items():
-        now = new + name.removeprefix(old)
-        if name not in known and f"{name}.".startswith(f"{old}.") and now in known:
-            told(f"{name} is called {now} now: its old name works in this version alone")
-            return now
-    return name
+    now = ".".join(RENAMED.get(part, part) for part in name.split("."))
+    if name in known or now == name or now not in known:
+        return name
+    told(f"{name} is called {now} now: its old name works in this version alone")
+    return now
 
 
 def flatten(

@@ -10,6 +10,7 @@ import numpy as np
 
 from agents.runs.config import digest
 from agents.runs.directory import RunDir
+from agents.runs.task_files import files_of
 from agents.storage import checkpoint, segments
 from agents.storage.checkpoint import CheckpointError
 from agents.storage.segments import SegmentRef
@@ -61,7 +62,7 @@ class Saver:
             {"settings": asdict(config), "digest": digest(config)},
             trainer.spec.to_json(),
             {"counters": asdict(counters), "wall": wall},
-            {SEGMENTS: segments.dump_refs(self.refs)},
+            {SEGMENTS: segments.dump_refs(self.refs), **files_of(config.env_id)},
         )
         # The older checkpoint that is kept still needs the rows it could see.
         segments.drop_before(self.run.replay, self.previous_rows - len(ring))

@@ -12,8 +12,26 @@ import numpy as np
 
 from agents.runs.config import ConfigError
 from envs.native.shift import Shift, ShiftError
+from envs.tasks import native_task
 
+OF_TASK = "task"
 STREAM = 0x5817  # the draw's own random stream beside others of the same seed
+
+
+def ranges_of(text: str, env_id: str) -> str:
+    """The ranges that `randomize` asks for: its own, or with OF_TASK those in the task's class.
+
+    Raises ConfigError where the class has none.
+    """
+    if text != OF_TASK:
+        return text
+    task = native_task(env_id)
+    if task is None or not task.randomize:
+        raise ConfigError(
+            f"randomize is {OF_TASK!r}, but {env_id} has no ranges: give them here, as in "
+            'mass=0.8:1.2, or in the class of the task: randomize = "mass=0.8:1.2"'
+        )
+    return task.randomize
 
 
 def parse_ranges(text: str) -> dict[str, tuple[float, float]]:

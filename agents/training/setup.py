@@ -7,7 +7,7 @@ import jax
 
 from agents.runs import needs
 from agents.runs.config import ConfigError, TrainConfig
-from agents.training.randomize import draw
+from agents.training.randomize import draw, ranges_of
 from envs.registry import DMC_REPEAT, make_vec, resolve
 from envs.spec import EnvSpec
 from envs.wrappers.multi import num_tasks
@@ -20,7 +20,8 @@ def make_simulators(config: TrainConfig) -> Any:
     for by name. Raises ConfigError, UnknownTaskError or EnvError.
     """
     if config.backend in ("auto", "native"):
-        shifts = draw(config.randomize, config.num_envs, config.seed)
+        ranges = ranges_of(config.randomize, config.env_id)
+        shifts = draw(ranges, config.num_envs, config.seed)
         repeat = config.action_repeat
         return make_vec(config.env_id, config.num_envs, action_repeat=repeat, shift=shifts)
     if config.randomize:

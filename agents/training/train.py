@@ -7,10 +7,12 @@ from typing import Any
 
 from agents.evaluation.evaluate import in_training
 from agents.runs import compile as compiling
-from agents.runs.config import TrainConfig, digest
+from agents.runs import task_files
+from agents.runs.config import ConfigError, TrainConfig, digest
 from agents.runs.directory import RunDir
 from agents.runs.progress import TrainProgress
 from agents.runs.signals import InterruptedRunError as InterruptedRunError
+from agents.storage import checkpoint
 from agents.training.checkpoint import Saver
 from agents.training.driver import Episode
 from agents.training.finish import finish
@@ -18,21 +20,41 @@ from agents.training.parallel.distributed import make_distributed
 from agents.training.parallel.processes import ALONE, Processes
 from agents.training.session import Every, Session, check_settings
 from agents.training.trainer import Trainer
+from envs.imports import DESCRIPTION
+from envs.tasks import native_task
+from envs.tasks.stored import read_description
 
 LOG_EVERY = 1_000  # decisions between rows of metrics
-FREE_TO_CHANGE = ("run_dir", "video", "env_steps", "save_every", "eval_episodes", "loop", "devices")
+FREE_TO_CHANGE = tuple(
+    "run_dir video env_steps save_every eval_episodes loop devices changed_task".split()
+)
 
 
 def open_trainer(config: TrainConfig, run: RunDir, group: Processes = ALONE) -> Trainer:
     """The trainer of a run, at its beginning.
 
-    Raises ConfigError, before any network is built, when the run has other settings.
+    Raises ConfigError, before any network is built, when the run has other settings, or its task
+    was another.
     """
     env = make_distributed(config, group)
     if group.first:
         record = asdict(config) | {"env": env.env_spec.to_json()}
         check_settings(run, record, (*FREE_TO_CHANGE, "env.versions"), TrainConfig())
+        if not config.changed_task:
+            check_task(run, config.env_id)
     return Trainer(config, group, env)
+
+
+def check_task(run: RunDir, env_id: str) -> None:
+    """Raise ConfigError where the user's own task has changed since the newest checkpoint."""
+    newest = next(iter(checkpoint.committed(run.checkpoints)), None)
+    stored = newest and task_files.read(newest)
+    task = native_task(env_id) if stored else None
+    if stored and task and (what := task_files.changed(stored.about, task, task())):
+        raise ConfigError(
+            f"{env_id}: {what} has changed since {newest}: undo that, use another --run-dir, or "
+            "give --changed-task to go on with the task as it is"
+        )
 
 
 class TrainSession(Session):
@@ -69,6 +91,7 @@ class TrainSession(Session):
                 record = asdict(self.config) | {"env": self.trainer.spec.to_json()}
                 record["digest"] = digest(self.config)
                 self.run.write_json(self.run.config.name, record)
+                self._tell_of_task()
         with self.group.guard():  # the others read what the first has found in order
             if not self.group.first:
                 self._restore()
@@ -77,6 +100,12 @@ class TrainSession(Session):
             f"the processes do not find the same checkpoint in {self.run.path}: it must be a "
             "directory that all of them share",
         )
+
+    def _tell_of_task(self) -> None:
+        """Say so if the run will need the task's file elsewhere."""
+        files = task_files.files_of(self.config.env_id)
+        if files and (why := read_description(files[DESCRIPTION], self.config.env_id).why):
+            self.bar.message(f"elsewhere this run will need the task's file: {why}")
 
     def _restore(self) -> None:
         """Continue from the newest checkpoint, or begin by clearing half-written metrics."""

@@ -165,7 +165,8 @@ def start_bank(task: type[Task], count: int, seed: int) -> dict[str, np.ndarray]
     sims = Simulators(task, count)
     sims.reseed(seed)
     sims.start(np.arange(count))
-    names = ("qpos", "qvel", "qacc_warmstart", *["sensordata"] * (sims.task.model.nsensordata > 0))
+    names = ["qpos", "qvel", "qacc_warmstart"]
+    names += [name for name in ("act", "sensordata") if getattr(sims.data, name).shape[-1]]
     bank = {name: np.array(getattr(sims.data, name)) for name in names}
     bank |= {f"model/{n}": value.copy() for n, value in sims.model_fields.items()}
     return bank | {"obs": sims.task.flat_obs(np, sims.data)}

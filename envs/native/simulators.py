@@ -127,6 +127,8 @@ class Simulators:
         start = self.task.start(self.streams[index])
         self.data.qpos[index] = start.qpos
         self.data.qvel[index] = start.qvel
+        if self.task.model.na:
+            self.data.act[index] = self.task.held(start.qpos)
         if start.goal is not None:
             self.data.userdata[index] = start.goal
         for name, value in start.changes.items():
@@ -136,6 +138,8 @@ class Simulators:
         """Begin everywhere at given configurations [E, nq], velocities [E, nv], goals [E, nq]."""
         self.batch.reset(stage=_NO_STAGE)
         self.data.qpos[:], self.data.qvel[:], self.data.userdata[:] = qpos, qvel, goal
+        if self.task.model.na:
+            self.data.act[:] = self.task.held(qpos)
         self.batch.forward()
 
     def get_state(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from envs.imports import imported
+from envs import imports
 from envs.spec import UnknownTaskError, nearest
 from envs.tasks import scene as scene
 from envs.tasks.base import Start as Start
@@ -14,6 +14,7 @@ from envs.tasks.goals.point_maze import PointMaze
 from envs.tasks.goals.push_t import PushT
 from envs.tasks.goals.reacher_goal import ReacherGoal
 from envs.tasks.goals.two_room import TwoRoom
+from envs.tasks.stored import stored_task, with_stored_model
 from envs.tasks.suite.locomotion import Cheetah, Hopper, Walker
 from envs.tasks.suite.manipulation import BallInCup, PointMass, Reacher, Spin, Turn
 from envs.tasks.suite.swing_up import Acrobot, Cartpole, Pendulum
@@ -56,11 +57,22 @@ def task_class(env_id: str) -> type[Task]:
 def native_task(env_id: str) -> type[Task] | None:
     """The class of a native task: of TASKS, of an installed package, `FILE.py:CLASS` of a user.
 
-    None for ids of other simulators. Raises UnknownTaskError where what is named cannot be loaded.
+    Or what was stored of one, where that is to be used (`envs.imports.use_stored`). None for ids
+    of other simulators. Raises UnknownTaskError where what is named cannot be loaded.
     """
     if env_id in TASKS:
         return TASKS[env_id]
-    if module := imported(env_id):
+    if not (kept := imports.stored(env_id)):
+        return _named(env_id)
+    if not kept.model_only:
+        return stored_task(kept.folder, kept.digest)
+    found = _named(env_id)
+    return with_stored_model(found, kept.folder, kept.digest) if found else None
+
+
+def _named(env_id: str) -> type[Task] | None:
+    """The class that an id names by its module, file or package."""
+    if module := imports.imported(env_id):
         found = getattr(module, env_id.rpartition(":")[2], None)
     else:
         found = offered()[env_id].load() if env_id in offered() else None

@@ -18,7 +18,7 @@ import numpy as np
 from envs.spec import EnvError
 from envs.tasks.engine import engine, quiet_mujoco, suite_model
 from envs.tasks.helpers import cos_sin
-from envs.tasks.model_file import compile_file
+from envs.tasks.model_file import compile_file, locate
 
 _MAX_POSES = 1000
 
@@ -48,7 +48,7 @@ class Task(ABC):
     """
 
     model_file: ClassVar[str] = ""
-    """MJCF or URDF file of the model; its path is relative to the file of the class."""
+    """MJCF or URDF file of the model: relative to the file of the class, or `PACKAGE:PATH`."""
     domain: ClassVar[str] = ""
     """The dm_control domain whose model is used, where there is no file; else override `load`."""
     control_dt: ClassVar[float]
@@ -61,6 +61,8 @@ class Task(ABC):
     """Model fields that `start` changes."""
     settle_steps: ClassVar[int] = 0
     """Physics steps to run, without control, before the first observation."""
+    randomize: ClassVar[str] = ""
+    """Ranges in which the real robot may differ, as `--randomize` has them: "mass=0.8:1.2"."""
     collision_free: ClassVar[bool] = False
     """Whether starts with contacts are drawn again."""
 
@@ -76,7 +78,7 @@ class Task(ABC):
     def load(self) -> Any:
         """A compiled model that is the caller's to change."""
         if self.model_file:
-            return compile_file(self._folder() / self.model_file, self.edit)
+            return compile_file(locate(self.model_file, self._folder()), self.edit)
         return suite_model(self.domain)
 
     def edit(self, spec: Any) -> None:
@@ -172,6 +174,20 @@ class Task(ABC):
         """Where hinges and slides are in `qpos`."""
         kinds = [engine().mjtJoint.mjJNT_HINGE.value, engine().mjtJoint.mjJNT_SLIDE.value]
         return self.model.jnt_qposadr[np.isin(self.model.jnt_type, kinds)].tolist()
+
+    def held(self, qpos: np.ndarray) -> np.ndarray:
+        """Activations [..., na] with which an episode begins at configurations [..., nq].
+
+        Targets that actions move begin where their joints are; the others at zero.
+        """
+        model, mujoco = self.model, engine()
+        held = np.zeros((*qpos.shape[:-1], model.na))
+        integrated = model.actuator_dyntype == mujoco.mjtDyn.mjDYN_INTEGRATOR.value
+        on_joint = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT.value
+        which = np.flatnonzero(integrated & on_joint)
+        joints = model.jnt_qposadr[model.actuator_trnid[which, 0]]
+        held[..., model.actuator_actadr[which]] = qpos[..., joints]
+        return held
 
     @cached_property
     def pose_bounds(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Models from a file of the user's: MJCF or URDF, with the files that it names found beside it."""
 
+import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -30,6 +31,20 @@ class ModelError(EnvError):
     """A model file that cannot be simulated or controlled; one line with what to do."""
 
     exit_code = 2
+
+
+def locate(model_file: str, folder: Path = Path()) -> Path:
+    """Where a model's file is: relative to `folder`, or `PACKAGE:PATH` in an installed package.
+
+    The package is found, not imported. Raises ModelError if it is not there.
+    """
+    package, colon, inside = model_file.partition(":")
+    if not colon or not package.isidentifier():
+        return folder / model_file
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModelError(f"{model_file}: no package {package!r} is installed here; install it")
+    return Path(found.submodule_search_locations[0]) / inside
 
 
 def compile_file(path: Path, edit: Callable[[Any], object] = lambda spec: None) -> Any:

@@ -86,6 +86,36 @@ def servos(spec: Any, stiffness: float, damping: float, span: float, pose: Any =
         servo.inheritrange = 0
 
 
+def move_by_speed(spec: Any, crossing: float = 2.0) -> None:
+    """Let actions move the targets of position servos, through a whole range in `crossing` seconds.
+
+    An action of zero then holds the pose, and small ones make small corrections. Of an absolute
+    target an arm asks for a precision of thousandths of its range. `data.act` has the targets.
+    """
+    mujoco = engine()
+    for servo in spec.actuators:
+        if is_position(servo.biastype, servo.biasprm, servo.dyntype):
+            low, high = servo.ctrlrange if not servo.inheritrange else _joint_range(spec, servo)
+            speed = (high - low) / crossing
+            servo.dyntype = mujoco.mjtDyn.mjDYN_INTEGRATOR
+            servo.actrange, servo.actlimited = [low, high], mujoco.mjtLimited.mjLIMITED_TRUE
+            servo.ctrlrange, servo.inheritrange = [-speed, speed], 0
+
+
+def is_position(bias: int, parameters: Any, dynamics: int) -> bool:
+    """Whether an actuator is a position servo without a state of its own."""
+    mujoco = engine()
+    affine = bias == mujoco.mjtBias.mjBIAS_AFFINE.value and parameters[1] < 0
+    return bool(affine and dynamics == mujoco.mjtDyn.mjDYN_NONE.value)
+
+
+def _joint_range(spec: Any, servo: Any) -> tuple[float, float]:
+    """The range that a servo takes over from its joint."""
+    low, high = spec.joint(servo.target).range
+    middle, half = (low + high) / 2, servo.inheritrange * (high - low) / 2
+    return middle - half, middle + half
+
+
 def standing_pose(spec: Any) -> dict[str, float]:
     """Joint name -> angle in the first keyframe, else in the model's zero pose."""
     model = spec.copy().compile()

@@ -7,6 +7,7 @@ import numpy as np
 
 from envs.tasks.engine import engine, quiet_mujoco
 from envs.tasks.model_file import read_spec, told
+from envs.tasks.scene import is_position
 
 TOOLS = ("grip", "tool", "tcp", "ee", "pinch", "attachment", "tip", "hand")
 """Parts of the names that end effectors have, the likeliest first."""
@@ -27,6 +28,8 @@ class Survey(NamedTuple):
     actuators: int
     motors: int
     """Actuators that give a force, not a position or a velocity."""
+    positions: int
+    """Actuators that are position servos."""
     timestep: float
     height: float
     """Of the free body in its first pose, metres."""
@@ -60,6 +63,11 @@ def survey(path: Path) -> Survey:
         joints=model.njnt - free.size,
         actuators=model.nu,
         motors=int((model.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE.value).sum()),
+        positions=sum(
+            map(
+                is_position, model.actuator_biastype, model.actuator_biasprm, model.actuator_dyntype
+            )
+        ),
         timestep=float(model.opt.timestep),
         height=float(data.xpos[root, 2]),
         hangs=not free.size and float(places[np.argmax(far), 2]) < data.xpos[root, 2] - 0.02,

@@ -44,4 +44,5 @@ VERB = Verb(
     the time on two cores. `latentmpc recipe run NAME` does all stages of one; a verb takes the
     settings of its stage with --recipe NAME/STAGE.""",
     example="latentmpc recipes push-t",
+    computes=False,
 )

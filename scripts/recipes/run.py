@@ -133,4 +133,5 @@ VERB = Verb(
     resumes: what is done is skipped, a stage that was interrupted goes on. A verb alone takes the
     settings of its stage with --recipe NAME/STAGE.""",
     example="latentmpc recipe run push-t-pixels --out runs/push",
+    computes=False,
 )

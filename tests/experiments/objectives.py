@@ -130,7 +130,7 @@ def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dic
     goals = GoalEvalConfig(str(run), config.goals, seed=SEED_STRIDE * seed, floor=False)
     if objective == BASELINE:
         any_run = str(Path(config.out) / f"{config.objectives[0]}-{seed}")
-        found = evaluate_goals(replace(goals, path=any_run, mode="random", guides=False))
+        found = evaluate_goals(replace(goals, path=any_run, mode="random", goal_heads=False))
         return {"guided": _success(found), "plain": _success(found)}
     chosen = settings(config, objective, seed, run)
     if objective == "frozen" and config.preset == "pixels":
@@ -139,7 +139,7 @@ def _measure(config: CompareConfig, objective: str, seed: int, run: Path) -> dic
     distill_path(DistillConfig(str(run), config.guide_data, replace(GUIDES, seed=seed)))
     data = Dataset.open(config.data)
     guided = evaluate_goals(goals)
-    straight = evaluate_goals(replace(goals, guides=False))
+    straight = evaluate_goals(replace(goals, goal_heads=False))
     return {
         "guided": _success(guided),
         "plain": _success(straight),

@@ -289,6 +289,8 @@ def test_names_of_0_1_0_are_understood_and_said(toml, tmp_path, capsys):
 
 def test_a_renamed_block_is_one_entry(monkeypatch):
     monkeypatch.setitem(RENAMED, "guide", "planner")
+    monkeypatch.setitem(RENAMED, "leap", "horizon")
     assert current("guide.horizon", ["planner.horizon"]) == "planner.horizon"
     assert current("guide.width", ["planner.horizon"]) == "guide.width"
+    assert current("guide.leap", ["planner.horizon"]) == "planner.horizon"
     assert current("guided", ["planner.horizon"]) == "guided"

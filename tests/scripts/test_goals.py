@@ -50,7 +50,9 @@ def test_distill_and_shift_want_a_pretrained_model(pretrained, tmp_path_factory,
     assert "which run?" in capsys.readouterr().err
     assert main(["bench", "--shift", other]) == 2
     assert "give a run of `latentmpc pretrain`" in capsys.readouterr().err
-    assert settings_of(distill.VERB, [pretrained, "--guide.stride", "2"]).guide.stride == 2
+    assert (
+        settings_of(distill.VERB, [pretrained, "--goal-heads.stride", "2"]).goal_heads.stride == 2
+    )
     assert settings_of(bench.SHIFT, [pretrained, "--kinds", "mass"]).kind_list == ("mass",)
     with pytest.raises(ConfigError, match="unknown kind of shift"):
         settings_of(bench.SHIFT, [pretrained, "--kinds", "colour,mass"])

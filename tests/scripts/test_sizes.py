@@ -62,7 +62,7 @@ def weigh(config) -> None:
     if isinstance(config, PretrainConfig):
         needs.require(needs.pretraining(config))
     elif isinstance(config, DistillConfig):
-        needs.require(memory_needed(config.guide))
+        needs.require(memory_needed(config.goal_heads))
     elif isinstance(config, TrainConfig):
         needs.require(needs.training(config))
     elif isinstance(planner, PlannerOverrides):

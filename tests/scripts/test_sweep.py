@@ -76,7 +76,7 @@ def test_toml(run, tmp_path):
         (["RUN", "--grid", "planner.horizon=0"], ["planner.horizon"]),
         (["RUN", "--grid", "planner.horizon=1", "--episodes", "0"], ["episodes"]),
         (["RUN", "--grid", "planner.horizon=1", "--seed", "-1"], ["seed"]),
-        (["RUN", "--grid", "planner.horizon=1", "--clock", "fast"], ["clock", "fixed:MS"]),
+        (["RUN", "--grid", "planner.horizon=1", "--latency", "fast"], ["latency", "fixed:MS"]),
         (["RUN", "--grid", "planner.horizon=1", "--budget-ms", "-1"], ["budget_ms"]),
         (["RUN", "--grid", "planner.horizon=1", "--budget-ms=1", "--rate-hz=2"], ["rate_hz"]),
         (["RUN", "--grid", "planner.horizon=1", "--executor", "rai"], ["executor", "ray"]),

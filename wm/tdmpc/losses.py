@@ -82,7 +82,7 @@ def rollout(net: Networks, params: Params, latent: Array, actions: Array) -> Arr
         z = net.predict(params, z, action)
         return z, z
 
-    _, following = jax.lax.scan(step, latent, actions)
+    _, following = jax.lax.scan(step, latent, actions, unroll=True)
     return jnp.concatenate([latent[None], following])
 
 

@@ -1,6 +1,7 @@
 """Two-hot regression in symlog space (arXiv 2301.04104; arXiv 2310.16828, section 3.1)."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,27 @@ def decode(logits: Array, bins: Bins) -> Array:
     return symexp(jax.nn.softmax(logits, axis=-1) @ bins.centers().astype(logits.dtype))
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def cross_entropy(logits: Array, x: Array, bins: Bins) -> Array:
-    """Cross-entropy [...] between logits [..., count] and the two-hot encoding of x [...]."""
-    return -jnp.sum(encode(x, bins) * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+    """Cross-entropy [...] between logits [..., count] and the two-hot encoding of x [...].
+
+    Its derivative is for the logits alone: x is what is aimed at. Neither keeps the encoding of x,
+    nor the logarithms, which an update of several heads would pay for in memory.
+    """
+    return _cross_entropy(logits, x, bins)[0]
+
+
+def _cross_entropy(logits: Array, x: Array, bins: Bins) -> tuple[Array, Any]:
+    shifted = logits - logits.max(-1, keepdims=True)
+    exponents = jnp.exp(shifted)
+    total = exponents.sum(-1, keepdims=True)
+    aimed = jnp.sum(encode(x, bins) * shifted, axis=-1)
+    return jnp.log(total[..., 0]) - aimed, (exponents, total, x)
+
+
+def _cross_entropy_back(bins: Bins, kept: Any, slope: Array) -> tuple[Array, Array]:
+    exponents, total, x = kept
+    return slope[..., None] * (exponents / total - encode(x, bins)), jnp.zeros_like(x)
+
+
+cross_entropy.defvjp(_cross_entropy, _cross_entropy_back)

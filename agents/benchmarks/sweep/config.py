@@ -37,7 +37,7 @@ class SweepConfig(Settings):
     """Longest p99 of a decision in milliseconds; 0 takes the task's control period."""
     rate_hz: Weight = 0.0
     """Decisions a second that must be kept up: another way to say the budget."""
-    clock: str = "free"
+    latency: str = "free"
     """free, measured or fixed:MS: what thinking costs in the episodes."""
     eliminate: bool = True
     """Stop settings early that are worse than a faster one, or over the budget."""
@@ -56,7 +56,7 @@ class SweepConfig(Settings):
         check("seed + episodes", self.seed + self.episodes, Seed)
         if self.budget_ms and self.rate_hz:
             raise ConfigError("budget_ms and rate_hz both say the budget: give one of them")
-        LatencyModel.parse(self.clock)
+        LatencyModel.parse(self.latency)
         known_executor(self.executor)
 
 
@@ -101,7 +101,9 @@ def plan_sweep(config: SweepConfig) -> SweepPlan:
         settings = [as_trained(base), *settings]
     budget, source = _budget(config, spec)
     plan = SweepPlan(config, base, axes, settings, budget, source, _directory(config))
-    sims = 1 if LatencyModel.parse(config.clock).kind == "measured" else max(map(len, plan.rounds))
+    sims = (
+        1 if LatencyModel.parse(config.latency).kind == "measured" else max(map(len, plan.rounds))
+    )
     needs.require(needs.workers(config.jobs, config.executor))
     for setting in settings:
         if setting.training or not has_model(config.path):

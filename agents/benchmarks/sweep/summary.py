@@ -34,7 +34,7 @@ def sweep_summary(plan: SweepPlan, candidates: Sequence[Candidate], complete: bo
         "planner": {k: v for k, v in config.planner.given.items() if f"planner.{k}" not in axes},
         "episodes": config.episodes,
         "seed": config.seed,
-        "clock": config.clock,
+        "clock": config.latency,
         "budget_ms": budget,
         "budget_from": plan.budget_from,
         "eliminate": config.eliminate,

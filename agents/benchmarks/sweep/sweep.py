@@ -110,7 +110,7 @@ class _Running:
         return evaluation_case(
             self.plan.base.env_id,
             "plan",
-            clock=self.plan.config.clock,
+            clock=self.plan.config.latency,
             checkpoint=self.models[setting.model],
             train_seed=setting.config.seed,
             seeds=seeds,

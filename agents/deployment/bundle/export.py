@@ -18,7 +18,8 @@ from agents.deployment.bundle.files import CONTRACT, PARAMS, PROGRAMS, RUNNER
 from agents.deployment.contract import Contract, ContractError
 from agents.deployment.describe import contract_for
 from agents.deployment.guard.surprise import calibrate
-from agents.runs import load
+from agents.evaluation.stored_task import settle
+from agents.runs import load, task_files
 from agents.runs.config import ConfigError
 from agents.runs.config import digest as config_digest
 from agents.runs.load import Trained
@@ -51,6 +52,7 @@ def export_path(config: ExportConfig) -> Exported:
     if Path(config.out).exists() or Path(config.out).is_symlink():
         raise ConfigError(f"{config.out} exists: a bundle is never overwritten, give a new folder")
     trained = load.load(config.path)
+    settle(trained.path, trained.config.env_id)
     planner = config.planner.apply(trained.config.planner)
     changed = replace(trained, config=replace(trained.config, planner=planner))
     contract = contract_for(changed, config_digest=config_digest(trained.config))
@@ -94,7 +96,7 @@ def _content(
         PROGRAMS: _json(asdict(info)),
         RUNNER: TEMPLATE.read_bytes(),
     }
-    return content | made, info
+    return content | made | task_files.contents(trained.path), info
 
 
 def _arrays(trained: Trained) -> dict[str, np.ndarray]:

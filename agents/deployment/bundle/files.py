@@ -5,6 +5,7 @@
               program-MODE.bin     the agent's step as jax.export wrote it, for each mode
               programs.json        how to run the programs, and until when (programs.py)
               runner.py            runs the programs with jax and numpy alone
+              task.mjb, task.msgpack   a user's own task, as agents.runs.task_files has it
               MANIFEST.json        SHA-256 and size of every other file
 
 The digest of a bundle is the SHA-256 of its MANIFEST.json. The manifest says that nothing was
@@ -25,6 +26,7 @@ from agents.storage import manifest, sealed
 from agents.storage.files import CheckpointError, sha256_bytes
 from agents.storage.manifest import MANIFEST
 from agents.storage.sealed import MOST_TEXT
+from envs.imports import DESCRIPTION, MODEL, MOST_BYTES
 
 KIND = "latentmpc bundle"
 CONTRACT, PARAMS = "contract.json", "params.safetensors"
@@ -37,7 +39,8 @@ DIGEST = re.compile("[0-9a-f]{64}")
 
 def _max_size(name: str) -> int:
     """Bytes that a file of a bundle may have; 0 for one that no bundle has."""
-    return SIZES.get(name, MAX_PROGRAM * bool(re.fullmatch(r"program-\w+\.bin", name)))
+    program = MAX_PROGRAM * bool(re.fullmatch(r"program-\w+\.bin", name))
+    return SIZES.get(name) or MOST_BYTES * (name in (DESCRIPTION, MODEL)) or program
 
 
 LISTED = manifest.Kind(_max_size, tuple(SIZES), {"kind": KIND})

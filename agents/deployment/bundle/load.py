@@ -42,6 +42,11 @@ class Bundle:
     """Why the programs of a bundle are not there, in words; empty when they are."""
 
 
+def folder_of(path: str) -> Path:
+    """The sealed folder that a path means: a bundle, or a checkpoint. Raises CheckpointError."""
+    return Path(path) if bundle_files.is_bundle(path) else stored.find_checkpoint(path)
+
+
 def open_path(path: str, trust: bool = False, digest: str = "") -> Bundle:
     """A run directory, a checkpoint or a bundle, verified. Raises ConfigError, CheckpointError."""
     if bundle_files.is_bundle(path):

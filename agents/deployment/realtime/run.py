@@ -3,12 +3,14 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from agents.deployment.bundle.load import folder_of
 from agents.deployment.contract import Contract
 from agents.deployment.controller import Controller
 from agents.deployment.guard.safety import INTERVENTIONS
@@ -21,6 +23,7 @@ from agents.deployment.realtime.recorder import Recorder
 from agents.deployment.realtime.simulator import LiveSimulator
 from agents.deployment.realtime.timing import RunStats
 from agents.deployment.serving.config import ServeConfig
+from agents.evaluation.stored_task import settle
 from agents.runs.config import ConfigError
 from agents.runs.directory import RunDir
 from agents.runs.versions import installed
@@ -55,6 +58,7 @@ def live(config: RunConfig, log: Log) -> dict[str, Any]:
     contract = controller.contract
     rate = check_rate(config.rate, contract.period)
     env_id = config.env or contract.env_id
+    settle(folder_of(config.path), contract.env_id, config.env)
     require_permission(env_id)
     name = f"run-{env_id.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = Path(config.out or Path("runs", name))  # made when there is something to write
@@ -63,7 +67,7 @@ def live(config: RunConfig, log: Log) -> dict[str, Any]:
     with world, recordings as faults, safety_log(log) as log:
         recorder = Recorder(contract, config.record_seconds, faults.keep)
         controller.warmup()
-        check_world(contract, world.ready())
+        check_world(contract, world.ready(), world.stated)
         if config.realtime and (refused := ask_for_priority()):
             log(refused)
         log(f"{env_id} at {rate:g} Hz, {config.mode}: warm")
@@ -114,16 +118,23 @@ def _log_note(path: str, controller: Controller, log: Log) -> None:
         log(f"{path}: {controller.policy.note}")
 
 
-def check_world(contract: Contract, world: EnvSpec) -> None:
-    """Refuse a simulator of other sizes or times than the contract's. Raises ConfigError.
+def check_world(
+    contract: Contract, world: EnvSpec, stated: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Refuse a simulator of other sizes, times or joints than the contract's. Raises ConfigError.
 
-    `world` counts in single frames.
+    `world` counts in single frames; `stated` is as `Contract.mismatch` has it.
     """
     trained = EnvSpec.from_json(contract.spec)
     if found := replace(trained, action_repeat=1).difference(world):
         raise ConfigError(
             f"{world.env_id} does not fit what was trained on {trained.env_id}, which differs in "
             f"{'; '.join(found)}: give --env a task with the same spec"
+        )
+    if problem := contract.mismatch(stated):
+        raise ConfigError(
+            f"{world.env_id} is not the robot of {trained.env_id}: {problem}: give --env a task "
+            "with the same robot"
         )
 
 

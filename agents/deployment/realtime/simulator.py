@@ -74,12 +74,14 @@ class LiveSimulator(contextlib.AbstractContextManager):
         self._socket = mine
         self.ended: list[Ended] = []
         self.frame: Frame | None = None
+        self.stated: dict[str, list[str]] = {}
+        """Names and units of its actuators and joints, once it is ready; empty where unknown."""
 
     def ready(self) -> EnvSpec:
         """Wait until it has loaded; the spec in single frames. Raises EnvError."""
         if not select.select([self._socket], [], [], READY_S)[0]:
             raise EnvError(f"the simulator was not ready within {READY_S:.0f} s")
-        _, spec = self._received()
+        _, spec, self.stated = self._received()
         return EnvSpec.from_json(spec)
 
     def start(self, begin: float) -> None:
@@ -147,15 +149,19 @@ def main(descriptor: int, *settings: Any) -> None:
 
 
 def _live(line: socket.socket, env_id: str, action_repeat: int, seed: int, realtime: bool) -> None:
+    from envs.native.env import NativeVectorEnv
     from envs.registry import make_vec
+    from envs.tasks.interface import robot_of
 
     if realtime:
         ask_for_priority()
 
     env = make_vec(env_id, 1, action_repeat=1, num_threads=1)
     env.reset(seed=[seed])
+    native = isinstance(env, NativeVectorEnv)
+    stated = robot_of(env.simulators.task).stated() if native else {}
     with quiet_memory():
-        line.send(encode(("ready", env.env_spec.to_json())))
+        line.send(encode(("ready", env.env_spec.to_json(), stated)))
         if not (order := line.recv(BEGIN.size)):  # closed before it began
             return
         line.setblocking(False)

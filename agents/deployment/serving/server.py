@@ -1,21 +1,24 @@
 """A controller for others: websockets and msgpack, in the words of openpi's client.
 
 On connecting, a client gets the metadata. Each of its messages is a map with "obs" (and "reset",
-"sequence", "age_s", "rearm"); each answer a map with "actions" [1, A] and what the guard did. What
-cannot be understood is answered by a line of text, as openpi's server reports errors. A client
-has a controller and a guard of its own; its faults are nobody else's. A stop stays the client's
-until it is re-armed, however often it connects (`agents.deployment.serving.stops`).
+"sequence", "age_s", "rearm", "robot"); each answer a map with "actions" [1, A] and what the guard
+did. What cannot be understood is answered by a line of text, as openpi's server reports errors, and
+so is another robot than the contract's, whose side is then sent away. A client has a controller
+and a guard of its own; its faults are nobody else's. A stop stays the client's until it is
+re-armed, however often it connects (`agents.deployment.serving.stops`).
 """
 
 import asyncio
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from agents.deployment.contract import Contract
 from agents.deployment.controller import Controller, Tick
 from agents.deployment.realtime.pacing import Resident
 from agents.deployment.serving.batching import Batcher, Client, present
@@ -36,6 +39,10 @@ log = logging.getLogger("latentmpc.safety")
 quiet = logging.getLogger("latentmpc.websockets")
 quiet.addHandler(logging.NullHandler())
 quiet.propagate = False
+
+
+class RobotError(ValueError):
+    """A robot that is not the contract's; one line for its side, which is then sent away."""
 
 
 class ControllerServer:
@@ -144,6 +151,12 @@ class ControllerServer:
             begin = time.monotonic()
             try:
                 request = understood(client, message)
+                refuse_robot(self.policy.contract, request)
+            except RobotError as error:
+                self.metrics.count("refused", "robot")
+                await connection.send(f"error: {error}")
+                await connection.close(POLICY_VIOLATION, "another robot")
+                return
             except WireError as error:
                 bad += 1
                 self.metrics.count("bad_frames")
@@ -219,6 +232,7 @@ class ControllerServer:
             "key": self.stops.key(client.name) if client.owner else "",
             "state": guard.state,
             "period_s": contract.period,
+            "robot": asdict(contract.robot) if contract.robot else None,
             "mode": self.policy.mode,
             "programs": self.policy.exported,
             "params_digest": contract.params_digest,
@@ -233,6 +247,12 @@ def understood(client: Client, message: bytes | str) -> Request:
     if request.rearm and not client.owner:
         raise WireError(REARM)
     return request
+
+
+def refuse_robot(contract: Contract, request: Request) -> None:
+    """Raise RobotError for a client whose robot is not the contract's."""
+    if request.robot and (problem := contract.mismatch(request.robot)):
+        raise RobotError(f"this controller is for another robot: {problem}")
 
 
 def describe(server: ControllerServer) -> str:

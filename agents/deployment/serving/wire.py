@@ -20,7 +20,8 @@ ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
 NUMERIC = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 MAX_DIMS = 8
 MAX_DEPTH = 8
-KEYS = ("obs", "reset", "sequence", "age_s", "rearm")
+KEYS = ("obs", "reset", "sequence", "age_s", "rearm", "robot")
+STATED, MOST_NAMES = ("actuators", "units", "joints"), 1000
 
 
 class WireError(ValueError):
@@ -40,6 +41,8 @@ class Request(NamedTuple):
     """Seconds since the observation was taken, by the client's clock."""
     rearm: bool
     """Leave a latched stop."""
+    robot: dict[str, Any] | None = None
+    """What the robot states of itself, as `Contract.mismatch` has it."""
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -76,12 +79,30 @@ def parse_request(data: bytes) -> Request:
         raise WireError(f"sequence must be an integer from 0, got {shown(sequence)}")
     if not _is_number(age) or not 0.0 <= float(age) < math.inf:
         raise WireError(f"age_s must be a number of seconds from 0, got {shown(age)}")
+    robot = _robot(message.get("robot"))
     if message.get("obs") is None:
-        if not (reset or rearm):
+        if not (reset or rearm or robot):
             raise WireError("no obs: send {'obs': array}, or {'reset': true}")
-        return Request(None, reset, None, 0.0, rearm)
+        return Request(None, reset, None, 0.0, rearm, robot)
     sequence = None if sequence is None else int(sequence)
-    return Request(_observation(message["obs"]), reset, sequence, float(age), rearm)
+    return Request(_observation(message["obs"]), reset, sequence, float(age), rearm, robot)
+
+
+def _robot(stated: Any) -> dict[str, Any] | None:
+    """What a robot states of itself. Raises WireError."""
+    if stated is None:
+        return None
+    if not isinstance(stated, dict) or not stated.keys() <= {*STATED, "rate_hz"}:
+        raise WireError(f"robot must be a map of {', '.join(STATED)}, rate_hz, got {shown(stated)}")
+    for name in STATED:
+        names = stated.get(name, [])
+        plain = isinstance(names, list) and all(isinstance(text, str) for text in names)
+        if not plain or len(names) > MOST_NAMES:
+            raise WireError(f"robot.{name} must be a list of text, got {shown(names)}")
+    rate = stated.get("rate_hz", 1.0)
+    if not _is_number(rate) or not 0.0 < float(rate) < math.inf:
+        raise WireError(f"robot.rate_hz must be a positive number, got {shown(rate)}")
+    return stated
 
 
 def _observation(obs: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from agents.deployment.bundle.load import open_path
 from agents.deployment.origin import guarded, is_loopback
 from agents.deployment.viewer.config import PlayConfig
 from agents.deployment.viewer.play import Player
+from agents.evaluation.stored_task import settle
 from agents.runs.config import ConfigError
 from envs.native import scene
 from envs.tasks.engine import engine
@@ -65,6 +66,7 @@ def play(
     Raises ConfigError, CheckpointError, EnvError.
     """
     trained = open_path(config.path).trained
+    settle(trained.path, trained.config.env_id, config.env_id)
     planner = config.planner.apply(trained.config.planner)
     log(f"compiling the planner for {config.env_id or trained.config.env_id} ...")
     player = Player(trained, config.env_id, planner=planner, mode=config.mode, seed=config.seed)

@@ -1,6 +1,8 @@
 """Typed settings of a bench of shifted worlds. Imports no jax."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from agents.goals.config import GoalEvalConfig, GoalMode, GoalSeed, ObjectiveOverrides
 from agents.runs.bounds import Episodes, Few, Settings
@@ -36,7 +38,8 @@ class ShiftConfig(Settings):
     path: str = ""
     """Pretrain run or checkpoint."""
     kinds: str = ""
-    """Comma-separated kinds of shift; default: all that reach what the model sees."""
+    """Comma-separated kinds of shift; default: the ends of the ranges in the task's class
+    (`randomize`), or without these all kinds that reach what the model sees."""
     goals: Episodes = 50
     """Held-out goals in each world, the same in all."""
     seed: GoalSeed = 0
@@ -64,16 +67,22 @@ class ShiftConfig(Settings):
         """Kinds asked for; none means all."""
         return tuple(dict.fromkeys(k.strip() for k in self.kinds.split(",") if k.strip()))
 
-    def worlds(self, pixels: bool) -> list[tuple[str, float]]:
-        """(kind, level) of every shifted world. Raises ConfigError for what cannot be seen."""
+    def worlds(
+        self, pixels: bool, ends: Mapping[str, tuple[float, ...]] = MappingProxyType({})
+    ) -> list[tuple[str, float]]:
+        """(kind, level) of every shifted world: by default LEVELS, or `ends` of the task's ranges.
+
+        Raises ConfigError for what cannot be seen.
+        """
         unseen = () if pixels else OF_PIXELS
         for kind in self.kind_list:
             if kind in unseen:
                 raise ConfigError(
                     f"the model sees observation vectors, which {kind} does not reach"
                 )
-        kinds = self.kind_list or tuple(k for k in LEVELS if k not in unseen)
-        return [(kind, level) for kind in kinds for level in LEVELS[kind]]
+        levels = LEVELS if self.kind_list or not ends else ends
+        kinds = self.kind_list or tuple(k for k in levels if k not in unseen)
+        return [(kind, level) for kind in kinds for level in levels[kind]]
 
     def evaluation(self) -> GoalEvalConfig:
         """The same settings for an evaluation in one world."""

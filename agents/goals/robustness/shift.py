@@ -35,9 +35,11 @@ from agents.runs.directory import plain
 from agents.runs.load_pretrained import JepaTrained
 from agents.runs.versions import installed
 from agents.storage.files import write_atomically
+from agents.training.randomize import parse_ranges
 from envs.native.shift import Shift, shift_looks
 from envs.registry import make_vec
 from envs.spec import EnvSpec
+from envs.tasks import native_task
 
 FLAGGED = 0.95
 """Quantile of surprise in the usual world above which an episode is flagged."""
@@ -51,8 +53,8 @@ def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: N
     """
     out = output_directory(config.out) if config.out else None
     trained = jepa_load.load(config.path)
-    worlds = config.worlds(trained.net.config.pixels)
     spec = task_spec(trained)
+    worlds = config.worlds(trained.net.config.pixels, ends_of(spec.env_id))
     actor = actor_for(config.evaluation(), trained, spec)
     scale = scales(trained, spec, source_of(trained, spec), load_goal_heads(trained))["scale"]
     began, rows = time.perf_counter(), []
@@ -83,6 +85,13 @@ def bench_shift(config: ShiftConfig, say: Callable[[str], None] = lambda line: N
         )
         write_shift_html(out.path / "shift.html", summary)
     return summary
+
+
+def ends_of(env_id: str) -> dict[str, tuple[float, ...]]:
+    """Both ends of each range that the task's class names, but for the usual world's value."""
+    task = native_task(env_id)
+    ranges = parse_ranges(task.randomize if task else "")
+    return {kind: tuple(sorted({*ends} - {getattr(Shift, kind)})) for kind, ends in ranges.items()}
 
 
 def _world(

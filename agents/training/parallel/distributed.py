@@ -13,7 +13,7 @@ import numpy as np
 from agents.runs.config import ConfigError, TrainConfig
 from agents.training import setup
 from agents.training.parallel.processes import Arrays, Processes
-from agents.training.randomize import draw
+from agents.training.randomize import draw, ranges_of
 from envs.registry import make_vec
 from envs.spec import EnvError
 from envs.task_list import task_names
@@ -30,7 +30,8 @@ def make_distributed(config: TrainConfig, group: Processes) -> Any:
     """
     if group.count == 1:
         return setup.make_simulators(config)
-    shifts, tasks = draw(config.randomize, config.num_envs, config.seed), task_names(config.env_id)
+    ranges, tasks = ranges_of(config.randomize, config.env_id), task_names(config.env_id)
+    shifts = draw(ranges, config.num_envs, config.seed)
     disturbed = any(shift.disturbing for shift in shifts)
     if disturbed and tasks:
         raise ConfigError(

@@ -61,7 +61,7 @@ def timeless(out):
 @pytest.fixture(scope="module")
 def done(model, tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "out"
-    return out, bench(config(model, out, clock="fixed:100", planner=PlannerOverrides(horizon=2)))
+    return out, bench(config(model, out, latency="fixed:100", planner=PlannerOverrides(horizon=2)))
 
 
 def test_every_agent_has_its_episodes_on_the_same_starts(done):
@@ -97,7 +97,7 @@ def test_the_same_command_redoes_nothing_and_writes_the_same_bytes(model, done):
     out, _ = done
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "lock"}
     said = []
-    settings = config(model, out, clock="fixed:100", planner=PlannerOverrides(horizon=2))
+    settings = config(model, out, latency="fixed:100", planner=PlannerOverrides(horizon=2))
     bench(settings, said.append)
     bench(replace(settings, tasks=""), said.append)  # those of the runs
     assert len(said) == 12 and all("done before" in line for line in said)
@@ -154,7 +154,7 @@ def test_without_a_checkpoint_it_trains(tmp_path):
         ({"suite": "quik"}, "unknown suite quik: did you mean quick"),
         ({"seeds": "0,a"}, "seeds must be integers"),
         ({"seeds": ","}, "seeds must name at least one"),
-        ({"clock": "fixed:"}, "clock must be"),
+        ({"latency": "fixed:"}, "latency must be"),
         ({"episodes": 0}, r"episodes must lie in \[1, 10000\], got 0"),
         ({"train": TrainConfig(seed=3)}, "train.seed is not used by a bench: give --seeds"),
         ({"train": TrainConfig("walker-walk")}, "train.env_id .* name the tasks"),
@@ -178,7 +178,7 @@ def test_suites_bring_their_training_settings():
     assert suite_base({}).train == SUITES["quick"].train
     assert suite_base({"suite": "gym-v5"}).task_list == SUITES["gym-v5"].tasks
     assert BenchConfig(seeds="0, 2").seed_list == (0, 2)
-    assert BenchConfig(clock="measured,free").clock_list == ("free", "measured")
+    assert BenchConfig(latency="measured,free").latency_list == ("free", "measured")
 
 
 def test_a_bench_is_named_after_what_it_benches():

@@ -182,7 +182,9 @@ def test_the_state_itself_is_learned_turned_and_distilled(data, tmp_path, capfd)
     ) / norm["std"]
     found = table.embedding[sum(rows) : sum(rows) + rows[0]]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    guide = "--guide.updates 50 --guide.width 16 --guide.imagined 0 --guide.turns 2"
+    guide = (
+        "--goal-heads.updates 50 --goal-heads.width 16 --goal-heads.imagined 0 --goal-heads.turns 2"
+    )
     assert main(["distill", run, *guide.split()]) == 0
     assert main(["eval", run, "--mode", "prior", "--goals", "2", "--slots", "2", "--json"]) == 0
     capfd.readouterr()

@@ -12,13 +12,14 @@ from agents.deployment.describe import contract_for, params_digest
 from agents.runs import networks
 from agents.runs.load import load
 from agents.runs.settings import train_config_from
-from envs.spec import EnvSpec
+from envs.spec import Actuator, EnvSpec, Joint, Robot
 from tests.soak.safety_soak import contract as example
 from wm.tdmpc import learner
 
 FULL = replace(
     example(2, 3.0),
     surprise=Surprise(0.5, 0.999, 1.5, 10, 20_000, 0.1),
+    robot=Robot((Actuator("a", "rad", -2, 2), Actuator("b", "N m", -1, 1)), (Joint("j", "rad"),)),
     training={"env_steps": 5, "return": 1.5},
     versions={"jax": "1"},
     created="2026-01-31",
@@ -62,6 +63,9 @@ def test_it_survives_json(contract):
         ("action.rate", [0.0, 1.0], r"action.rate\[0\] must be positive"),
         ("surprise.threshold", 0.0, "surprise.threshold must be positive"),
         ("surprise", 3, "surprise must be a table"),
+        ("robot.actuators", [], "robot.actuators must have 2 entries"),
+        ("robot.actuators", [{"name": "a", "colour": 1}], "unknown field robot.actuators"),
+        ("robot.joints", [{"name": "j"}], "robot.joints"),
     ],
 )
 def test_what_is_wrong_is_named(place, value, said):
@@ -99,6 +103,36 @@ def test_the_contract_of_a_model_is_enough_to_build_it_again(tiny_run):
     like = jax.eval_shape(lambda: learner.init(net, jax.random.key(0)).params)
     shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (like, trained.params)]
     assert shapes[0] == shapes[1]
+
+
+def test_the_contract_says_what_robot_it_is_for(tiny_run):
+    """Of the cartpole: a motor whose gear makes 10 N of a control of 1."""
+    robot = contract_for(load(str(tiny_run))).robot
+    assert robot is not None
+    assert [(a.name, a.unit, a.low, a.high) for a in robot.actuators] == [
+        ("slide", "N", -10.0, 10.0)
+    ]
+    assert robot.joints == (Joint("slider", "m", -1.8, 1.8), Joint("hinge_1", "rad"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({}, ""),
+        ({"actuators": ["a", "b"], "joints": ["j"], "units": ["rad", "N m"], "rate_hz": 20}, ""),
+        ({"actuators": ["b", "a"]}, "its actuators[0] is 'b', expected 'a'"),
+        ({"actuators": ["a"]}, "it has 1 actuators, expected 2: a, b"),
+        ({"units": ["rad", "N"]}, "its units[1] is 'N', expected 'N m'"),
+        ({"joints": ["j", "k"]}, "it has 2 joints, expected 1: j"),
+        ({"rate_hz": 30}, "it runs at 30 Hz, expected 20 Hz"),
+    ],
+)
+def test_another_robot_is_told_from_it(stated, said):
+    contract = replace(FULL, control_dt=0.05, action_repeat=1)
+    assert contract.mismatch(stated) == said
+    if "actuators" in stated:  # a contract without names knows their number
+        count = len(stated["actuators"]) != 2
+        assert bool(replace(contract, robot=None).mismatch(stated)) == count
 
 
 def test_the_digest_is_of_names_shapes_types_and_values():

@@ -216,10 +216,10 @@ def test_what_the_policy_imagines_pays_for_leaps(learned):
         known = GoalParams(None, weights_of(objective), scale, radius, *limits, learned)
         return float(cost(CONFIG, model, known, params, batch))
 
-    free = imagined(jumping, leap=0.0)
-    assert imagined(jumping, leap=1.0) > imagined(patient, leap=1.0) + 1.0
-    assert imagined(jumping, leap=2.0) - free == pytest.approx(
-        2 * (imagined(jumping, leap=1.0) - free), rel=1e-3
+    free = imagined(jumping, reachability=0.0)
+    assert imagined(jumping, reachability=1.0) > imagined(patient, reachability=1.0) + 1.0
+    assert imagined(jumping, reachability=2.0) - free == pytest.approx(
+        2 * (imagined(jumping, reachability=1.0) - free), rel=1e-3
     )
 
 
@@ -285,10 +285,10 @@ def test_goals_of_the_data_stand_still_as_those_of_tasks_do():
 
 
 def test_settings_that_cannot_learn_are_refused():
-    with pytest.raises(ConfigError, match=r"guide\.discount must lie in \(0, 1\), got 1"):
+    with pytest.raises(ConfigError, match=r"goal_heads\.discount must lie in \(0, 1\), got 1"):
         GoalHeadsConfig(discount=1.0)
-    with pytest.raises(ConfigError, match=r"guide\.stride must lie in \[1, 1000\]"):
+    with pytest.raises(ConfigError, match=r"goal_heads.stride must lie in \[1, 1000\]"):
         GoalHeadsConfig(stride=0)
     for bad in (0.0, -1.0, float("inf")):
-        with pytest.raises(ConfigError, match=r"guide\.bound must lie in \(0, 1e\+06\]"):
+        with pytest.raises(ConfigError, match=r"goal_heads.bound must lie in \(0, 1e\+06\]"):
             GoalHeadsConfig(bound=bad)

@@ -136,7 +136,7 @@ def test_distances_are_shares_of_that_of_two_random_embeddings():
     pairs = np.mean((places[:2000] - places[2000:]) ** 2)
     assert stats["scale"] == pytest.approx(pairs, rel=0.05)
     made = goal_params(None, GUIDED, stats, HEADS)
-    assert float(made.radius) == pytest.approx(GUIDED.reach) and made.critic == 1
+    assert float(made.radius) == pytest.approx(GUIDED.radius) and made.critic == 1
     assert np.isinf(goal_params(None, PLAIN, stats).radius)
 
 
@@ -154,7 +154,7 @@ def test_the_oracle_needs_no_sequences_of_a_policy():
 def test_the_oracle_has_the_terms_of_the_true_world_alone():
     """Others are left out where they were given, and what is left has to be something."""
     spec, few = make_spec("two-room"), PlannerOverrides(num_samples=16, num_elites=8)
-    given = ObjectiveOverrides(progress=1.0, leap=5.0, limits=1.0, path=2.0)
+    given = ObjectiveOverrides(progress=1.0, reachability=5.0, limits=1.0, path=2.0)
     found = goal_eval._oracle(GoalEvalConfig("run", planner=few, objective=given), spec)
     assert found.objective is not None
     assert found.objective.terms == ("goal", "path")
@@ -233,7 +233,7 @@ def test_from_data_to_success(tmp_path, capfd):
     assert main(["pretrain", walls, "--run-dir", run, *small.split()]) == 0
     assert main(["eval", run, "--mode", "prior"]) == 2
     assert "latentmpc distill" in capfd.readouterr().err
-    learn = "--guide.updates 1500 --guide.width 64 --json"
+    learn = "--goal-heads.updates 1500 --goal-heads.width 64 --json"
     assert main(["distill", run, "--data", data, *learn.split()]) == 0
     assert json.loads(capfd.readouterr().out)["critic_bound"] > 0.95
     assert rank_of_ways(run, data) > 0.9

@@ -7,11 +7,12 @@ import pytest
 from agents.goals.agent import GoalModel
 from agents.goals.robustness.config import LEVELS, ShiftConfig
 from agents.goals.robustness.report import table, write_shift_html
-from agents.goals.robustness.shift import drop_rank
+from agents.goals.robustness.shift import drop_rank, ends_of
 from agents.goals.rollout import ObservationSource, disturbed
 from agents.goals.surprise import Log, surprises
 from agents.runs.config import ConfigError
 from envs.native.shift import Shift
+from envs.tasks import TASKS
 
 
 def _step(gain, latent, actions):
@@ -48,6 +49,17 @@ def test_a_world_as_predicted_does_not_surprise_and_another_does():
     assert coarse[0] == pytest.approx(other[0] / 2, rel=1e-5)
     short = surprises(MODEL, jnp.float32(1.0), jnp.float32(1.0), walked(1.0, steps=2))
     assert np.isnan(short[0]), "nothing could be predicted"
+
+
+def test_a_tasks_ranges_are_the_worlds_that_are_tried(monkeypatch):
+    """Their ends, but for the usual world; without ranges, or with kinds, the levels."""
+    config = ShiftConfig()
+    monkeypatch.setattr(TASKS["two-room"], "randomize", "mass=0.8:1.2 obs_delay=0:2")
+    ends = ends_of("two-room")
+    assert config.worlds(False, ends) == [("mass", 0.8), ("mass", 1.2), ("obs_delay", 2.0)]
+    assert ShiftConfig(kinds="tilt").worlds(False, ends) == [("tilt", 5.0), ("tilt", 10.0)]
+    assert ends_of("cartpole-swingup") == {}
+    assert len(config.worlds(False, {})) > 20
 
 
 def test_pictures_are_late_and_noisy():

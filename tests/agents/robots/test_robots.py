@@ -57,6 +57,23 @@ def test_a_task_is_written_that_runs(tmp_path, model, kind, expected):
     env.close()
 
 
+def test_a_model_is_found_in_an_installed_package_without_importing_it(tmp_path, monkeypatch):
+    package = tmp_path / "robots" / "someones_arm"
+    (package / "assets").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "assets" / "arm.xml").write_text(ARM)
+    monkeypatch.syspath_prepend(str(package.parent))
+    file = str(tmp_path / "my.py")
+    result = write_task(NewConfig(file, "someones_arm:assets/arm.xml"))
+    env_id = imports.absolute(result["task"])
+    imports.permit(imports.modules_of(env_id))
+    env = make_vec(env_id, 1)
+    assert env.env_spec.action_dim == result["actuators"]
+    env.close()
+    with pytest.raises(ModelError, match="no package 'nobodys' is installed"):
+        write_task(NewConfig(file, "nobodys:arm.xml", overwrite=True))
+
+
 def test_a_file_that_is_there_is_kept(tmp_path):
     written(tmp_path, ARM)
     (tmp_path / "my.py").write_text("mine")
@@ -101,7 +118,27 @@ def test_targets_are_where_the_start_puts_them(tmp_path):
         places[:, target], np.array(sims.model_fields["site_pos"])[:, target]
     )
     assert len(np.unique(places[:, target].round(6), axis=0)) == 4
-    np.testing.assert_allclose(obs[:, -3:], places[:, target] - places[:, tool])
+    seen = places[:, target] - places[:, tool]
+    np.testing.assert_allclose(np.cross(obs[:, -3:], seen), 0, atol=1e-6)
+    env.close()
+
+
+def test_an_arm_is_at_rest_where_its_episode_begins(tmp_path):
+    """The servos' targets begin at the joints; an action moves them as far as its speed says."""
+    env_id, _ = written(tmp_path, ARM)
+    env = make_vec(env_id, 2, action_repeat=1, seed=0)
+    env.reset(seed=0)
+    sims = env.simulators
+    begun, still = sims.data.qpos.copy(), np.zeros((2, env.env_spec.action_dim))
+    np.testing.assert_allclose(sims.data.act, begun)
+    for _ in range(10):
+        env.step(still)
+    np.testing.assert_allclose(sims.data.act, begun)
+    ranges = np.diff(sims.task.model.actuator_actrange)[:, 0]
+    env.step(still - 0.5)
+    moved = 0.5 * ranges / 2.0 * env.env_spec.control_dt
+    low = sims.task.model.actuator_actrange[:, 0]
+    np.testing.assert_allclose(sims.data.act, np.maximum(begun - moved, low), atol=1e-9)
     env.close()
 
 

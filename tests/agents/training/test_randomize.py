@@ -14,6 +14,7 @@ from agents.training import randomize, setup
 from agents.training.checkpoint import Saver
 from agents.training.train import TrainSession, open_trainer
 from agents.training.trainer import Trainer
+from envs.tasks import TASKS
 from planning.config import PlannerConfig
 from scripts.cli import main
 from wm.tdmpc.config import LearnerConfig, ModelConfig
@@ -94,6 +95,21 @@ def test_a_mistake_on_the_command_line_costs_nothing(tmp_path, capsys):
     assert code == 2
     assert "did you mean mass" in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_task_names_its_own_ranges(monkeypatch):
+    """With "task"; one that names none says where they go."""
+    config = TrainConfig(env_id="cartpole-swingup", num_envs=3, randomize="task")
+    with pytest.raises(ConfigError, match="cartpole-swingup has no ranges"):
+        setup.make_simulators(config)
+    monkeypatch.setattr(TASKS["cartpole-swingup"], "randomize", "mass=2:3", raising=False)
+    env = setup.make_simulators(config)
+    mass = np.array(env.simulators.batch.expand("body_mass"))[:, 2]
+    assert len(set(mass)) == 3 and (mass > 1.9 * env.simulators.task.model.body_mass[2]).all()
+    env.close()
+    monkeypatch.setattr(TASKS["cartpole-swingup"], "randomize", "mas=2:3")
+    with pytest.raises(ConfigError, match="did you mean mass"):
+        setup.make_simulators(config)
 
 
 def test_mjx_says_that_it_cannot():

@@ -1,5 +1,8 @@
 """Losses against known values and independent float64 references."""
 
+from functools import partial
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wm.layers import mish, simnorm
+from wm.layers import layer_norm, mish, simnorm
 from wm.regularizers.sigreg import epps_pulley, sigreg
 from wm.tdmpc import two_hot
 
@@ -61,6 +64,55 @@ def test_cross_entropy_agrees_with_the_reference():
     with jax.enable_x64(True):
         ours = two_hot.cross_entropy(jnp.asarray(logits), jnp.asarray(x), BINS)
         np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_the_slope_of_cross_entropy_is_that_of_the_plain_form():
+    rng = np.random.default_rng(1)
+    aims = jnp.asarray(rng.normal(size=(3, 7)) * 50)
+
+    def plain(logits, x):
+        return -jnp.sum(two_hot.encode(x, BINS) * jax.nn.log_softmax(logits), -1)
+
+    with jax.enable_x64(True):
+        logits = jnp.asarray(rng.normal(size=(2, 3, 7, 101)) * 5)
+        slopes = [
+            jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z, aims[None]))))(logits)
+            for f in (plain, partial(two_hot.cross_entropy, bins=BINS))
+        ]
+        np.testing.assert_allclose(*slopes, atol=1e-12)
+    wide = jnp.full((1, 101), -1e30).at[0, 3].set(1e30)
+    assert np.isfinite(
+        jax.grad(lambda z: two_hot.cross_entropy(z, aims[0, :1], BINS)[0])(wide)
+    ).all()
+
+
+@pytest.mark.parametrize("mished", [False, True])
+def test_layer_norm_and_its_slopes_agree_with_flax(mished):
+    """Also mapped over an ensemble, with rows that are all alike and rows far from zero."""
+    rng = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        x = rng.normal(size=(2, 5, 16)) * 3
+        x[:, 1], x[:, 2] = 4.0, x[:, 2] + 1e3
+        x, scale, bias = jnp.asarray(x), jnp.asarray(rng.normal(size=(2, 16))), jnp.ones((2, 16))
+
+        def flax(x, scale, bias):
+            params = {"params": {"scale": scale, "bias": bias}}
+            y = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False).apply(params, x)
+            return mish(y) if mished else y
+
+        def total(function, *args):
+            return jnp.sum(jnp.sin(jax.vmap(function)(*args)))
+
+        ours = partial(layer_norm, mished=mished)
+        values, slopes = zip(
+            *(
+                jax.value_and_grad(partial(total, f), argnums=(0, 1, 2))(x, scale, bias)
+                for f in (flax, ours)
+            ),
+            strict=True,
+        )
+        np.testing.assert_allclose(*values, rtol=1e-9)
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-7), *slopes)
 
 
 def test_simnorm_is_a_softmax_of_each_group():

@@ -126,6 +126,25 @@ def get(port, path, **headers):
     return found
 
 
+def test_another_robot_is_sent_away_in_a_line(served):
+    """By what its side states, alone or with an observation; in client.py it raises that line."""
+    namespace = {}
+    exec(CLIENT.read_text(), namespace)
+    right = {"actuators": ["slide"], "joints": ["slider", "hinge_1"], "rate_hz": 50}
+    with client(served[1]) as connection:
+        about = connection.metadata["robot"]
+        assert [a["name"] for a in about["actuators"]] == ["slide"]
+        assert about["joints"][0] == {"name": "slider", "unit": "m", "low": -1.8, "high": 1.8}
+        assert ask(connection, OBS[0], robot=right)["state"] == "ok"
+        connection.send(pack({"obs": OBS[0], "robot": right | {"rate_hz": 100}}))
+        assert "for another robot: it runs at 100 Hz, expected 50 Hz" in connection.recv(timeout=30)
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=30)
+    url = f"ws://127.0.0.1:{served[1]}/?client=other"
+    with pytest.raises(RuntimeError, match="it has 2 actuators, expected 1: slide"):
+        namespace["Client"](url, timeout=30.0, robot={"actuators": ["hip", "knee"]})
+
+
 def test_a_client_gets_the_controllers_actions(served, controller, expected):
     """The same as a controller in this process, within rounding; again after a reset."""
     with client(served[1]) as connection:

@@ -115,6 +115,10 @@ def test_any_msgpack_gives_a_request_or_a_wire_error(value):
         ({"obs": array_map(shape=[-1])}, "shape must be up to 8 sizes"),
         ({"obs": array_map(shape=[3])}, "does not have 8 bytes"),
         ({"obs": array_map(data=None)}, "data must be bytes"),
+        ({"robot": ["hip"]}, "robot must be a map of actuators"),
+        ({"robot": {"legs": 4}}, "robot must be a map of actuators"),
+        ({"robot": {"joints": [1]}}, "robot.joints must be a list of text"),
+        ({"robot": {"rate_hz": 0}}, "robot.rate_hz must be a positive number"),
     ],
 )
 def test_a_wrong_message_is_told_in_one_line(message, says):
@@ -143,7 +147,9 @@ def test_a_request_says_what_it_says():
     np.testing.assert_array_equal(request.obs, obs)
     empty = np.zeros((0, 1), np.float32)
     assert wire.parse_request(wire.pack({"obs": empty})).obs.shape == (0, 1)
-    assert request[1:] == (False, 7, 0.25, False)
-    assert wire.parse_request(wire.pack({"reset": True})) == (None, True, None, 0.0, False)
+    assert request[1:] == (False, 7, 0.25, False, None)
+    assert wire.parse_request(wire.pack({"reset": True})) == (None, True, None, 0.0, False, None)
+    robot = {"actuators": ["hip"], "rate_hz": 50}
+    assert wire.parse_request(wire.pack({"robot": robot})).robot == robot
     listed = wire.parse_request(wire.pack({"obs": [1, 2.5]})).obs
     assert listed.dtype == np.float32 and listed.tolist() == [1, 2.5]

@@ -1,0 +1,136 @@
+"""Functions of tasks as data: the same numbers to the last bit, and nothing but numbers."""
+
+import hashlib
+
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+import pytest
+
+from envs import imports
+from envs.native.store import store
+from envs.registry import make_vec
+from envs.tasks import TASKS, GoalTask
+from envs.tasks.graph import Call, Function, Graph
+from envs.tasks.recording import UnrecordableError, record
+from envs.tasks.stored import Description
+
+
+@pytest.mark.parametrize("task", ["hopper-hop", "finger-turn_hard", "push-t", "reacher-goal"])
+def test_built_in_tasks_can_be_written_down(task):
+    """`store` compares what it wrote with what it read it from, on moving simulators."""
+    about = msgspec.msgpack.decode(store(TASKS[task])["task.msgpack"], type=Description)
+    assert about.why == "" and about.name == TASKS[task].__name__
+    assert {"observe", "flat_obs", "reward", "terminated", "control"} <= about.functions.keys()
+
+
+def test_a_stored_task_with_goals_is_the_task(tmp_path):
+    """Starts of known seeds, goals, successes and all that follows; later starts are others."""
+    files = store(TASKS["two-room"])
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    digest = hashlib.sha256(files["task.msgpack"]).hexdigest()
+    imports.use_stored(imports.Stored("rooms.py:TwoRoom", str(tmp_path), digest))
+    own, stored = (make_vec(env_id, 2, seed=1000) for env_id in ("two-room", "rooms.py:TwoRoom"))
+    imports.permit(())
+    assert isinstance(stored.simulators.task, GoalTask)
+    given = [env.reset(seed=1000) for env in (own, stored)]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        (obs, info), (other, like) = given
+        np.testing.assert_array_equal(obs, other)
+        for name in ("goal", "achieved", "success"):
+            np.testing.assert_array_equal(info[name], like[name])
+        action = rng.uniform(-1, 1, own.action_space.shape)
+        given = [(s[0], s[4]) for s in (env.step(action) for env in (own, stored))]
+    poses = [stored.reset()[0] for _ in range(3)]  # the streams go on
+    assert len({pose.tobytes() for pose in poses}) == 3
+
+
+FIELDS = {"qpos": np.linspace(-1, 1, 12).reshape(4, 3), "xmat": np.arange(72.0).reshape(4, 2, 9)}
+FUNCTIONS = {
+    "operators": lambda xp, d: abs(d.qpos) ** 2 % 0.3 - 1 / (2 + d.qpos) * (d.qpos > 0),
+    "shapes": lambda xp, d: xp.reshape(d.xmat, (*d.qpos.shape[:-1], -1, 3, 3))[..., 1, :, 2],
+    "numpy itself": lambda xp, d: np.where(np.linalg.norm(d.qpos, axis=-1) > 1, 2.0, 0.0),
+    "methods": lambda xp, d: d.qpos.clip(-0.5, 0.5).sum(axis=-1, keepdims=True),
+    "indices": lambda xp, d: xp.stack([d.qpos[:, [2, 0]], d.qpos[:, ::2]], axis=-1)[:, None],
+    "of the batch": lambda xp, d: xp.zeros(d.qpos.shape[:-1], bool) | (d.qpos[..., 0] > 0),
+    "a product": lambda xp, d: d.qpos @ np.arange(6.0).reshape(3, 2),
+    "changed in place": lambda xp, d: _in_place(d.qpos + 0.0),
+    "lists": lambda xp, d: xp.array([d.qpos[:, 0], d.qpos[:, 1]]).T,
+}
+
+
+def _in_place(x):
+    x += 1.0
+    return x
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_recorded_runs_on_any_batch_and_on_jax(name):
+    function = FUNCTIONS[name]
+    stored = msgspec.msgpack.encode(record(function, FIELDS.__getitem__))
+    run = Function(msgspec.msgpack.decode(stored, type=Graph))
+    for count in (4, 1):
+        some = {key: value[:count] for key, value in FIELDS.items()}
+
+        class Some:
+            qpos, xmat = some["qpos"], some["xmat"]
+
+        np.testing.assert_array_equal(run(np, some.__getitem__)[""], function(np, Some))
+    one = {key: value[0] for key, value in FIELDS.items()}
+    assert np.array_equal(run(np, one.__getitem__)[""], run(np, some.__getitem__)[""][0])
+    on_jax = run(jnp, {key: jnp.asarray(value) for key, value in some.items()}.__getitem__)[""]
+    np.testing.assert_allclose(on_jax, run(np, some.__getitem__)[""], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda xp, d: d.qpos if d.qpos[0, 0] > 0 else -d.qpos, "branches on one"),
+        (lambda xp, d: d.qpos * float(d.qpos[0, 0]), "single numbers"),
+        (lambda xp, d: np.vectorize(abs)(d.qpos), "single numbers"),
+        (lambda xp, d: np.linalg.inv(d.xmat[..., :4].reshape(-1, 2, 2)), "numpy.linalg.inv"),
+        (lambda xp, d: np.add.reduce(d.qpos), "numpy.add.reduce"),
+        (lambda xp, d: np.ones(4), "does not depend"),
+        (lambda xp, d: d.nothing, "KeyError"),
+    ],
+)
+def test_what_cannot_be_recorded_is_said(function, said):
+    with pytest.raises(UnrecordableError, match=said):
+        record(function, FIELDS.__getitem__)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("fromfile", ["/etc/passwd"], {}),
+        Call("linalg.__init__", [], {}),
+        Call("sum", [["ref", 0]], {"out": ["ref", 0]}),
+        Call("zeros", [["tuple", 1 << 16, 1 << 16]], {}),
+        Call("zeros", [1 << 60], {}),
+        Call("add", [["ref", 9], 1], {}),
+        Call("add", [["ref", -1], 1], {}),
+        Call("astype", [["ref", 0], ["dtype", "O"]], {}),
+        Call("add", [["array", "|O", [1], b"12345678"], 1], {}),
+        Call("add", [["ref", 0], ["array", "<f8", [1 << 40], b""]], {}),
+    ],
+)
+def test_a_strangers_function_calls_nothing_else(call):
+    with pytest.raises((ValueError, TypeError)):
+        Function(Graph([("qpos", [3])], [call], [("", 1)]))(np, FIELDS.__getitem__)
+
+
+def test_a_strangers_function_does_not_grow_without_end():
+    """Each call doubles, or multiplies, what the one before gave."""
+    double = [
+        Call("concatenate", [["tuple", ["ref", i], ["ref", i]]], {"axis": 1}) for i in range(40)
+    ]
+    outer = [
+        Call("reshape", [["ref", 0], ["tuple", -1, 1]], {}),
+        Call("zeros", [["tuple", 1, 1 << 24]], {}),
+        Call("add", [["ref", 1], ["ref", 2]], {}),
+    ]
+    for calls in (double, outer):
+        with pytest.raises(ValueError, match="more than"):
+            Function(Graph([("qpos", [3])], calls, [("", 1)]))(np, FIELDS.__getitem__)
