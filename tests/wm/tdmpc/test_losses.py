@@ -76,7 +76,7 @@ def test_the_slope_of_cross_entropy_is_that_of_the_plain_form():
     with jax.enable_x64(True):
         logits = jnp.asarray(rng.normal(size=(2, 3, 7, 101)) * 5)
         slopes = [
-            jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z, aims[None]))))(logits)
+            jax.jit(jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z, aims[None])))))(logits)
             for f in (plain, partial(two_hot.cross_entropy, bins=BINS))
         ]
         np.testing.assert_allclose(*slopes, atol=1e-12)
@@ -106,7 +106,7 @@ def test_layer_norm_and_its_slopes_agree_with_flax(mished):
         ours = partial(layer_norm, mished=mished)
         values, slopes = zip(
             *(
-                jax.value_and_grad(partial(total, f), argnums=(0, 1, 2))(x, scale, bias)
+                jax.jit(jax.value_and_grad(partial(total, f), argnums=(0, 1, 2)))(x, scale, bias)
                 for f in (flax, ours)
             ),
             strict=True,
