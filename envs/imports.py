@@ -1,8 +1,9 @@
 """Which modules the id of an environment may import: those that the user named, no others.
 
-`MODULE:ID` imports MODULE, and `FILE.py:CLASS` that file. Its code can do anything, and ids are
-read from files that strangers wrote. So an id alone imports nothing: what was typed is permitted
-first, in this process and by `permission()` in those that it starts. Imports nothing heavy.
+`MODULE:ID` imports MODULE, and `FILE.py:CLASS` that file. Its code can do anything, arguments of a
+constructor can name any file, and ids are read from files that strangers wrote. So an id alone
+imports and passes nothing: what was typed is permitted first, in this process and by
+`permission()` in those that it starts. Imports nothing heavy.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from envs.spec import UnknownTaskError
 from envs.task_list import OGBENCH, PREFIX
+from envs.task_options import arguments_of, without_options
 
 ANY, FILE = "*", ".py"
 DESCRIPTION, MODEL = "task.msgpack", "task.mjb"
@@ -75,9 +77,13 @@ def stored(env_id: str) -> Stored | None:
 
 
 def modules_of(typed: str) -> list[str]:
-    """MODULE of every `MODULE:ID` in one id, or in several with commas between them."""
-    parts = re.split("[,@]", typed.removeprefix(PREFIX))
-    return [module for part in parts if (module := _module_of(part.strip()))]
+    """MODULE of every `MODULE:ID` in one id, or in several with commas between them.
+
+    Arguments of a constructor, which need permission like a module, are among them as `?NAME=...`.
+    """
+    parts = [part.strip() for part in re.split("[,@]", typed.removeprefix(PREFIX))]
+    arguments = [f"?{given}" for part in parts if (given := arguments_of(part))]
+    return [module for part in parts if (module := _module_of(part))] + arguments
 
 
 def require_permission(env_id: str) -> None:
@@ -90,10 +96,10 @@ def require_permission(env_id: str) -> None:
 def _require(module: str, env_id: str) -> None:
     if module not in sys.modules and not {module, ANY} & {*_now.modules}:
         ask = _now.ask.replace("{id}", shlex.quote(env_id))
-        raise UnknownTaskError(
-            f"{env_id!r} was not typed, so {module!r}, which may be anybody's code, is not "
-            f"imported: {ask}"
-        )
+        kept = f"{module!r}, which may be anybody's code, is not imported"
+        if module.startswith("?"):
+            kept = "what it passes to the environment, which may name any file, is not passed on"
+        raise UnknownTaskError(f"{env_id!r} was not typed, so {kept}: {ask}")
 
 
 def imported(env_id: str) -> ModuleType | None:
@@ -146,4 +152,5 @@ def absolute(typed: str) -> str:
 
 
 def _module_of(env_id: str) -> str:
+    env_id = without_options(env_id)
     return "" if env_id.startswith((PREFIX, OGBENCH)) else env_id.rpartition(":")[0]

@@ -4,6 +4,7 @@ cartpole-swingup               a native batch, or the dm_control adapter where t
 dmc/cartpole-swingup           the dm_control adapter in any case
 HalfCheetah-v5                 any continuous Gymnasium id
 my_envs:Arm-v0                 one that the module my_envs registers (envs.imports: who may say so)
+Ant-v5?frame_skip=25           with arguments of its constructor, and settings (envs.task_options)
 ogbench:cube-single-v0         OGBench's mazes and cubes, with goals (extra [ogbench])
 multi:a,b,c                    several of them behind one spec, for one model (wrappers.multi)
 latentmpc/cartpole-swingup-v0  the name under which Gymnasium knows the first
@@ -17,12 +18,13 @@ from typing import Any
 
 import gymnasium
 
-from envs.imports import imported
+from envs.imports import imported, require_permission
 from envs.native.env import NativeVectorEnv, native_spec
 from envs.native.shift import Shift, as_shifts
 from envs.spec import EnvError, EnvSpec, UnknownTaskError, nearest
 from envs.task_list import OGBENCH
 from envs.task_list import PREFIX as MULTI
+from envs.task_options import without_options
 from envs.tasks import TASKS, GoalTask, Task, native_task, offered
 
 DMC_REPEAT, GYM_REPEAT = 2, 1
@@ -73,12 +75,14 @@ def make_vec(
     num_threads: int = 0,
     seed: int | None = None,
     shift: Shift | str | Sequence[Shift | str] | None = None,
+    endless: bool = False,
 ) -> Any:
     """Vector environment of `num_envs` simulators, all under the contract of `envs.vector`.
 
     `action_repeat=0` takes the default: 2 for native and dm_control tasks, 1 for other ids.
     `shift` changes the world, of all simulators alike or of each (a list): a `Shift`, or text
-    such as `mass=1.5 obs_delay=1`. Raises UnknownTaskError (with the nearest name) or EnvError.
+    such as `mass=1.5 obs_delay=1`. Only with `endless` may the episodes be without a time limit.
+    Raises UnknownTaskError (with the nearest name), UnfitEnvError or EnvError.
     """
     kind, name = resolve(env_id)
     shifts = as_shifts(shift, num_envs)
@@ -86,6 +90,7 @@ def make_vec(
         from envs.wrappers.multi import make_multi
 
         making = {"action_repeat": action_repeat, "num_threads": num_threads, "seed": seed}
+        making["endless"] = endless
         one = partial(make_vec, **making)
         return make_multi(name, num_envs, action_repeat, shifts, make_spec, one)
     physical = [str(s) for s in shifts if s.physical]
@@ -99,7 +104,10 @@ def make_vec(
         )
     else:
         _, simulator, many = _adapter(kind)
-        env = many(simulator, make_spec(env_id, action_repeat), name, num_envs)
+        spec = make_spec(env_id, action_repeat)
+        if not endless:
+            spec.require_limit()
+        env = many(simulator, spec, name, num_envs)
         if seed is not None:
             env.reset(seed=seed)
     if not any(s.disturbing for s in shifts):
@@ -135,10 +143,23 @@ def resolve(env_id: str) -> tuple[str, str]:
     Raises UnknownTaskError.
     """
     name = _plain(env_id)
-    if native_task(name):
-        return "native", name
     if name.startswith(MULTI):
         return "multi", name
+    require_permission(name)
+    kind, found = _resolved(env_id, name := without_options(whole := name))
+    options = whole.removeprefix(name)
+    if options and kind != "gym":
+        raise UnknownTaskError(
+            f"{name} is no Gymnasium environment and takes no {options!r}: --env.NAME, "
+            "--episode-steps, --control-dt and --action-range are for those"
+        )
+    return kind, found + options
+
+
+def _resolved(env_id: str, name: str) -> tuple[str, str]:
+    """The same without options."""
+    if native_task(name):
+        return "native", name
     if name.startswith(OGBENCH):
         from envs.adapters.ogbench import checked_name
 
@@ -152,7 +173,8 @@ def resolve(env_id: str) -> tuple[str, str]:
 
     if bare in dmc_names():
         return "dmc", bare
-    near = nearest(bare, [*dmc_names(), *GYM_IDS, *_gymnasium_ids()])
+    theirs = [name for name in _gymnasium_ids() if not _of_gymnasium(name)]
+    near = nearest(bare, [*dmc_names(), *TASKS, *GYM_IDS, *theirs])
     raise UnknownTaskError(
         f"unknown task {env_id!r}: did you mean {near}? `latentmpc tasks` lists them"
     )
@@ -169,6 +191,13 @@ def _registered(name: str, module: ModuleType) -> str:
         f"{name}: {name.rpartition(':')[0]} registers no {env_id!r} with Gymnasium, nor has it a "
         "task of this name" + (f"; its tasks are {tasks}" if tasks else "")
     )
+
+
+def _of_gymnasium(name: str) -> bool:
+    """Whether Gymnasium brings it: those of its that fit are GYM_IDS."""
+    made_by = gymnasium.registry[name].entry_point
+    module = made_by if isinstance(made_by, str) else getattr(made_by, "__module__", "")
+    return module.startswith(("gymnasium.", "shimmy."))
 
 
 def _gymnasium_ids() -> list[str]:

@@ -34,6 +34,16 @@ class UnknownTaskError(EnvError):
     exit_code = 2
 
 
+class UnfitEnvError(EnvError):
+    """The environment exists, but cannot be learned as it is."""
+
+    exit_code = 2
+
+
+class UnsavableError(EnvError):
+    """The state of an environment is more than can be kept, or not what a fresh one can take."""
+
+
 @dataclass(frozen=True)
 class EnvSpec:
     """Sizes, times and origin of one environment.
@@ -70,6 +80,15 @@ class EnvSpec:
     def episode_steps(self) -> int:
         """Time limit in agent decisions (env steps); 0 means none."""
         return math.ceil(self.episode_frames / self.action_repeat)
+
+    def require_limit(self) -> None:
+        """Raise UnfitEnvError where nothing ends an episode that does not end by itself."""
+        if not self.episode_frames:
+            mark = "&" if "#" in self.env_id else "#"
+            raise UnfitEnvError(
+                f"{self.env_id} has no time limit, so that an episode may never end: give one with "
+                f"--episode-steps N, or as part of its id: '{self.env_id}{mark}episode_steps=N'"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The spec as a dict that `json.dumps` accepts."""

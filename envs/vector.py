@@ -1,5 +1,6 @@
 """What our vector environments share: spaces, NEXT_STEP bookkeeping and checked input."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -31,7 +32,8 @@ class SimulatorVectorEnv(VectorEnv):
     that the step or reset began anew. `env_spec` holds the plain facts.
 
     `get_state` gives everything that decides the future as arrays, from which `set_state` goes on
-    bit for bit on as many simulators of the same task. All raise EnvError for bad input.
+    bit for bit on as many simulators of the same task; those that are `unsaved` are reset by the
+    next step instead. All raise EnvError for bad input.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -48,9 +50,23 @@ class SimulatorVectorEnv(VectorEnv):
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (spec.obs_dim,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.notes: tuple[str, ...] = ()
+        """What was assumed about the environment, a line each."""
+        self.faults: Counter[str] = Counter()
+        """Why episodes were ended as invalid, and how often."""
         self._frames = np.zeros(num_envs, np.int64)
         self._pending = np.zeros(num_envs, bool)
         self._obs: np.ndarray | None = None
+
+    @property
+    def unsaved(self) -> str:
+        """Why the simulators' state cannot be saved, so that `set_state` begins new episodes."""
+        return ""
+
+    @property
+    def restarts(self) -> np.ndarray:
+        """[E] bool: the simulators for which that is so."""
+        return np.full(self.num_envs, bool(self.unsaved))
 
     def check_actions(self, actions: Any) -> np.ndarray:
         """Actions [E, A] float64, clipped to [-1, 1]. Raises EnvError unless finite, of shape."""

@@ -4,6 +4,7 @@ Nothing heavy is imported here: the list of verbs is printed without even the fl
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:  # the command itself: Python that a library starts is not to import
         os.environ["PYTHONSAFEPATH"] = "1"  # from the folder we stand in, either
+        for stream in (sys.stdout, sys.stderr):  # a terminal may know no more than ASCII
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
     args = list(sys.argv[1:] if argv is None else argv)
     verb = args[0] if args else ""
     try:

@@ -4,6 +4,7 @@ Defaults < preset < recipe < TOML < flags. Flags and files are read by the same 
 mistakes in both are told in the same words, in one line; tyro prints the long help.
 """
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,14 @@ from agents.runs.config import ConfigError
 from agents.runs.settings import Told, current, flat_types, overlay, read_toml, unknown
 from agents.storage.files import require_directory
 from envs import imports
+from envs.task_list import PREFIX
+from envs.task_options import SETTINGS, with_options
 from scripts.help import short
 from scripts.recipes.read import IDS, stage_settings
 from scripts.verb import Output, Verb, flags_class
 
+ARGUMENT = "env."
+"""Begins the name of an argument for a Gymnasium environment's constructor."""
 TRUST = ("trust", "digest")
 """Settings that vouch for files: no file can say them."""
 
@@ -70,6 +75,7 @@ def parse(verb: Verb, argv: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     told = Output().say
     given = scan(argv, types, verb.positional, verb.name, told)
     given |= {name: imports.absolute(given[name]) for name in IDS if given.get(name)}
+    given = with_task_options(given)
     permit(verb, types, given)
     file, reference = given.get("config"), given.get("recipe")
     toml = read_toml(verb.config, file, told) if file else {}
@@ -164,15 +170,45 @@ def scan(
             if has_value:
                 raise ConfigError(f"--{flag} takes no value; use --{flag} or {_opposite(name)}")
             given[name if name in types else negated] = name in types
-        elif name not in types or not token.startswith("--"):
+        elif not token.startswith("--") or not (
+            name in types or (name.startswith(ARGUMENT) and SETTINGS[0] in types)
+        ):
             known = ["--" + known.replace("_", "-") for known in types]
             raise unknown("flag", token.partition("=")[0], known, see)
         else:
             given[name] = value if has_value else next(tokens, None)
             if given[name] is None or (not has_value and given[name].startswith("--")):
                 raise ConfigError(f"--{flag} needs a value; {see}")
-            given[name] = read(f"--{flag}", given[name], types[name])
+            value = given[name]
+            given[name] = (
+                read(f"--{flag}", value, types[name]) if name in types else _argument(value)
+            )
     return given
+
+
+def with_task_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with --env.NAME and the settings of `TaskFlags` in the id of the task.
+
+    Raises ConfigError unless a task was typed that can take them.
+    """
+    arguments = {n.partition(".")[2]: v for n, v in given.items() if n.startswith(ARGUMENT)}
+    settings = {name: given[name] for name in SETTINGS if given.get(name)}
+    rest = {n: v for n, v in given.items() if n not in SETTINGS and not n.startswith(ARGUMENT)}
+    if not (arguments or settings):
+        return rest
+    first = f"--env.{next(iter(arguments))}" if arguments else f"--{next(iter(settings))}"
+    first, typed = first.replace("_", "-"), [name for name in IDS if rest.get(name)]
+    if not typed or any(rest[name].startswith(PREFIX) for name in typed):
+        raise ConfigError(f"{first} is for a Gymnasium environment that is typed beside it")
+    for name in typed:
+        ids = [with_options(one.strip(), arguments, settings) for one in rest[name].split(",")]
+        rest[name] = ",".join(ids)
+    return rest
+
+
+def _argument(text: str) -> str:
+    """The value of a constructor's argument; the path of a file that is there is made whole."""
+    return os.path.abspath(text) if "." in text and os.path.isfile(text) else text
 
 
 def _opposite(name: str) -> str:

@@ -31,6 +31,6 @@ VERB = Verb(
     policy. Both are learned from the run's own data, relabelled in hindsight, and are used by
     `latentmpc eval` from then on.""",
     example="latentmpc distill runs/rooms --data data/rooms",
-    common="""data guide.updates guide.batch_size guide.width guide.learning_rate guide.discount
-    guide.nearness guide.noise guide.turns guide.imagined guide.imitation""",
+    common="""data goal_heads.updates goal_heads.batch_size goal_heads.width
+    goal_heads.learning_rate goal_heads.discount goal_heads.nearness goal_heads.noise goal_heads.turns goal_heads.imagined goal_heads.imitation""",
 )

@@ -10,6 +10,7 @@ import tyro
 
 from agents.deployment.guard.config import ImportTrust
 from agents.reports.tables import Table
+from agents.runs.bounds import Period
 
 
 class Output:
@@ -106,6 +107,21 @@ class Own:
     """Keep compiled programs in the user's cache folder, so that none is compiled twice."""
 
 
+@dataclass(frozen=True)
+class TaskFlags:
+    """Flags for the Gymnasium environment that is named; they become part of its id.
+
+    `--env.NAME VALUE` gives its constructor an argument.
+    """
+
+    episode_steps: Annotated[Period, tyro.conf.arg(metavar="N")] = 0
+    """Time limit of a Gymnasium environment in decisions; 0 takes its own."""
+    control_dt: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0
+    """Seconds of a frame of one that does not say; 0 takes what it says."""
+    action_range: Annotated[str, tyro.conf.arg(metavar="LOW:HIGH")] = ""
+    """Range of its actions that have no bounds; by default -1:1."""
+
+
 @cache
 def flags_class(verb: Verb) -> type:
     """The settings of a verb, some of them positional, and the command line's own."""
@@ -114,5 +130,6 @@ def flags_class(verb: Verb) -> type:
         kind = Annotated[hints[name], tyro.conf.Positional, tyro.conf.arg(metavar=metavar)]
         positional.append((name, kind, field(default=getattr(verb.config, name))))
     space = {"__doc__": verb.about}
-    bases = (Own, *([ImportTrust] if verb.trust else []), verb.config)
+    of_tasks = [TaskFlags] if hints.keys() & {"env_id", "env", "tasks"} else []
+    bases = (Own, *of_tasks, *([ImportTrust] if verb.trust else []), verb.config)
     return make_dataclass("F", positional, bases=bases, frozen=True, namespace=space)

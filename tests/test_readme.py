@@ -101,6 +101,8 @@ def test_shown_command_exists(document, line, monkeypatch, capsys):
             module = args[1].replace(".", "/")
             ours = (ROOT / f"{module}.py").is_file() or (ROOT / module).is_dir()
             assert ours or args[1] in ("pytest", "venv", "pip"), f"no module {args[1]}"
+        elif Path(name).name.startswith("python") and args:
+            assert (ROOT / args[0]).is_file(), f"no file {args[0]}"
         elif name == "curl":
             page = re.search(r"://[^/]+(/\w+)", args[-1])
             assert page and f'"{page[1]}"' in (

@@ -39,7 +39,7 @@ def bench(config: BenchConfig, log: Callable[[str], object] = lambda line: None)
     if models and not (config.tasks or config.suite):
         config = replace(config, tasks=",".join(dict.fromkeys(task for task, _ in models)))
     for task in config.task_list:
-        make_spec(task)  # a wrong id is told before anything runs
+        make_spec(task).require_limit()  # a wrong id is told before anything runs
     out = Path(config.directory)
 
     def on_done(key: str, case: Mapping[str, Any], outcome: JobResult) -> None:

@@ -82,7 +82,7 @@ def _check_settings(config: CollectConfig, stored: Any, folder: Path) -> None:
 
 def _simulate(config: CollectConfig, folder: Path, progress: Progress) -> tuple[Info, bool]:
     """Simulate what is missing and write all arrays but pixels; also whether to render them."""
-    env = make_vec(config.env_id, 1, action_repeat=config.action_repeat)
+    env = make_vec(config.env_id, 1, action_repeat=config.action_repeat, endless=True)
     simulators = simulate.simulators_of(env)
     _require_space(config, folder, env)
     starts = range(0, config.episodes, config.shard)

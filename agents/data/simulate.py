@@ -40,7 +40,7 @@ def simulate(config: CollectConfig, episodes: Sequence[int]) -> list[Rows]:
     Without pictures, but for simulators whose state cannot be put back later. Raises EnvError,
     ConfigError.
     """
-    env = make_vec(config.env_id, len(episodes), action_repeat=config.action_repeat)
+    env = make_vec(config.env_id, len(episodes), action_repeat=config.action_repeat, endless=True)
     steps = episode_steps(config, env.env_spec)
     act = make_policy(config, env.env_spec, episodes, steps)
     obs, info = env.reset(seed=[episode_seed(config.seed, e) for e in episodes])

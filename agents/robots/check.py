@@ -6,14 +6,15 @@ Findings are told with what to do; a finding of level "stop" makes training poin
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from agents.robots.check_gym import check_gym
 from agents.robots.config import CheckConfig
+from agents.robots.finding import Finding
 from agents.runs.config import ConfigError
-from envs.registry import make_spec, make_vec
-from envs.tasks import native_task
+from envs.registry import make_spec, make_vec, resolve
 
 SIMULATORS, STARTS, PLANNED_SECONDS = 32, 2, 2.0
 DEEP, SATURATED, LARGE, DRIFT = 1e-3, 0.5, 10.0, 0.2
@@ -23,20 +24,15 @@ motion at rest: from these on it is said."""
 Told = Callable[[str, int, int], None]
 
 
-class Finding(NamedTuple):
-    """Something that a training will suffer from."""
-
-    level: str
-    """stop or note"""
-    what: str
-    do: str
-
-
 def check_task(config: CheckConfig, told: Told) -> dict[str, Any]:
     """Try a task; `told(stage, done, total)` hears the progress. Raises EnvError, ConfigError."""
-    task = native_task(config.env_id)
-    if task is None:
-        raise ConfigError(f"{config.env_id} is no native task: check looks into MuJoCo models")
+    if (kind := resolve(config.env_id)[0]) == "gym":
+        return check_gym(config, told)
+    if kind != "native":
+        raise ConfigError(
+            f"{config.env_id} is neither a native task nor a Gymnasium environment: check is for "
+            "tasks of your own"
+        )
     spec = make_spec(config.env_id)
     env = make_vec(config.env_id, SIMULATORS, seed=config.seed)
     findings = _at_start(env)

@@ -31,9 +31,9 @@ class CheckConfig(bounds.Settings):
     """A look at a task before training."""
 
     env_id: bounds.TaskId = ""
-    """The task: FILE.py:CLASS, or any native task's id."""
+    """The task: FILE.py:CLASS, any native task's id, or a Gymnasium environment's (MODULE:ID)."""
     steps: Annotated[int, Meta(ge=10, le=100_000)] = 2000
     """Decisions with random actions, over all simulators."""
     film: str = ""
-    """Write a film of random actions there (mp4)."""
+    """Write a film of random actions there (mp4); of native tasks."""
     seed: bounds.Seed = 0

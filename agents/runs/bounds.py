@@ -40,7 +40,7 @@ InnerShare = Annotated[float, Meta(gt=0, lt=1)]
 TaskId = Annotated[
     str,
     Meta(
-        pattern=r"(?a)\A(?=.{0,2000}\Z)(?:[./]*\w+(?:[./:@,+ -]+\w+)*,?)?\Z",
+        pattern=r"(?a)\A(?=.{0,2000}\Z)(?:[./]*\w+(?:[./:@,+ ?=&#%~-]+\w+)*,?)?\Z",
         description="be the id of a task (`latentmpc tasks` lists them)",
     ),
 ]

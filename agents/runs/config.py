@@ -5,6 +5,7 @@ Imports no jax, so that `--help` and configuration errors answer at once.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -103,7 +104,7 @@ class TrainConfig(Settings):
         """The task's id as part of a path; of a file's task, without its folder."""
         path, _, name = self.env_id.rpartition(":")
         env_id = f"{Path(path).stem}-{name}" if path.endswith(".py") else self.env_id
-        return env_id.replace("/", "-").replace(",", "+")
+        return re.sub("[/?#=&%~]+", "-", env_id.replace(",", "+"))[:100]
 
 
 class _Overrides(Settings, block="planner"):

@@ -1,7 +1,7 @@
 """From a path on disk to a trained model: runs and checkpoints, verified before use."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,7 +107,10 @@ def check_spec(trained: Trained, spec: EnvSpec) -> None:
 
     Another task of the same sizes and times passes: that is what was asked for by its name.
     """
-    if found := trained.spec.difference(spec):
+    known = trained.spec
+    if not known.episode_frames:  # of a version that did not ask for a limit
+        known = replace(known, episode_frames=spec.episode_frames)
+    if found := known.difference(spec):
         raise ConfigError(
             f"{spec.env_id} does not fit {trained.path} ({trained.spec.env_id}), which differs "
             f"in {'; '.join(found)}: give a task with the same spec"

@@ -73,19 +73,25 @@ class Driver:
         return Cycle(rows, int((~was_reset).sum()), episodes)
 
     def _check(self, obs: np.ndarray, reward: np.ndarray) -> None:
-        """Refuse data that would poison the replay. Raises EnvError naming the simulators."""
-        bad = np.flatnonzero(~(np.isfinite(obs).all(1) & np.isfinite(reward)))
-        if len(bad):
-            raise EnvError(
-                f"simulators {bad.tolist()} of {self.env.env_spec.env_id} returned an observation "
-                "or reward that is not finite; nothing of it was stored, the last checkpoint is "
-                "intact"
-            )
+        """Refuse what would poison the replay. Raises EnvError naming the value."""
+        with np.errstate(over="ignore"):
+            stored = np.concatenate([obs, reward[:, None]], 1).astype(np.float32)
+        if np.isfinite(stored).all():
+            return
+        i, k = np.argwhere(~np.isfinite(stored))[0]
+        what, value = ("reward", reward[i]) if k == obs.shape[1] else (f"obs[{k}]", obs[i, k])
+        raise EnvError(
+            f"simulator {i} of {self.env.env_spec.env_id}: {what} is {value:g}, which float32 does "
+            "not hold as a number; nothing of this step was stored"
+        )
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to continue bit-identically, as arrays."""
+        env = self.env.get_state()
         own = {k: np.array(getattr(self, k)) for k in ("obs", "is_first", "returns", "lengths")}
-        return {"driver": own, "env": self.env.get_state()}
+        for name in ("returns", "lengths"):
+            own[name][self.env.restarts] = 0  # the next step ends these episodes
+        return {"driver": own, "env": env}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state`."""

@@ -85,6 +85,7 @@ def _summary(trainer: Trainer, results: dict[str, EvalResult]) -> dict:
         "frames": counters.env_steps * spec.action_repeat,
         "updates": counters.updates,
         "invalid_episodes": counters.invalid_episodes,
+        "resume": "episode" if trainer.driver.env.unsaved else "exact",
         "plan_ms": stats.percentiles(results["plan"].plan_ms),
         "params": trainer.num_params,
         "preset": config.preset,

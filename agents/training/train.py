@@ -21,10 +21,12 @@ from agents.training.parallel.processes import ALONE, Processes
 from agents.training.session import Every, Session, check_settings
 from agents.training.trainer import Trainer
 from envs.imports import DESCRIPTION
+from envs.spec import EnvError
 from envs.tasks import native_task
 from envs.tasks.stored import read_description
 
 LOG_EVERY = 1_000  # decisions between rows of metrics
+INVALID_EPISODES = 20  # without a valid one among them a training ends
 FREE_TO_CHANGE = tuple(
     "run_dir video env_steps save_every eval_episodes loop devices changed_task".split()
 )
@@ -95,6 +97,14 @@ class TrainSession(Session):
         with self.group.guard():  # the others read what the first has found in order
             if not self.group.first:
                 self._restore()
+        env = self.trainer.driver.env
+        for note in env.notes:
+            self.bar.message(note)
+        if env.unsaved:
+            self.bar.message(
+                f"the state of {env.env_spec.env_id} cannot be saved ({env.unsaved}): a run that "
+                "resumes begins new episodes"
+            )
         self.group.check_same(
             str(self.trainer.counters),
             f"the processes do not find the same checkpoint in {self.run.path}: it must be a "
@@ -125,7 +135,24 @@ class TrainSession(Session):
         """One cycle, or several up to where something is due; and what is due then."""
         each = (self.logs, self.saves, self.evals)
         due = min([self.config.env_steps, *(every.next for every in each)])
-        self.account(self.trainer.advance(int(due)))
+        env, between = self.trainer.driver.env, False
+        try:
+            ended = self.trainer.advance(int(due))
+            between = True
+            self.account(ended)
+        except EnvError as error:
+            raise type(error)(f"{error}; {self._saved(between or bool(env.unsaved))}") from error
+
+    def _saved(self, now: bool) -> str:
+        """What is kept of a run whose simulators failed: if `now`, all that came before.
+
+        In one program the replay is ahead of the counts then, and in several processes others may
+        be in their step: there it is the last checkpoint.
+        """
+        if now and self.trainer.fused is None and self.group.count == 1 and self.done:
+            self.save_if_new()
+        at = f"saved at {self.saves.last} decisions" if self.saves.last else "nothing was saved yet"
+        return f"{at} in {self.run.path}: the same command resumes"
 
     def account(self, ended: list[tuple[int, Episode]]) -> None:
         """Note the episodes that ended, each at its env_steps, and do what is due."""
@@ -148,6 +175,7 @@ class TrainSession(Session):
     def _log_and_evaluate(self) -> None:
         now, steps, updates = self.trainer, self.done, self.trainer.counters.updates
         if self.logs.take(steps):
+            require_valid(now, least=INVALID_EPISODES)
             values, pace = now.read_metrics(), self.pace(updates)
             self._row("train", steps, **values, updates=updates, updates_per_s=pace)
             self.bar.update(steps, **values, updates_per_s=pace)
@@ -162,6 +190,18 @@ class TrainSession(Session):
         self.trainer.read_metrics()  # never save a diverged model over a good one
         self.saver.save(self.trainer, self.clock())
         self.saves.last = self.done
+
+
+def require_valid(trainer: Trainer, least: int = 1) -> None:
+    """Raise EnvError when all of at least so many episodes were ended as invalid, and why."""
+    counts, env = trainer.counters, trainer.driver.env
+    if counts.episodes < least or counts.invalid_episodes < counts.episodes:
+        return
+    reasons = "; ".join(f"{why} ({times} times)" for why, times in env.faults.most_common(3))
+    raise EnvError(
+        f"{env.env_spec.env_id}: all {counts.episodes} episodes so far are invalid, "
+        f"nothing can be learned: {reasons or 'MuJoCo warned of an unstable simulation'}"
+    )
 
 
 def train(
@@ -203,5 +243,6 @@ def train(
                 f"(--seed-steps), and --env-steps is {config.env_steps}"
             )
         session.run_to(config.env_steps)
+        require_valid(trainer)
         with group.guard():
             return finish(trainer, run, bar, session.clock) if group.first else {}

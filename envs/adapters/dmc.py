@@ -3,7 +3,6 @@
 For tasks that have no native batch, and (as `dmc/TASK`) to compare those that have one.
 """
 
-import os
 import warnings
 from functools import cache
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from envs.adapters import mjstate
 from envs.adapters.loop import Frame, scaled
 from envs.native.render import Pictures
 from envs.spec import EnvSpec
-from envs.tasks.engine import quiet_mujoco
+from envs.tasks.engine import quiet_mujoco, without_drawing
 from envs.vector import Arrays, part_of
 
 ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
@@ -24,15 +23,9 @@ ENDLESS_FRAMES = 1000  # time limit given to tasks that have none
 @cache
 def suite() -> Any:
     """dm_control.suite, imported without OpenGL (pictures are taken by `envs.native.render`)."""
-    before = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = "disabled"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from dm_control import suite as module
-    finally:
-        del os.environ["MUJOCO_GL"]
-        os.environ |= {"MUJOCO_GL": before} if before is not None else {}
+    with without_drawing(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from dm_control import suite as module
     return module
 
 
@@ -43,6 +36,9 @@ def dmc_names() -> list[str]:
 
 class DmcSimulator:
     """One dm_control environment."""
+
+    notes: tuple[str, ...] = ()
+    unsaved = ""
 
     @classmethod
     @cache
@@ -74,7 +70,7 @@ class DmcSimulator:
         # quadruped-escape would open OpenGL to show its terrain to a camera nobody uses
         self.env.physics._make_rendering_contexts = lambda: None
         self._action = self.env.action_spec()
-        self._pristine = {k: v.copy() for k, v in _model_arrays(self._model).items()}
+        self._pristine = {k: v.copy() for k, v in mjstate.model_arrays(self._model).items()}
         self._pictures = Pictures()
 
     @property
@@ -115,16 +111,13 @@ class DmcSimulator:
         state["random"] = np.array([*keys, position, has_gauss], np.uint32)
         state["gauss"] = np.array(gauss)
         state["steps"] = np.array(self.env._step_count)
-        for name, value in _model_arrays(self._model).items():
-            if not np.array_equal(value, self._pristine[name]):
-                state[f"model/{name}"] = value.copy()
+        state |= mjstate.changed(self._model, self._pristine)
         task = mjstate.plain_attributes(self.env.task)
         return state | {f"task/{name}": value for name, value in task.items()}
 
     def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
-        for name, value in _model_arrays(self._model).items():
-            value[...] = state.get(f"model/{name}", self._pristine[name])
+        mjstate.set_changed(self._model, state, self._pristine)
         mjstate.set_plain_attributes(self.env.task, part_of(state, "task/"))
         words = state["random"]
         legacy = ("MT19937", words[:624], int(words[624]), int(words[625]), float(state["gauss"]))
@@ -143,10 +136,3 @@ class DmcSimulator:
 
 def _flat(observation: Any) -> np.ndarray:
     return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
-
-
-def _model_arrays(model: Any) -> Arrays:
-    """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
-    prefixes = tuple("body_ geom_ site_ dof_ jnt_ actuator_ qpos tendon_ eq_ hfield_".split())
-    found = {n: getattr(model, n) for n in dir(model) if n.startswith(prefixes)}
-    return {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}

@@ -1,33 +1,28 @@
 """Any continuous Gymnasium environment behind the vector contract."""
 
+import contextlib
+import warnings
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
-from envs.adapters import mjstate
-from envs.adapters.loop import Frame, scaled
+from envs.adapters import mjstate, saving
+from envs.adapters.foreign import begun, calling, stepped, unheld
+from envs.adapters.loop import Frame
+from envs.adapters.spaces import Actions, Observations
 from envs.native.render import Camera
-from envs.native.streams import pack_streams, unpack_streams
 from envs.spec import EnvError, EnvSpec
+from envs.task_options import TaskOptions, task_options
 from envs.tasks.engine import quiet_mujoco
-from envs.vector import Arrays, part_of
+from envs.vector import Arrays
 
 NEVER_TERMINATE = (
     "Pendulum-v1 HalfCheetah-v5 Reacher-v5 Swimmer-v5 Pusher-v5 HumanoidStandup-v5".split()
 )
-_ELAPSED = "_elapsed_steps"  # of Gymnasium's wrapper TimeLimit
-_NOT_STATE = ("spec", "_np_random", "_np_random_seed", "render_mode", "screen", "clock")
-
-
-class UnfitEnvError(EnvError):
-    """The environment exists, but its actions or observations are of another kind."""
-
-    exit_code = 2
 
 
 class GymSimulator:
@@ -40,110 +35,107 @@ class GymSimulator:
     def spec(cls, env_id: str, action_repeat: int) -> EnvSpec:
         """The spec of an id; builds one simulator. Raises EnvError if it does not fit."""
         simulator = cls(env_id)
-        env, obs_dim = simulator.env, int(simulator.reset(0).size)
-        limit = env.spec.max_episode_steps if env.spec else None
-        simulator.check_saving()
+        simulator.reset(0)
+        limit = simulator.env.spec.max_episode_steps if simulator.env.spec else None
+        steps = simulator.options.episode_steps
         simulator.close()
         packages = ("mujoco", "gymnasium" if cls.backend == "gym" else cls.backend)
         return EnvSpec(
             env_id=env_id,
-            obs_dim=obs_dim,
-            action_dim=int(np.prod(env.action_space.shape or (1,))),
-            obs_names=(("obs", obs_dim),),
+            obs_dim=simulator.observations.size,
+            action_dim=simulator.actions.size,
+            obs_names=simulator.observations.parts,
             control_dt=simulator.control_dt,
             action_repeat=action_repeat,
-            episode_frames=limit or 0,
-            episodic=cls.backend == "gym" and env_id not in NEVER_TERMINATE,
+            episode_frames=steps * action_repeat or limit or 0,
+            episodic=cls.backend == "gym" and simulator.options.name not in NEVER_TERMINATE,
             backend=cls.backend,
             versions=tuple((name, version(name)) for name in packages),
         )
 
     def __init__(self, env_id: str) -> None:
+        self.env_id, self.options = env_id, task_options(env_id)
         try:
             with quiet_mujoco():
-                env = _make(env_id)
-        except (gymnasium.error.Error, ImportError, TypeError) as error:
+                self.env = _make(env_id, self.options)
+        except (gymnasium.error.Error, ImportError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error
-        self.env = env
-        _check_spaces(env_id, env)
-        space = env.action_space
-        self._low, self._high = np.ravel(space.low), np.ravel(space.high)  # pyright: ignore
+        self.observations = Observations(env_id, self.env.observation_space)
+        self.actions = Actions(env_id, self.env.action_space, self.options.action_range)
+        self.control_dt, assumed = _control_dt(self.env, self.options)
+        self.notes = tuple(f"{env_id}: {line}" for line in (assumed, self.actions.note) if line)
+        self._physics = saving.physics(self.env)
+        self._pristine = {
+            path: {n: v.copy() for n, v in mjstate.model_arrays(model).items()}
+            for path, (model, _) in self._physics.items()
+        }
         self._warned = 0
-
-    @property
-    def control_dt(self) -> float:
-        """Seconds of a frame, where the environment says; else a fiftieth."""
-        value = getattr(self.env.unwrapped, "dt", None)
-        return float(value) if isinstance(value, int | float) and value > 0 else 0.02
+        self.own_state: bool | None = None
+        """Whether its own get_state() and set_state() are part of its state; None: not known."""
 
     def reset(self, seed: int | None) -> np.ndarray:
-        """Start an episode."""
-        obs, _ = self.env.reset(seed=seed)
+        """Start an episode. Raises EnvError with what the environment raises, or gives amiss."""
+        with calling(self.env_id, "reset()"):
+            outcome = self.env.reset(seed=seed)
+        self._physics = saving.physics(self.env)  # an episode may have a new model
         self._warned = self._warnings()
-        return self._flat(obs)
+        flat = self.observations.flat(begun(self.env_id, outcome))
+        if reason := unheld(flat, "obs"):
+            raise EnvError(f"{self.env_id}: reset() gave an observation that cannot be: {reason}")
+        return flat
 
     def frame(self, action: np.ndarray) -> Frame:
-        """One step; a rise of MuJoCo's warnings, or a number that is not one, is invalid."""
-        space = self.env.action_space
-        control = scaled(action, self._low, self._high).reshape(space.shape)
-        obs, reward, terminated, truncated, _ = self.env.step(control.astype(space.dtype))
-        flat = self._flat(obs)
-        finite = np.isfinite(flat).all() and np.isfinite(float(reward))
-        if self._warnings() > self._warned or not finite:
-            return Frame(flat, 0.0, False, True, True)
-        return Frame(flat, float(reward), bool(terminated), bool(truncated), False)
+        """One step; a rise of MuJoCo's warnings, or a number that float32 cannot hold, is invalid.
 
-    def _flat(self, obs: Any) -> np.ndarray:
-        return np.asarray(spaces.flatten(self.env.observation_space, obs), np.float64)
-
-    @property
-    def _mujoco(self) -> bool:
-        env: Any = self.env.unwrapped
-        return getattr(env, "data", None) is not None and hasattr(env, "model")
+        Raises EnvError as `reset`.
+        """
+        with calling(self.env_id, "step()"):
+            outcome = self.env.step(self.actions.of(action))
+        obs, reward, terminated, truncated = stepped(self.env_id, outcome)
+        flat = self.observations.flat(obs)
+        reason = unheld(flat, "obs") or unheld(np.array(reward), "the reward")
+        if self._warnings() > self._warned:
+            reason = "MuJoCo warned of an unstable simulation"
+        if reason:
+            return Frame(flat, 0.0, False, True, True, reason)
+        return Frame(flat, reward, terminated, truncated, False)
 
     def _warnings(self) -> int:
-        env: Any = self.env.unwrapped
-        return mjstate.warnings(env.data) if self._mujoco else 0
+        return sum(mjstate.warnings(data) for _, data in self._physics.values())
+
+    @property
+    def unsaved(self) -> str:
+        """Why a fresh environment does not go on from a saved state; "" where it does (tried)."""
+        return saving_way(type(self), self.env_id)[1]
 
     def get_state(self) -> Arrays:
-        """Physics or numeric attributes, the random stream, the steps taken."""
-        env: Any = self.env.unwrapped
-        numbers = mjstate.plain_attributes(env, skip=_NOT_STATE)
-        state = {f"env/{name}": value for name, value in numbers.items()}
-        if self._mujoco:
-            state |= mjstate.get_state(env.model, env.data)
-        state["random"] = pack_streams([env.np_random])
-        elapsed = self.env.has_wrapper_attr(_ELAPSED) and self.env.get_wrapper_attr(_ELAPSED)
-        state["elapsed"] = np.array(elapsed or 0)
-        return state
+        """Everything that decides the future, unless something is `unsaved`."""
+        if self.own_state is None:
+            self.own_state, _ = saving_way(type(self), self.env_id)
+        return saving.get_state(self.env, self._pristine, self.own_state)
 
     def set_state(self, state: Arrays) -> None:
-        """Go back to what `get_state` gave."""
-        env: Any = self.env.unwrapped
-        self.env.reset()
-        mjstate.set_plain_attributes(env, part_of(state, "env/"))
-        if "physics" in state:
-            mjstate.set_state(env.model, env.data, state)
-        env.np_random = unpack_streams(state["random"])[0]
-        if self.env.has_wrapper_attr(_ELAPSED):
-            self.env.set_wrapper_attr(_ELAPSED, int(state["elapsed"]))
+        """Go back to what `get_state` gave. Raises EnvError where it does not fit."""
+        with calling(self.env_id, "reset()"):
+            self.env.reset()
+        saving.set_state(self.env, state, self._pristine)
+        self._physics = saving.physics(self.env)
         self._warned = self._warnings()
 
     def render(self, height: int, width: int) -> np.ndarray:
         """A picture of the environment's own size, cropped or padded to [height, width]."""
-        env: Any = self.env.unwrapped
-        if self._mujoco:
-            camera = Camera(env.model, height, width)  # of this moment's model
-            picture = camera.picture(env.model, env.data)
+        if self._physics:
+            model, data = next(iter(self._physics.values()))
+            camera = Camera(model, height, width)  # of this moment's model
+            picture = camera.picture(model, data)
             camera.close()
             return picture
         try:
             picture = np.asarray(self.env.render(), np.uint8)
         except Exception as error:  # pygame missing, no display, ...
-            raise EnvError(
-                f"this environment cannot render: {' '.join(str(error).split())}"
-            ) from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise EnvError(f"this environment cannot render: {reason}") from error
         out = np.zeros((height, width, 3), np.uint8)
         step = max(1, -(-picture.shape[0] // height), -(-picture.shape[1] // width))
         small = picture[::step, ::step][:height, :width]
@@ -154,41 +146,71 @@ class GymSimulator:
         """Close it."""
         self.env.close()
 
-    def check_saving(self) -> None:
-        """Save, step, go back, step again: refuse what does not repeat itself. Raises EnvError."""
-        action = np.full(self._low.shape, 0.1)
-        self.frame(action)
-        saved = self.get_state()
-        first = self.frame(action)
-        self.set_state(saved)
-        if not np.array_equal(first.obs, self.frame(action).obs, equal_nan=True):
-            raise EnvError(
-                f"{self.env.spec and self.env.spec.id} keeps its state where it cannot be saved, "
-                "so a run could not be resumed: keep it in numeric attributes (self.x = ...)"
-            )
+
+@cache
+def saving_way(simulator: type[GymSimulator], env_id: str) -> tuple[bool, str]:
+    """Whether states are saved by the environment's own functions, and why they are none.
+
+    Tried with two simulators, one set to the other's state; "" where they never part.
+    """
+    reason = ""
+    for own in (False, True):
+        pair = simulator(env_id), simulator(env_id)
+        if own and not saving.has_own(pair[0].env):
+            continue
+        for one in pair:
+            one.own_state = own
+        with quiet_mujoco():
+            found = saving.difference(*pair)
+        for one in pair:
+            one.close()
+        if not found:
+            return own, ""
+        reason = reason or found
+    return False, reason
 
 
-def _make(env_id: str) -> Any:
-    """The environment, able to render if its class says that it can."""
-    env_id = env_id.rpartition(":")[2]  # its module has been imported
-    made_by = gymnasium.spec(env_id).entry_point
-    creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
-    modes = getattr(creator, "metadata", {}).get("render_modes") or ()
-    rendering: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
-    return gymnasium.make(env_id, disable_env_checker=True, **rendering)
+def _make(env_id: str, options: TaskOptions) -> Any:
+    """The environment, able to render if its class says that it can. Raises EnvError."""
+    name = options.name.rpartition(":")[2]  # its module has been imported
+    made_by = gymnasium.spec(name).entry_point
+    with calling(env_id, "its constructor"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*WARN:")  # hints; `latentmpc check` has them
+        creator = load_env_creator(made_by) if isinstance(made_by, str) else made_by
+        modes = getattr(creator, "metadata", {}).get("render_modes") or ()
+        making: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
+        if options.episode_steps:
+            making["max_episode_steps"] = -1  # the vector environment has that limit
+        return gymnasium.make(name, disable_env_checker=True, **making, **options.arguments)
 
 
-def _check_spaces(env_id: str, env: Any) -> None:
-    """Refuse what a continuous state controller cannot drive. Raises UnfitEnvError."""
-    if not isinstance(env.action_space, spaces.Box):
-        raise UnfitEnvError(
-            f"{env_id} has actions of kind {type(env.action_space).__name__}; expected continuous "
-            "ones (Box): `latentmpc tasks` lists tasks that fit"
+def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
+    """Seconds of a frame, and what is to be said where nobody gives them."""
+    if options.control_dt:
+        return options.control_dt, ""
+    core = env.unwrapped
+    said = [_seconds(getattr(core, name, None)) for name in ("control_dt", "control_timestep")]
+    said += [_seconds(getattr(core, name, None), -1) for name in ("control_hz", "control_freq")]
+    if given := next(filter(None, said), 0.0):
+        return given, ""
+    step = _seconds(getattr(core, "dt", None))
+    shown = _seconds((getattr(core, "metadata", None) or {}).get("render_fps"), -1)
+    if step and shown and not 0.9 < step / shown < 1.1:
+        return step, (
+            f"its control period is {step:g} s by its dt and {shown:g} s by "
+            "metadata['render_fps']; taken as the first (--control-dt SECONDS changes it)"
         )
-    seen = env.observation_space
-    pixels = isinstance(seen, spaces.Box) and seen.dtype == np.uint8
-    if pixels or not seen.is_np_flattenable:
-        raise UnfitEnvError(
-            f"{env_id} observes {seen}; expected a vector of numbers: "
-            "`latentmpc tasks` lists tasks that fit"
-        )
+    if step or shown:
+        return step or shown, ""
+    return 0.02, (
+        "its control period is not given (control_dt, dt or metadata['render_fps']); taken as "
+        "0.02 s (--control-dt SECONDS changes it)"
+    )
+
+
+def _seconds(value: Any, power: int = 1) -> float:
+    """What somebody gives as seconds, or with power -1 as a rate; 0 where it is neither."""
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+        seconds = float(np.asarray(value() if callable(value) else value, float)) ** power
+        return seconds if 0 < seconds < np.inf else 0.0
+    return 0.0

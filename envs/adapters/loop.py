@@ -4,13 +4,14 @@ The same contract as the native batches (see `envs.vector`), for simulators that
 adapters in `dmc.py` and `gym.py` say how one of them resets, steps a frame and is saved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs.native.streams import check_seed
-from envs.spec import EnvError, EnvSpec
+from envs.spec import EnvError, EnvSpec, UnsavableError
 from envs.tasks.engine import quiet_mujoco
 from envs.vector import Arrays, Begun, Options, Seed, SimulatorVectorEnv, Stepped, part_of
 
@@ -23,6 +24,8 @@ class Frame(NamedTuple):
     terminated: bool
     truncated: bool
     invalid: bool
+    reason: str = ""
+    """Why it is invalid, in words."""
 
 
 class LoopVectorEnv(SimulatorVectorEnv):
@@ -31,6 +34,8 @@ class LoopVectorEnv(SimulatorVectorEnv):
     `simulator(name)` makes one of them. It has
         reset(seed or None) -> obs [O] float64: start an episode, on a new stream if seeded
         frame(action [A] in [-1, 1]) -> Frame
+        notes: what was assumed about it, a line each
+        unsaved: why its state cannot be saved, or nothing
         get_state() -> arrays that decide the future; set_state(arrays)
         render(height, width) -> uint8 [H, W, 3]
         close()
@@ -41,6 +46,16 @@ class LoopVectorEnv(SimulatorVectorEnv):
     ) -> None:
         super().__init__(spec, num_envs)
         self.simulators = [simulator(name) for _ in range(num_envs)]
+        self.notes = tuple(self.simulators[0].notes)
+        self._lost = ""
+        self._seeds = _seeds(None, num_envs)
+        self._restart: dict[int, int] = {}
+        """Seeds of simulators whose state could not be saved, for their next episode."""
+
+    @property
+    def unsaved(self) -> str:
+        """Why the state of the simulators cannot be saved: of their kind, or as one has failed."""
+        return self._lost or self.simulators[0].unsaved
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
         """Start new episodes; without a seed the random streams go on."""
@@ -48,7 +63,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
         if self._obs is None:
             self._obs = np.zeros((self.num_envs, self.env_spec.obs_dim))
         seeds = _seeds(seed, self.num_envs)
-        with quiet_mujoco():
+        with self._watched():
             for i in np.flatnonzero(chosen):
                 self._start(int(i), seeds[i])
         return self._obs.copy(), self._info(np.zeros(self.num_envs, bool), chosen)
@@ -59,7 +74,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
         resetting = self._pending.copy()
         reward = np.zeros(self.num_envs)
         terminated, truncated, invalid = np.zeros((3, self.num_envs), bool)
-        with quiet_mujoco():
+        with self._watched():
             for i in range(self.num_envs):
                 if resetting[i]:
                     self._start(i, None)
@@ -69,7 +84,21 @@ class LoopVectorEnv(SimulatorVectorEnv):
         self._pending = terminated | truncated
         return obs.copy(), reward, terminated, truncated, self._info(invalid, resetting)
 
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Simulators of which one failed have stepped in part: no state of them is to be saved."""
+        with quiet_mujoco():
+            try:
+                yield
+            except EnvError as error:
+                self._lost = str(error)
+                raise
+
     def _start(self, i: int, seed: int | None) -> None:
+        if seed is None:
+            seed = self._restart.pop(i, None)
+        if seed is not None:
+            self._seeds[i] = seed
         self._obs[i] = self.simulators[i].reset(seed)  # pyright: ignore[reportOptionalSubscript]
         self._frames[i], self._pending[i] = 0, False
 
@@ -79,6 +108,7 @@ class LoopVectorEnv(SimulatorVectorEnv):
         for _ in range(self.env_spec.action_repeat):
             frame = self.simulators[i].frame(action)
             if frame.invalid:
+                self.faults[frame.reason or "the simulator gave up"] += 1
                 return 0.0, False, True, True
             self._frames[i] += 1
             self._obs[i] = frame.obs  # pyright: ignore[reportOptionalSubscript]
@@ -89,11 +119,22 @@ class LoopVectorEnv(SimulatorVectorEnv):
         return total, False, False, False
 
     def get_state(self) -> Arrays:
-        """Everything that decides the future; that of simulator i under `i/NAME`."""
+        """Everything that decides the future; that of simulator i under `i/NAME`.
+
+        Of simulators that are `unsaved`: the seeds of the episodes that begin in their place.
+        """
+        own: Arrays = {}
+        try:
+            for i, simulator in enumerate([] if self.unsaved else self.simulators):
+                own |= {f"{i}/{name}": np.array(v) for name, v in simulator.get_state().items()}
+        except UnsavableError as error:
+            self._lost = str(error)
         state = self._bookkeeping()
-        for i, simulator in enumerate(self.simulators):
-            state |= {f"{i}/{name}": np.array(v) for name, v in simulator.get_state().items()}
-        return state
+        if not self.unsaved:
+            return state | own
+        seeds = [np.random.SeedSequence((seed or 0, 1)) for seed in self._seeds]
+        drawn = np.array([seed.generate_state(1)[0] for seed in seeds], np.int64)
+        return state | {"restart": drawn, "pending": np.ones(self.num_envs, bool)}
 
     def set_state(self, state: Arrays) -> None:
         """Go back to what `get_state` gave."""
@@ -101,7 +142,8 @@ class LoopVectorEnv(SimulatorVectorEnv):
         if state["obs"].shape != expected:
             found = state["obs"].shape
             raise EnvError(f"the state is of {found} observations; expected {expected}")
-        for i, simulator in enumerate(self.simulators):
+        self._restart = dict(enumerate(state.get("restart", np.empty(0)).tolist()))
+        for i, simulator in enumerate([] if self._restart else self.simulators):
             simulator.set_state(part_of(state, f"{i}/"))
         self._set_bookkeeping(state)
 

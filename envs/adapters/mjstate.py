@@ -38,17 +38,38 @@ def set_state(model: Any, data: Any, state: Arrays) -> None:
         getattr(data, name)[:] = state[f"data/{name}"]
 
 
+def model_arrays(model: Any) -> Arrays:
+    """Arrays that tasks change from episode to episode: places, sizes, colours, dynamics."""
+    prefixes = tuple("body_ geom_ site_ dof_ jnt_ actuator_ qpos tendon_ eq_ hfield_".split())
+    found = {n: getattr(model, n) for n in dir(model) if n.startswith(prefixes)}
+    return {n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
+
+
+def changed(model: Any, pristine: Arrays) -> Arrays:
+    """Copies of the arrays of a model that are not as in `pristine`, by `model/NAME`."""
+    return {
+        f"model/{name}": value.copy()
+        for name, value in model_arrays(model).items()
+        if name in pristine and not np.array_equal(value, pristine[name])
+    }
+
+
+def set_changed(model: Any, state: Arrays, pristine: Arrays) -> None:
+    """Go back to what `changed` gave, and to `pristine` for the rest."""
+    for name, value in model_arrays(model).items():
+        if name in pristine:
+            value[...] = state.get(f"model/{name}", pristine[name])
+
+
 def warnings(data: Any) -> int:
     """How often MuJoCo has warned: a rise means that it reset or clamped the state by itself."""
     return sum(int(w.number) for w in data.warning)
 
 
-def plain_attributes(obj: Any, skip: tuple[str, ...] = ()) -> Arrays:
+def plain_attributes(obj: Any) -> Arrays:
     """Numeric attributes of an object as arrays; None becomes an empty array."""
     found = {}
     for name, value in vars(obj).items():
-        if name in skip:
-            continue
         if value is None:
             found[name] = np.empty(0)
         elif isinstance(value, bool | int | float | np.generic | np.ndarray):

@@ -64,21 +64,16 @@ class OGBenchSimulator(GymSimulator):
         self._core.seeded_space.seed(draw)
         with _global_seed(draw):
             obs, info = self.env.reset(seed=draw)
-        self.goal_obs = self._flat(info["goal"])
+        self.goal_obs = self.observations.flat(info["goal"])
         self._goal_qpos = next(qpos for ob, qpos in self._core.recorded if ob is info["goal"])
         self._prepare_pictures()
         self._warned = self._warnings()
-        return self._flat(obs)
+        return self.observations.flat(obs)
 
     def _prepare_pictures(self) -> None:
         self._core.model.vis.global_.offwidth = self._core.model.vis.global_.offheight = 640
         if self._maze:
             _look_down_on_maze(self._core)
-
-    @property
-    def control_dt(self) -> float:
-        """Seconds of a frame."""
-        return float(self._core.dt if self._maze else self._core.control_timestep())
 
     @property
     def _maze(self) -> bool:

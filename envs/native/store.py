@@ -93,6 +93,8 @@ def _functions(kind: type[Task]) -> dict[str, Graph]:
 
     Raises UnrecordableError.
     """
+    if kind.held is not Task.held:
+        raise UnrecordableError("held() is the task's own")
     sims = _moved(kind)
     task, data = sims.task, sims.data
     action = np.random.default_rng(1).uniform(-1, 1, (TRIED, task.model.nu))

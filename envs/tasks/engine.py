@@ -1,6 +1,7 @@
 """The MuJoCo module, loaded on first use, and models of dm_control's suite."""
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,10 +11,30 @@ from envs.spec import EnvError
 
 
 def engine() -> Any:
-    """`mujoco`; untyped, as its names come from compiled modules that declare none."""
-    import mujoco
+    """`mujoco`; untyped, as its names come from compiled modules that declare none.
 
+    A library for drawing that MUJOCO_GL names and that does not load is told by what draws.
+    """
+    try:
+        import mujoco
+    except ImportError:
+        raise
+    except Exception:  # of OpenGL's bindings, or no name that MuJoCo knows
+        with without_drawing():
+            import mujoco
     return mujoco
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """While it lasts, what is imported loads no library for drawing."""
+    before = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disabled"
+    try:
+        yield
+    finally:
+        del os.environ["MUJOCO_GL"]
+        os.environ |= {"MUJOCO_GL": before} if before is not None else {}
 
 
 @contextmanager

@@ -46,10 +46,13 @@ def _actuator(model: Any, index: int, low: float, high: float) -> Actuator:
         _named(model, "joint", over) if at_joint else f"actuator {index}"
     )
     units = _units(model, index, over, at_joint)
-    plain = model.actuator_dyntype[index] in (0, engine().mjtDyn.mjDYN_FILTEREXACT.value)
-    kind = model.actuator_biastype[index]
+    dynamics, state = engine().mjtDyn, model.actuator_dyntype[index]
+    plain = state in (dynamics.mjDYN_NONE.value, dynamics.mjDYN_FILTEREXACT.value)
+    moved, kind = state == dynamics.mjDYN_INTEGRATOR.value, model.actuator_biastype[index]
     if units and plain and kind == kinds.mjBIAS_NONE.value:
         factor, unit = gain * gear, units[2]
+    elif units and moved and kind == kinds.mjBIAS_AFFINE.value and bias[1]:
+        factor, unit = gain / -float(bias[1]) / gear, units[1]  # of a position servo's target
     elif units and plain and kind == kinds.mjBIAS_AFFINE.value and (bias[1] or bias[2]):
         back = -float(bias[1] or bias[2])
         factor, unit = gain / back / gear, units[0 if bias[1] else 1]

@@ -5,6 +5,7 @@ which actions count [A], and 1 / episode_steps, 0 without a time limit [1]. Acti
 too: a task ignores those beyond its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,6 +112,17 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         ends = np.cumsum([env.num_envs for env in envs]).tolist()
         self._rows = [slice(end - env.num_envs, end) for env, end in zip(envs, ends, strict=True)]
         self._parts = list(zip(self.envs, self._rows, strict=True))
+        self.notes = tuple(dict.fromkeys(note for env in envs for note in env.notes))
+
+    @property
+    def unsaved(self) -> str:
+        """Why states of some of the tasks cannot be saved."""
+        return "; ".join(env.unsaved for env in self.envs if env.unsaved)
+
+    @property
+    def restarts(self) -> np.ndarray:
+        """[E] bool: the simulators that begin new episodes when a run resumes."""
+        return np.concatenate([env.restarts for env in self.envs])
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> Begun:
         """Start new episodes; without a seed the random streams go on."""
@@ -127,6 +139,7 @@ class MultiTaskVectorEnv(SimulatorVectorEnv):
         outcomes = [env.step(actions[rows, : env.env_spec.action_dim]) for env, rows in self._parts]
         obs, reward, terminated, truncated, info = zip(*outcomes, strict=True)
         ended = np.concatenate(terminated), np.concatenate(truncated)
+        self.faults = sum((env.faults for env in self.envs), Counter())
         return self._padded(obs), np.concatenate(reward), *ended, self._joined(info)
 
     def get_state(self) -> Arrays:

@@ -309,3 +309,30 @@ def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert done.stderr == b""
+
+
+def launched(*words, **environment):
+    """The command in a process of its own."""
+    command = [sys.executable, "-P", ROOT / "latentmpc.py", *words]
+    env = os.environ | environment
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("part", ["scripts", "envs"])
+def test_a_package_that_hides_ours_is_named(tmp_path, part):
+    (tmp_path / part).mkdir()
+    (tmp_path / part / "__init__.py").touch()
+    done = launched("doctor", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path / part / '__init__.py'} hides the package '{part}'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_that_knows_ascii_alone_is_enough():
+    done = launched("träin", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2 and "unknown verb tr?in: did you mean train?" in done.stderr
+
+
+def test_what_draws_nothing_needs_no_library_for_drawing():
+    done = launched("tasks", "goal", MUJOCO_GL="no-such-library")
+    assert done.returncode == 0 and "point-maze" in done.stdout, done.stderr

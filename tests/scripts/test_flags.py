@@ -14,6 +14,7 @@ from agents.runs.directory import RunDir
 from agents.runs.pretrain_config import pretrain_config_from
 from agents.runs.settings import RENAMED, current, flat_types, flatten
 from agents.storage.files import CheckpointError
+from envs.task_options import task_options
 from planning.config import PlannerConfig
 from scripts import eval as eval_verb
 from scripts import pretrain, train
@@ -294,3 +295,35 @@ def test_a_renamed_block_is_one_entry(monkeypatch):
     assert current("guide.width", ["planner.horizon"]) == "guide.width"
     assert current("guide.leap", ["planner.horizon"]) == "planner.horizon"
     assert current("guided", ["planner.horizon"]) == "guided"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("Ant-v5 --env.frame-skip 25 --env.gain=-1", "Ant-v5?frame_skip=25&gain=-1"),
+        ("X-v0?a=1#episode_steps=3 --episode-steps 9", "X-v0?a=1#episode_steps=9"),
+        (
+            "m:X-v0 --control-dt 0.1 --action-range -2:2",
+            "m:X-v0#action_range=-2%3A2&control_dt=0.1",
+        ),
+    ],
+)
+def test_what_is_said_of_an_environment_becomes_part_of_its_id(words, found):
+    config = parse_train(words.split()).config_of()
+    assert config.env_id == found
+    assert not set("?#&=%") & set(config.run_dir)
+
+
+def test_a_file_that_an_environment_is_given_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "go1.xml").touch()
+    found = parse_train(["Ant-v5", "--env.xml-file", "go1.xml"]).config_of().env_id
+    assert task_options(found).arguments == {"xml_file": str(tmp_path / "go1.xml")}
+
+
+@pytest.mark.parametrize(
+    "words", ["runs/x --episode-steps 9", "runs/x --env.gain 2", "runs/x --env.gain"]
+)
+def test_what_is_said_of_no_environment_is_refused(words):
+    with pytest.raises(ConfigError, match=r"typed beside it|needs a value"):
+        parse_eval(words.split())

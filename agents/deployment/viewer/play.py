@@ -165,10 +165,10 @@ class Player:
     def foresee(self, where: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
         """`where(MjData)` [3] along the plan on the true model: {"mean": [H + 1, 3], ...}.
 
-        The sequences are the plan's mean and the elite it drew; none in mode prior or when the
-        episode is over.
+        The sequences are the plan's mean and the elite it drew; none in mode prior, when the
+        episode is over, or for simulators whose state cannot be saved.
         """
-        if self.ready.mode == "prior" or self._over:
+        if self.ready.mode == "prior" or self._over or self.env.unsaved:
             return {}
         plan = jax.device_get(self.carry.plan)
         return {name: self._roll(getattr(plan, name)[0], where) for name in ("mean", "sample")}

@@ -70,6 +70,17 @@ class DistributedSimulators:
         self.own = make(self._rows[group.index].tolist())
         self.env_spec = self.own.env_spec
         self.single_action_space = self.own.single_action_space
+        self.notes, self.faults = self.own.notes, self.own.faults
+
+    @property
+    def unsaved(self) -> str:
+        """As of the own simulators, which are of the same tasks."""
+        return self.own.unsaved
+
+    @property
+    def restarts(self) -> np.ndarray:
+        """[E] bool: the simulators that begin new episodes when a run resumes."""
+        return self._joined([self.own.restarts] * self.group.count)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, Arrays]:
         """Start an episode everywhere, as all simulators in one process would with this seed.

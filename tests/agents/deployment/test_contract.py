@@ -13,6 +13,10 @@ from agents.runs import networks
 from agents.runs.load import load
 from agents.runs.settings import train_config_from
 from envs.spec import Actuator, EnvSpec, Joint, Robot
+from envs.tasks.base import Task, variant
+from envs.tasks.engine import compile_model
+from envs.tasks.interface import robot_of
+from envs.tasks.suite.swing_up import Pendulum
 from tests.soak.safety_soak import contract as example
 from wm.tdmpc import learner
 
@@ -113,6 +117,31 @@ def test_the_contract_says_what_robot_it_is_for(tiny_run):
         ("slide", "N", -10.0, 10.0)
     ]
     assert robot.joints == (Joint("slider", "m", -1.8, 1.8), Joint("hinge_1", "rad"))
+
+
+ACTUATORS = {
+    '<position joint="{}" kp="40" ctrlrange="-1 2"/>': ("{u}", -1, 2),
+    '<position joint="{}" kp="40" gear="2" ctrlrange="-1 2"/>': ("{u}", -0.5, 1),
+    '<velocity joint="{}" kv="3" ctrlrange="-1 2"/>': ("{u}/s", -1, 2),
+    '<intvelocity joint="{}" kp="40" actrange="-1 1" ctrlrange="-1 2"/>': ("{u}/s", -1, 2),
+    '<motor joint="{}" gear="-10" ctrlrange="-1 2"/>': ("{f}", -20, 10),
+    '<general joint="{}" dyntype="filter" dynprm="1" ctrlrange="-1 2"/>': ("", -1, 2),
+}
+
+
+@pytest.mark.parametrize("kind", ["hinge", "slide"])
+def test_units_and_ranges_are_those_at_the_joint(kind):
+    made = "".join(text.format("j") for text in ACTUATORS)
+    body = f'<body><joint name="j" type="{kind}"/><geom size="0.1"/></body>'
+    xml = f"<mujoco><worldbody>{body}</worldbody><actuator>{made}</actuator></mujoco>"
+    robot = robot_of(
+        variant(Pendulum, load=lambda self: compile_model(xml), __init__=Task.__init__)()
+    )
+    units = {"u": "rad", "f": "N m"} if kind == "hinge" else {"u": "m", "f": "N"}
+    for actuator, (unit, low, high) in zip(robot.actuators, ACTUATORS.values(), strict=True):
+        assert actuator.unit == unit.format(**units)
+        assert (actuator.low, actuator.high) == pytest.approx((low, high))
+    assert robot.joints == (Joint("j", units["u"]),)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +155,22 @@ def test_names_in_a_strangers_model_are_text_in_the_file(tmp_path):
     assert isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant)
     named = {node.value for node in ast.walk(made) if isinstance(node, ast.Constant)}
     assert {strange.name, "grip" + name} <= named
+
+
+@pytest.mark.parametrize(
+    ("env_id", "code", "told"),
+    [
+        ("GlobalRandom-v0", 0, ["equal seeds and actions give different", "state cannot be saved"]),
+        ("Endless-v0", 4, ["no time limit", "cannot render", "check_env: The environment creator"]),
+        ("Huge-v0", 4, ["obs[1] is too large for float32"]),
+    ],
+)
+def test_check_tries_a_gymnasium_environment(monkeypatch, capsys, env_id, code, told):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "envs"))
+    words = ["check", f"toys:{env_id}", "--steps", "60", "--json"]
+    assert cli.main(words) == code
+    result = json.loads(capsys.readouterr().out)
+    found = " | ".join(finding["what"] for finding in result["findings"])
+    assert all(text in found for text in told), found
+    assert all(finding["do"] for finding in result["findings"])
+    assert result["steps_per_second"] > 0 and result["decision_ms"] == 40

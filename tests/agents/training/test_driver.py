@@ -50,16 +50,18 @@ def test_continues_exactly_across_an_episode_end(driver):
         assert again.episodes == cycle.episodes
 
 
-def test_data_that_is_not_finite_never_reaches_the_replay(driver, monkeypatch):
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_data_that_is_not_finite_never_reaches_the_replay(driver, monkeypatch, value):
+    """In the type in which it would be stored."""
     step = driver.env.step
 
     def broken(actions):
         obs, *rest = step(actions)
-        obs[1, 2] = np.nan
+        obs[1, 2] = value
         return obs, *rest
 
     monkeypatch.setattr(driver.env, "step", broken)
-    with pytest.raises(EnvError, match=r"simulators \[1\] of cartpole-balance") as caught:
+    with pytest.raises(EnvError, match=r"simulator 1 of cartpole-balance: obs\[2\] is") as caught:
         driver.step(driver.random_actions(0))
     assert caught.value.exit_code == 4
 

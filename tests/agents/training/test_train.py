@@ -107,6 +107,7 @@ def test_result_and_run_directory_are_complete(finished):
     assert set(promised) <= result.keys()
     assert result["plan_ms"].keys() == {"p50", "p95", "p99"}
     assert result["env_steps"] == 240
+    assert result["resume"] == "exact"
     assert result["frames"] == 4800
     assert result["updates"] == 236  # the last decisions of the four simulators teach no more
     assert result["episodes_valid"] == result["episodes_asked"] == 2

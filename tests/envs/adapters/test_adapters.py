@@ -165,18 +165,7 @@ class Kept(gymnasium.Env):
     def step(self, action):
         self.x += float(action[0])
         return np.array([self.x], np.float32), -abs(self.x), False, False, {}
-class Hidden(gymnasium.Env):
-    observation_space = action_space = SPACE
-    def __init__(self): self.box = [0.0]
-    def reset(self, seed=None, options=None):
-        super().reset(seed=seed)
-        self.box[0] = 0.0
-        return np.zeros(1, np.float32), {}
-    def step(self, action):
-        self.box[0] += float(action[0])
-        return np.array(self.box, np.float32), 0.0, False, False, {}
 gymnasium.register("Kept-v0", Kept, max_episode_steps=20)
-gymnasium.register("Hidden-v0", Hidden, max_episode_steps=20)
 """
 
 
@@ -204,11 +193,6 @@ def test_an_environment_of_ones_own_is_named_by_its_module(user_module):
         make_vec("users_envs:Other-v0", 1)
     with pytest.raises(UnknownTaskError, match="cannot import 'no_such_module'"):
         make_vec("no_such_module:X-v0", 1)
-
-
-def test_state_that_cannot_be_saved_is_refused_before_anything_is_lost(user_module):
-    with pytest.raises(EnvError, match="Hidden-v0 keeps its state where it cannot be saved"):
-        make_vec("users_envs:Hidden-v0", 1)
 
 
 def test_unseeded_simulators_differ():
