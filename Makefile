@@ -25,8 +25,9 @@ DEMO_SEED ?= 0
 LOCK_FLAGS ?=
 TESTS ?= tests
 # Each worker needs about 2 GB; tests of one file share trained models, so they stay together.
+# Files are handed out as they are named, with those that train first and short ones at the end.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup setup-dev demo test test-slow soak check format docs bench bench-cycle bench-gpu lock build clean
 

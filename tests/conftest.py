@@ -1,9 +1,9 @@
 """Settings of every test: JAX on the CPU, and silent rank promotion is an error.
 
 Nearly all the time of the tests is spent compiling. So programs are compiled with little
-optimisation, unless XLA_FLAGS says otherwise (`make test-slow` clears it, and repeats what promises
-equal bits), and once for all processes and sessions of a checkout, in its folder .jax_cache, which
-may be deleted at any time.
+optimisation, and by the emitters that are twice as fast at it, unless XLA_FLAGS says otherwise
+(`make test-slow` clears it, and repeats what promises equal bits), and once for all processes and
+sessions of a checkout, in its folder .jax_cache, which may be deleted at any time.
 """
 
 import ctypes
@@ -17,7 +17,8 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".jax_cache")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker uses what its controller made

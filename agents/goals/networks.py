@@ -67,7 +67,8 @@ def distances(width: int) -> nn.Module:
 def start(network: nn.Module, key: Array, embeddings: Array) -> dict[str, Any]:
     """Parameters for embeddings like `embeddings` [N, D], whose directions come out even."""
     one = embeddings[:1]
-    params = cast(dict[str, Any], network.init(key, one, one)["params"])
+    fresh = jax.jit(network.init)  # hundreds of programs otherwise
+    params = cast(dict[str, Any], fresh(key, one, one)["params"])
     even = jax.tree.map(
         lambda new, old: jnp.broadcast_to(new, old.shape), whitening(embeddings), params["even"]
     )

@@ -1,21 +1,49 @@
-"""What tests of deployment share: a checkpoint that took no training."""
+"""What tests of agents share: programs, and a checkpoint that took no training."""
 
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import jax
 import pytest
 
+from agents.acting import agent
+from agents.deployment import decision
 from agents.deployment.bundle import export
 from agents.deployment.describe import contract_for
 from agents.runs import networks
 from agents.runs.config import TrainConfig
 from agents.runs.load import load
 from agents.storage import checkpoint
+from agents.training import trainer
+from agents.training.parallel import population
 from envs.registry import make_spec
 from planning.config import PlannerConfig
 from wm.tdmpc import learner
+from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import ModelConfig
+
+TRACED = (
+    (tdmpc, "build"),
+    (agent, "make_agent"),
+    *((trainer, name) for name in ("make_agent", "make_learning", "pure_agent", "jitted")),
+    *((population, name) for name in ("_actor", "_learner")),
+    *((decision, name) for name in ("planner_policy", "prior_policy", "prior_action")),
+    (decision, "refining_policy"),
+)
+"""What makes the programs of a training or of a controller, where it is looked up."""
+
+
+@pytest.fixture(scope="module")
+def traced_once():
+    """Equal settings have the same programs in a file: most of a short run is tracing them.
+
+    A test that counts compilations clears JAX's caches first, or does without.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in TRACED:
+            patch.setattr(module, name, cache(getattr(module, name)))
+        yield
 
 
 @pytest.fixture
@@ -34,15 +62,20 @@ def tiny_run(tmp_path_factory) -> Path:
     planner = PlannerConfig(num_samples=16, num_prior_samples=4, num_elites=4, num_iterations=2)
     config = TrainConfig(env_id="cartpole-swingup", action_repeat=2, model=model, planner=planner)
     spec = make_spec(config.env_id, config.action_repeat)
-    params = learner.init(networks.build_networks(config, spec), jax.random.key(0)).params
-    leaves, shape = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    net = networks.build_networks(config, spec)
+
+    @jax.jit
+    def noisy():
+        leaves, shape = jax.tree.flatten(learner.init(net, jax.random.key(0)).params)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        moved = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+        return jax.tree.unflatten(shape, moved)
+
     path = tmp_path_factory.mktemp("tiny-run")
     checkpoint.save(
         path / "checkpoints",
         1,
-        {"train": {"average": jax.tree.unflatten(shape, noisy)}},
+        {"train": {"average": noisy()}},
         config={"settings": asdict(config)},
         spec=spec.to_json(),
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from agents.benchmarks.sweep.config import SweepConfig
+from agents.benchmarks.sweep.sweep import sweep
 from agents.runs.config import TrainConfig
 
 HERE = str(Path(__file__).parent)
@@ -43,6 +45,18 @@ def begin(model, out, executor, jobs, mark="", grid=GRID):
     env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"SWEEP_MARK": mark}
     command = [sys.executable, "-c", SWEEP.format(here=HERE), json.dumps(how)]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def alone(model, monkeypatch):
+    """A sweep with all its points in this process."""
+    monkeypatch.syspath_prepend(HERE)
+
+    def run(out):
+        config = SweepConfig(path=str(model), grid=GRID, out=str(out), executor="local", jobs=0)
+        sweep(config, worker="sweep_workers:held")
+
+    return run
 
 
 def ended(process):
@@ -83,9 +97,9 @@ def finished(model):
 
 
 @pytest.mark.parametrize(("executor", "jobs"), [("local", 2), SLOW])
-def test_executor_processes_and_order_change_no_byte(model, tmp_path, executor, jobs):
+def test_executor_processes_and_order_change_no_byte(model, alone, tmp_path, executor, jobs):
     """Beside all points in the sweep's own process; rows are in the order of the grid."""
-    ended(begin(model, tmp_path / "plain", "local", 0))
+    alone(tmp_path / "plain")
     ended(begin(model, tmp_path / "spread", executor, jobs))
     assert results(tmp_path / "spread") == results(tmp_path / "plain")
     turned = " ".join(f"{n}={','.join(v.split(',')[::-1])}" for n, v in (
@@ -96,7 +110,7 @@ def test_executor_processes_and_order_change_no_byte(model, tmp_path, executor, 
 
 
 @pytest.mark.parametrize(("executor", "jobs"), [("local", 1), ("local", 2), SLOW])
-def test_killed_and_restarted_it_redoes_no_stored_point(model, tmp_path, executor, jobs):
+def test_killed_and_restarted_it_redoes_no_stored_point(model, alone, tmp_path, executor, jobs):
     """kill -9 in the middle of a round: every process goes, what is finished stays finished."""
     mark = uuid.uuid4().hex
     (model / "hold").touch()
@@ -115,7 +129,7 @@ def test_killed_and_restarted_it_redoes_no_stored_point(model, tmp_path, executo
     done = finished(model)
     assert len(done) - len(set(done)) <= unstored, "a stored point was done again"
     (model / "log").unlink()
-    ended(begin(model, tmp_path / "whole", "local", 0))
+    alone(tmp_path / "whole")
     assert finished(model) == sorted(set(done))
     after = results(tmp_path / "out")
     assert after == results(tmp_path / "whole")

@@ -21,6 +21,8 @@ from scripts.train import VERB
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 from wm.types import discount_for
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 TASKS = ("pendulum-swingup", "reacher-easy")
 SMALL = {
     "env_id": "multi:pendulum-swingup,reacher-easy",

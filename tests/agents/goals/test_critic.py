@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,10 @@ MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
 CONFIG = GoalHeadsConfig(
     updates=1200, batch_size=256, width=64, discount=0.95, learning_rate=2e-3, noise=0.02
 )
+cost_to_go = jax.jit(goal_critic.cost_to_go, static_argnums=1)
+reachability = jax.jit(goal_critic.reachability, static_argnums=(1, 2))
+react = jax.jit(goal_policy.react, static_argnums=(1, 2))
+hindsight = jax.jit(relabel, static_argnums=1)
 
 
 def free(cell):
@@ -72,10 +77,11 @@ IDENTITY = GoalModel(
 )
 
 
-def table(model=IDENTITY):
+@cache
+def table():
     places, moves, lengths = walks()
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return make_table(model, None, places, moves, starts, lengths)
+    return make_table(IDENTITY, None, places, moves, starts, lengths)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_it_recovers_temporal_distance_around_the_wall(learned):
     places = jnp.asarray([place_of(c) for c in CELLS])
     ways = [steps_from(c) for c in CELLS]
     true = np.array([[way[c] for c in CELLS] for way in ways])
-    cost = goal_critic.cost_to_go(
+    cost = cost_to_go(
         learned,
         CONFIG,
         jnp.repeat(places[:, None], len(CELLS), 1),
@@ -112,7 +118,7 @@ def test_nothing_is_farther_than_what_was_done(learned):
     at = rng.integers(0, len(rows.last), 2000)
     goal = np.minimum(at + rng.integers(1, 30, 2000), np.asarray(rows.last)[at])
     at, goal = at[goal > at], goal[goal > at]
-    cost = goal_critic.cost_to_go(learned, CONFIG, rows.embedding[at], rows.goal[goal])
+    cost = cost_to_go(learned, CONFIG, rows.embedding[at], rows.goal[goal])
     found = np.asarray(goal_critic.decisions(cost, CONFIG.discount))
     assert (found <= 1.1 * (goal - at) + 0.3).mean() > 0.99
     assert (found < 0.5 * (goal - at)).mean() > 0.2, "many walks were roundabout"
@@ -123,7 +129,7 @@ def test_no_step_leads_through_the_wall(learned):
 
     def leap(before, after):
         places = (jnp.asarray(place_of(cell)) for cell in (before, after))
-        return float(goal_critic.reachability(learned, CONFIG, 2, *places))
+        return float(reachability(learned, CONFIG, 2, *places))
 
     assert leap((0, 0), (1, 0)) == leap((1, 1), (1, 2)) == 0
     assert leap((WALL - 1, 0), (WALL + 1, 0)) == pytest.approx((12 / 2 - 1) ** 2, rel=0.4)
@@ -136,7 +142,7 @@ def test_the_policy_shortens_the_way(learned):
     policy, _ = goal_policy.learn_policy(config, learned, table())
     pairs = [(a, b) for a in CELLS for b in CELLS if a != b]
     here, there = (jnp.asarray([place_of(pair[i]) for pair in pairs]) for i in (0, 1))
-    wishes = np.asarray(goal_policy.react(policy, CONFIG, 2, here, there))
+    wishes = np.asarray(react(policy, CONFIG, 2, here, there))
     ways = {goal: steps_from(goal) for goal in CELLS}
     better, by_chance = [], []
     for (cell, goal), wish in zip(pairs, wishes, strict=True):
@@ -181,7 +187,7 @@ def test_imagination_leads_where_imitation_stands_still():
         policy, _ = goal_policy.learn_policy(config, critic, data, world=world)
         place = here
         for _ in range(20):
-            action = goal_policy.react(policy, config, 2, place, there)
+            action = react(policy, config, 2, place, there)
             place = FIELD.step(None, place, action)
         return float(jnp.mean(jnp.linalg.norm(place - there, axis=-1) < 0.15))
 
@@ -199,15 +205,16 @@ def test_what_the_policy_imagines_pays_for_leaps(learned):
     patient = jumping._replace(
         reachability=lambda params, *ends: goal_critic.reachability(params, CONFIG, 3, *ends)
     )
-    batch = relabel(table(), CONFIG, jax.random.key(0))
+    batch = hindsight(table(), CONFIG, jax.random.key(0))
     limits = jnp.full(2, -1.0), jnp.full(2, 1.0)
     params = start(GoalPolicy(CONFIG.width, 2), jax.random.key(1), batch.embedding)
+    cost = jax.jit(goal_policy.imagined_cost, static_argnums=(0, 1))
 
     def imagined(model, **weights):
         objective = replace(GUIDED, **weights)
         scale, radius = jnp.float32(1.0), radius_of(objective)
         known = GoalParams(None, weights_of(objective), scale, radius, *limits, learned)
-        return float(goal_policy.imagined_cost(CONFIG, model, known, params, batch))
+        return float(cost(CONFIG, model, known, params, batch))
 
     free = imagined(jumping, reachability=0.0)
     assert imagined(jumping, reachability=1.0) > imagined(patient, reachability=1.0) + 1.0
@@ -222,7 +229,7 @@ def test_hindsight_says_what_was_done():
     last = jnp.asarray(np.repeat([19, 39, 59], 20))
     numbered = Table(rows, rows + 1000, rows, last)
     config = GoalHeadsConfig(batch_size=2000, noise=0.0, stride=3)
-    batch = relabel(numbered, config, jax.random.key(0))
+    batch = hindsight(numbered, config, jax.random.key(0))
     at, goal = np.asarray(batch.embedding[:, 0]), np.asarray(batch.goal[:, 0]) - 1000
     lead, taken = np.asarray(batch.lead), np.asarray(batch.steps)
     np.testing.assert_array_equal(batch.next_embedding[:, 0], at + lead)

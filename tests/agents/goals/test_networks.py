@@ -48,8 +48,9 @@ def test_distances_are_a_quasimetric(places):
     network = distances(16)
     params = start(network, jax.random.key(1), places)
 
+    @jax.jit
     def away(a, b):
-        return np.asarray(network.apply({"params": params}, a, b))
+        return network.apply({"params": params}, a, b)
 
     a, b, c = places[:500], places[500:1000], places[1000:1500]
     assert away(a, b).shape == (2, 500)
@@ -62,7 +63,8 @@ def test_distances_are_a_quasimetric(places):
 def test_actions_are_within_their_limits(places):
     network = GoalPolicy(16, 4)
     params = start(network, jax.random.key(2), places)
-    action = np.asarray(network.apply({"params": params}, 9 * places[:50], places[50:100]))
+    action = jax.jit(network.apply)({"params": params}, 9 * places[:50], places[50:100])
+    action = np.asarray(action)
     assert action.shape == (50, 4)
     assert (np.abs(action) <= 1).all()
 

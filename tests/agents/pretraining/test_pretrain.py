@@ -110,11 +110,15 @@ def test_what_is_loaded_encodes_and_steps(tmp_path, data, capsys):
         assert len(said) == 1 and "give a run of `latentmpc train`" in said[0]
 
 
+def fresh(net):
+    return jax.jit(lambda key: jepa.init(net, key))(jax.random.key(1))
+
+
 def test_the_encoder_of_a_run_is_what_its_file_would_hold(tmp_path, monkeypatch):
     """Of a run of single pictures; one of several is refused in one line."""
     single = replace(MODEL, encoder="cnn", history=1)
     net = jepa.build(single, LEARNER, JepaSpec((16, 16, 3), 2))
-    params = jepa.init(net, jax.random.key(1))
+    params = fresh(net)
     run = SimpleNamespace(net=net, params=params)
     monkeypatch.setattr("agents.runs.load_pretrained.load", lambda path: run)
     found, file = encoder_of_run(str(tmp_path)), tmp_path / "encoder.safetensors"
@@ -136,7 +140,7 @@ def test_a_frozen_encoder_travels_with_its_checkpoint(tmp_path, point_data):
     net = jepa.build(source, LEARNER, JepaSpec((16, 16, 3), 2))
     small = frozen.PLAIN._replace(size=16)
     path = tmp_path / "encoder.safetensors"
-    encoder_file.save(path, source, jepa.init(net, jax.random.key(1))["encoder"], small)
+    encoder_file.save(path, source, fresh(net)["encoder"], small)
     model = replace(MODEL, encoder="frozen", frozen_file=str(path))
     config = tiny_config(tmp_path / "run", objective="frozen", model=model, updates=3)
     pretrain(config, data=data, json_mode=True)

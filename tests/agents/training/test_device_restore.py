@@ -96,10 +96,11 @@ net, rng = build_networks(TrainConfig(**sizes), spec), np.random.default_rng(0)
 rows = rng.standard_normal((75, 4, spec.obs_dim + spec.action_dim + 3)).astype(np.float32)
 rows[..., -2:] = 0
 held = replay.Replay(jnp.asarray(rows), jnp.asarray(75, jnp.int32))
+fresh = jax.jit(lambda key: learner.init(net, key))
 
 def learned(devices):
     mesh = sharding.make_mesh(TrainConfig(**sizes, devices=devices))
-    learning, state = make_learning(net, 4, mesh), learner.init(net, jax.random.key(0))
+    learning, state = make_learning(net, 4, mesh), fresh(jax.random.key(0))
     for call in range(5):
         state, _ = learning.learn(state, held, jax.random.key(call))
     return jax.tree.leaves(state)

@@ -24,6 +24,8 @@ from envs.spec import EnvError
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 SMALL = {
     "env_id": "cartpole-swingup",
     "action_repeat": 20,  # episodes of 50 decisions

@@ -19,6 +19,8 @@ from planning.config import PlannerConfig
 from scripts.cli import main
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 TEXT = "mass=0.8:1.2 damping=0.5:2 obs_noise=0:0.02 action_delay=0:1"
 SMALL = {
     "env_id": "cartpole-swingup",

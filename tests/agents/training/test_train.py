@@ -22,7 +22,10 @@ from agents.training.loop import stream
 from agents.training.train import train
 from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
+from scripts.cli import main
 from wm.tdmpc.config import LearnerConfig, ModelConfig
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 SMALL = {
     "env_id": "cartpole-swingup",
@@ -55,10 +58,13 @@ def config(run_dir, **changes) -> TrainConfig:
     return TrainConfig(**{**SMALL, "run_dir": str(run_dir), **changes})
 
 
+def words(run_dir, *flags) -> list[str]:
+    return ["train", "cartpole-swingup", "--run-dir", str(run_dir), *FLAGS, *flags]
+
+
 def command(run_dir, *flags) -> list[str]:
     code = "import sys; from scripts.cli import main; sys.exit(main())"
-    verb = ["train", "cartpole-swingup", "--run-dir", str(run_dir), *FLAGS, *flags]
-    return [sys.executable, "-c", code, *verb]
+    return [sys.executable, "-c", code, *words(run_dir, *flags)]
 
 
 def arrays(run_dir):
@@ -153,8 +159,7 @@ def test_killed_at_random_resumes_bit_identically(finished, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (run_dir / "result.json").exists()
-    done = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert main(words(run_dir)) == 0
     assert_same_run(finished[0], run_dir)
 
 
@@ -195,7 +200,7 @@ def test_other_settings_in_the_same_run_are_refused_before_networks_are_built(
         train(config(finished[0], learner=LearnerConfig(batch_size=16)), json_mode=True)
 
 
-def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path):
+def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path, capsys):
     run_dir = tmp_path / "corrupt"
     shutil.copytree(finished[0], run_dir)
     good, bad = sorted((run_dir / "checkpoints").glob("0*"))
@@ -203,11 +208,10 @@ def test_corrupt_checkpoint_is_named_with_the_last_good_one(finished, tmp_path):
     data = bytearray(target.read_bytes())
     data[len(data) // 2] ^= 1
     target.write_bytes(data)
-    done = subprocess.run(command(run_dir), capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert target.name in done.stderr
-    assert good.name in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert main(words(run_dir)) == 3
+    said = capsys.readouterr().err
+    assert target.name in said and good.name in said
+    assert len(said.strip().splitlines()) == 1
 
 
 def test_a_damaged_replay_names_the_checkpoint_that_can_be_resumed(finished, tmp_path):
@@ -256,6 +260,7 @@ def test_adapted_simulators_resume_too(tmp_path):
 
 @pytest.mark.exact
 def test_nothing_compiles_after_the_first_cycles(tmp_path):
+    jax.clear_caches()  # of other tests: what is compiled late has to be seen
     trainer = Trainer(config(tmp_path, eval_every=0))
     while trainer.counters.updates < 120:
         trainer.cycle()

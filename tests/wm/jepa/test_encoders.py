@@ -37,10 +37,11 @@ def test_patches_of_any_side_see_the_whole_picture(patch):
     config = JepaConfig(encoder="cnn", latent_dim=4, history=1, cnn_channels=3, cnn_patch=patch)
     encoder = make_encoder(config)
     frames = jax.random.normal(KEY, (1, 32, 48, 3))
-    params = encoder.init(KEY, frames)
+    params = jax.jit(encoder.init)(KEY, frames)
     last = 3 if patch == 16 else 6
     assert params["params"]["MLP_0"]["NormedDense_0"]["Dense_0"]["kernel"].shape[0] == 2 * 3 * last
-    slopes = jax.grad(lambda x: jnp.sum(encoder.apply(params, x) ** 2))(frames)  # pyright: ignore
+    loss = lambda x: jnp.sum(encoder.apply(params, x) ** 2)  # noqa: E731  # pyright: ignore
+    slopes = jax.jit(jax.grad(loss))(frames)
     assert float(jnp.abs(slopes).sum(-1).min()) > 0
 
 

@@ -61,10 +61,11 @@ def test_the_gradient_of_sigreg_agrees_with_differences():
     with jax.enable_x64(True):
         weights = jnp.array([1.0, -2.0, 0.5])
 
+        @jax.jit
         def total(x):
             return epps_pulley(x) @ weights
 
-        ours, step = np.asarray(jax.grad(total)(jnp.asarray(x))), 1e-6
+        ours, step = np.asarray(jax.jit(jax.grad(total))(jnp.asarray(x))), 1e-6
         for i, j in np.ndindex(x.shape):
             moved = [x.copy(), x.copy()]
             moved[0][i, j] += step
@@ -75,7 +76,8 @@ def test_the_gradient_of_sigreg_agrees_with_differences():
 
 def test_half_precision_latents_get_gradients_of_their_own_type():
     z = jnp.asarray(RNG.normal(size=(8, 4)), jnp.bfloat16)
-    value, grad = jax.value_and_grad(lambda z: sigreg(z, KEY, 16).astype(jnp.float32))(z)
+    loss = jax.value_and_grad(lambda z: sigreg(z, KEY, 16).astype(jnp.float32))
+    value, grad = jax.jit(loss)(z)
     assert np.isfinite(float(value)) and grad.dtype == jnp.bfloat16
 
 
@@ -86,7 +88,9 @@ def test_the_weight_of_sigreg_does_not_depend_on_the_batch(batch):
     term = make_objective("lewm", JepaConfig(latent_dim=8), learner, SIZES).terms["sigreg"]
     views = random_views(batch)
     collapsed = views._replace(latents=jnp.zeros((batch, 5, 8)))
-    assert float(term({}, collapsed, KEY)) == pytest.approx(0.09 * 0.402048 * 128, rel=1e-4)
+    assert float(jax.jit(term)({}, collapsed, KEY)) == pytest.approx(
+        0.09 * 0.402048 * 128, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", sorted(TERMS))
@@ -94,11 +98,12 @@ def test_every_objective_sums_its_weighted_terms(name):
     learner = JepaLearnerConfig(openloop_coef=0.5, sigreg_directions=8)
     objective = make_objective(name, JepaConfig(latent_dim=8, predictor_width=4), learner, SIZES)
     params = {
-        head: module.init(KEY, jnp.zeros(size))["params"]
+        head: jax.jit(module.init)(KEY, jnp.zeros(size))["params"]
         for head, (module, size) in objective.heads.items()
     }
     views = jax.tree.map(jnp.asarray, random_views())
-    found = {k: float(term(params, views, KEY)) for k, term in objective.terms.items()}
+    terms = jax.jit(lambda *seen: {k: term(*seen) for k, term in objective.terms.items()})
+    found = {name: float(value) for name, value in terms(params, views, KEY).items()}
     assert set(found) == {"prediction", "openloop", *TERMS[name]}
     assert found["prediction"] == pytest.approx(0.01, rel=1e-4)
     assert found["openloop"] == pytest.approx(0.5 * 0.09, rel=1e-4)
@@ -133,11 +138,12 @@ def test_one_moment_of_each_slice_is_decoded():
     learner = JepaLearnerConfig(reconstruction_coef=3.0)
     made = make_objective("reconstruction", JepaConfig(predictor_width=4), learner, (8, 2, (2, 4)))
     module, size = made.heads["decoder"]
-    params = {"decoder": module.init(KEY, jnp.zeros(size))["params"]}
+    params = {"decoder": jax.jit(module.init)(KEY, jnp.zeros(size))["params"]}
     latents = jnp.asarray(RNG.normal(size=(16, 5, 8)))
-    decode = jax.vmap(jax.vmap(lambda z: module.apply({"params": params["decoder"]}, z)))
+    one = jax.vmap(lambda z: module.apply({"params": params["decoder"]}, z))
+    decode = jax.jit(jax.vmap(one))
     views = random_views()._replace(latents=latents, frames=decode(latents))
-    term = made.terms["reconstruction"]
+    term = jax.jit(made.terms["reconstruction"])
     assert float(term(params, views, KEY)) == pytest.approx(0, abs=1e-6)
     swapped = views._replace(frames=views.frames[:, ::-1])
     values = {float(term(params, swapped, jax.random.key(i))) for i in range(4)}
@@ -147,11 +153,11 @@ def test_one_moment_of_each_slice_is_decoded():
 def test_a_pixel_decoder_keeps_pictures_in_order():
     """What it makes of patch (row, column) lands there: one pixel a parameter of its last bias."""
     decoder = PixelDecoder(4, 8, (2, 16, 24, 3))
-    params = decoder.init(KEY, jnp.zeros(5))["params"]
-    params = jax.tree.map(jnp.zeros_like, params)
+    params = jax.eval_shape(decoder.init, KEY, jnp.zeros(5))["params"]
+    params = jax.tree.map(lambda x: jnp.zeros(x.shape), params)
     bias = np.arange(8 * 8 * 2 * 3).reshape(8, 8, 2, 3)
     params["Dense_1"]["bias"] = jnp.asarray(bias.reshape(-1), jnp.float32)
-    made = np.asarray(decoder.apply({"params": params}, jnp.zeros(5)))
+    made = np.asarray(jax.jit(decoder.apply)({"params": params}, jnp.zeros(5)))
     assert made.shape == (2, 16, 24, 3)
     for k, y, x, c in np.ndindex(made.shape):
         assert made[k, y, x, c] == bias[y % 8, x % 8, k, c]
@@ -174,7 +180,8 @@ def test_the_effective_rank_of_known_spreads():
 
 def test_the_monitor_raises_the_alarm_for_a_line_and_not_for_a_gaussian():
     z = RNG.normal(size=(256, 32)).astype(np.float32)
-    fine, flat = monitor(jnp.asarray(z), KEY), monitor(jnp.asarray(z[:, :1] * np.ones(32)), KEY)
+    watch = jax.jit(monitor)
+    fine, flat = watch(jnp.asarray(z), KEY), watch(jnp.asarray(z[:, :1] * np.ones(32)), KEY)
     assert float(fine["alarm"]) == 0 and float(flat["alarm"]) == 1
     assert float(fine["sigreg"]) == pytest.approx(1.05, abs=0.3)
     assert float(flat["effective_rank_share"]) == pytest.approx(1 / 32, rel=1e-3)

@@ -1,6 +1,7 @@
 """Matrix products in bfloat16: parameters, statistics and losses stay in float32."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +36,13 @@ def batch():
 
 def test_products_alone_are_in_bfloat16():
     half, full = build("bfloat16"), build("float32")
-    params = tdmpc.init(full, jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, params, tdmpc.init(half, jax.random.key(0)))
+    params, other = (jax.jit(partial(tdmpc.init, net))(jax.random.key(0)) for net in (full, half))
+    jax.tree.map(np.testing.assert_array_equal, params, other)
     obs = batch().obs[0]
     text = str(jax.make_jaxpr(half.encode)(params, obs))
     assert "bf16" in text
     assert "bf16" not in str(jax.make_jaxpr(full.encode)(params, obs))
-    one, other = full.encode(params, obs), half.encode(params, obs)
+    one, other = (jax.jit(net.encode)(params, obs) for net in (full, half))
     assert one.dtype == other.dtype == jnp.float32
     np.testing.assert_allclose(other, one, atol=5e-3)
     assert (one != other).any()
@@ -51,10 +52,10 @@ def test_learning_keeps_float32_and_goes_the_same_way():
     losses = {}
     for compute in ("float32", "bfloat16"):
         net = build(compute)
-        state = learner.init(net, jax.random.key(0))
-        step = jax.jit(lambda s, k, net=net: learner.update(net, s, batch(), k))
+        state = jax.jit(partial(learner.init, net))(jax.random.key(0))
+        step = jax.jit(partial(learner.update, net))
         for i in range(40):
-            state, metrics = step(state, jax.random.key(i))
+            state, metrics = step(state, batch(), jax.random.key(i))
         assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
         losses[compute] = float(metrics["loss/reward"])
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)

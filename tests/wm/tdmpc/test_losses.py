@@ -29,11 +29,15 @@ def reference_two_hot(x, bins=BINS):
     return out
 
 
+two_hot_of = jax.jit(lambda x: two_hot.encode(x, BINS))
+decoded = jax.jit(lambda p: two_hot.decode(jnp.log(p + 1e-300), BINS))
+
+
 @given(st.floats(-30_000, 30_000))
 @settings(max_examples=60, deadline=None)
 def test_two_hot_agrees_with_the_reference(x):
     with jax.enable_x64(True):
-        ours = np.asarray(two_hot.encode(jnp.float64(x), BINS))
+        ours = np.asarray(two_hot_of(jnp.float64(x)))
     np.testing.assert_allclose(ours, reference_two_hot(x), atol=1e-9)
     assert ours.sum() == pytest.approx(1, abs=1e-9)
     assert (ours > 1e-12).sum() <= 2
@@ -44,8 +48,7 @@ def test_two_hot_agrees_with_the_reference(x):
 def test_decoding_undoes_encoding(x):
     """A distribution on two bins decodes to where it came from."""
     with jax.enable_x64(True):
-        logits = jnp.log(two_hot.encode(jnp.float64(x), BINS) + 1e-300)
-        assert float(two_hot.decode(logits, BINS)) == pytest.approx(x, rel=1e-6, abs=1e-6)
+        assert float(decoded(two_hot_of(jnp.float64(x)))) == pytest.approx(x, rel=1e-6, abs=1e-6)
 
 
 def test_symexp_undoes_symlog():
@@ -73,7 +76,7 @@ def test_the_slope_of_cross_entropy_is_that_of_the_plain_form():
     with jax.enable_x64(True):
         logits = jnp.asarray(rng.normal(size=(2, 3, 7, 101)) * 5)
         slopes = [
-            jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z, aims[None]))))(logits)
+            jax.jit(jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z, aims[None])))))(logits)
             for f in (plain, partial(two_hot.cross_entropy, bins=BINS))
         ]
         np.testing.assert_allclose(*slopes, atol=1e-12)
@@ -103,7 +106,7 @@ def test_layer_norm_and_its_slopes_agree_with_flax(mished):
         ours = partial(layer_norm, mished=mished)
         values, slopes = zip(
             *(
-                jax.value_and_grad(partial(total, f), argnums=(0, 1, 2))(x, scale, bias)
+                jax.jit(jax.value_and_grad(partial(total, f), argnums=(0, 1, 2)))(x, scale, bias)
                 for f in (flax, ours)
             ),
             strict=True,
@@ -129,11 +132,11 @@ def test_mish_and_its_gradient_agree_with_the_literal_form():
             return x * jnp.tanh(jax.nn.softplus(x))
 
         np.testing.assert_allclose(mish(x), literal(x), atol=1e-7)
-        slopes = [jax.vmap(jax.grad(f))(x) for f in (mish, literal)]
+        slopes = [jax.jit(jax.vmap(jax.grad(f)))(x) for f in (mish, literal)]
         np.testing.assert_allclose(*slopes, atol=1e-7)
     wide = jnp.array([-1e4, -100.0, 100.0, 1e4])
     assert np.isfinite(np.asarray(mish(wide))).all()
-    assert np.isfinite(np.asarray(jax.vmap(jax.grad(mish))(wide))).all()
+    assert np.isfinite(np.asarray(jax.jit(jax.vmap(jax.grad(mish)))(wide))).all()
 
 
 def reference_epps_pulley(x):
@@ -150,12 +153,15 @@ def test_epps_pulley_agrees_with_the_reference():
     x = np.random.default_rng(0).normal(size=(40, 5)) * 1.7
     expected = [reference_epps_pulley(column) for column in x.T]
     with jax.enable_x64(True):
-        np.testing.assert_allclose(epps_pulley(jnp.asarray(x)), expected, rtol=1e-9)
+        np.testing.assert_allclose(jax.jit(epps_pulley)(jnp.asarray(x)), expected, rtol=1e-9)
+
+
+penalty = jax.jit(sigreg, static_argnums=2)
 
 
 @pytest.mark.parametrize("batch", [32, 128])
 def test_sigreg_of_a_collapsed_batch(batch):
-    value = float(sigreg(jnp.zeros((batch, 192)), KEY, 64))
+    value = float(penalty(jnp.zeros((batch, 192)), KEY, 64))
     assert value == pytest.approx(0.402048 * batch, rel=1e-5)
 
 
@@ -169,34 +175,39 @@ def test_sigreg_of_a_gaussian_batch(batch):
     assert float(values.mean()) == pytest.approx(1.0525, abs=4 * error)
 
 
-@pytest.mark.parametrize(
-    ("dimensions", "expected"), [(2, 49.4), (8, 43.8), (32, 27.7), (96, 7.4), (192, 1.06)]
-)
-def test_sigreg_when_only_some_dimensions_live(dimensions, expected):
-    alive = (jnp.arange(192) < dimensions).astype(jnp.float32)
+@jax.jit
+def of_partly_alive(alive):
+    """Mean over twelve Gaussian batches of which some dimensions live."""
 
     def draw(key):
         return sigreg(jax.random.normal(key, (128, 192)) * alive[None], key, 1024)
 
-    value = float(jax.lax.map(draw, jax.random.split(KEY, 12)).mean())
+    return jax.lax.map(draw, jax.random.split(KEY, 12)).mean()
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "expected"), [(2, 49.4), (8, 43.8), (32, 27.7), (96, 7.4), (192, 1.06)]
+)
+def test_sigreg_when_only_some_dimensions_live(dimensions, expected):
+    value = float(of_partly_alive((jnp.arange(192) < dimensions).astype(jnp.float32)))
     assert value == pytest.approx(expected, rel=0.05)
 
 
 def test_sigreg_of_narrow_and_of_uniform_batches():
     narrow = 0.1 * jax.random.normal(KEY, (128, 192))
-    assert float(sigreg(narrow, KEY, 1024)) == pytest.approx(49.5, rel=0.01)
+    assert float(penalty(narrow, KEY, 1024)) == pytest.approx(49.5, rel=0.01)
 
     def draw(key):
         x = jax.random.uniform(key, (128, 1), minval=-(3**0.5), maxval=3**0.5)
         return epps_pulley(x)[0]
 
-    value = float(jax.vmap(draw)(jax.random.split(KEY, 400)).mean())
+    value = float(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 400)).mean())
     assert value == pytest.approx(3.12, rel=0.08)
 
 
 def test_sigreg_lifts_latents_out_of_a_near_collapse():
     """From std 0.01 back to unit variance; at total collapse the gradient is exactly zero."""
-    flat = jax.grad(lambda z: sigreg(z, KEY, 64))(jnp.zeros((64, 8)))
+    flat = jax.jit(jax.grad(lambda z: sigreg(z, KEY, 64)))(jnp.zeros((64, 8)))
     assert float(jnp.abs(flat).max()) == 0.0
 
     def step(z, key):

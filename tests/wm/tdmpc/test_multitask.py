@@ -1,5 +1,7 @@
 """A model of several tasks: masks, discounts and embeddings where they count, nothing elsewhere."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,15 +48,21 @@ def case(request):
     return net, jax.tree.unflatten(tree, noisy)
 
 
+@cache
+def encoder(net):
+    """One program for all tests of a case."""
+    return jax.jit(net.encode)
+
+
 def latents(case):
     net, params = case
     values = np.random.default_rng(3).normal(size=(5, OBS)).astype(np.float32)
-    encode = jax.jit(net.encode)
-    return [encode(params, jnp.asarray(obs_of(k, values), jnp.float32)) for k in range(N)]
+    return [encoder(net)(params, jnp.asarray(obs_of(k, values), jnp.float32)) for k in range(N)]
 
 
 def test_a_latent_is_learned_then_says_which_task_it_is(case):
     net, params = case
+    predict = jax.jit(net.predict)
     for task, latent in enumerate(latents(case)):
         assert latent.shape == (5, net.latent_size) == (5, D + K + A + 1)
         assert net.learned(latent).shape == (5, D)
@@ -64,7 +72,7 @@ def test_a_latent_is_learned_then_says_which_task_it_is(case):
         expected = table / max(1, np.linalg.norm(table))
         np.testing.assert_allclose(latent[:, D : D + K], [expected] * 5, rtol=1e-5)
         action = jnp.full((5, A), 0.5)
-        following = net.predict(params, latent, action)
+        following = predict(params, latent, action)
         np.testing.assert_array_equal(following[:, D:], latent[:, D:])
     first, second = latents(case)
     assert np.abs(net.learned(first) - net.learned(second)).max() > 1e-3  # told apart
@@ -74,7 +82,7 @@ def test_simnorm_acts_on_the_learned_part_alone(case):
     net, params = case
     if net.config.regularizer != "simnorm":
         pytest.skip("latents of sigreg have no constraint to look at")
-    latent = net.predict(params, latents(case)[1], jnp.ones((5, A)))
+    latent = jax.jit(net.predict)(params, latents(case)[1], jnp.ones((5, A)))
     groups = np.asarray(net.learned(latent)).reshape(5, -1, net.config.simnorm_group)
     np.testing.assert_allclose(groups.sum(-1), 1.0, rtol=1e-5)
 
@@ -84,7 +92,7 @@ def test_the_discount_of_an_observation_is_that_of_its_time_limit(case, steps):
     net, params = case
     obs = obs_of(0, np.zeros(OBS))
     obs[-1] = 1 / steps if steps else 0
-    latent = jax.jit(net.encode)(params, jnp.asarray(obs, jnp.float32))
+    latent = encoder(net)(params, jnp.asarray(obs, jnp.float32))
     np.testing.assert_allclose(net.discount(latent), discount_for(steps), rtol=1e-6)
 
 
@@ -143,7 +151,7 @@ def test_targets_discount_each_slice_by_its_task(case):
     net, params = case
     flat = net._replace(learner=LearnerConfig(batch_size=B, horizon=T, td_lambda=0.0))
     data, key = batch(), jax.random.key(5)
-    latent = jnp.swapaxes(net.encode(params, data.obs[:, 1:]), 0, 1)
+    latent = jnp.swapaxes(encoder(net)(params, data.obs[:, 1:]), 0, 1)
 
     @jax.jit
     def targets(factor):
@@ -162,7 +170,7 @@ def test_targets_discount_each_slice_by_its_task(case):
 
 def test_every_part_learns_and_stays_finite(case):
     net, _ = case
-    state = learner.init(net, jax.random.key(0))
+    state = jax.jit(partial(learner.init, net))(jax.random.key(0))
     step = jax.jit(lambda s, k: learner.update(net, s, batch(), k))
     before = state.params
     for i in range(3):

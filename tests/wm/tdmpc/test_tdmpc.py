@@ -1,6 +1,7 @@
 """The world model's losses and updates against a float64 reference in plain numpy."""
 
 import dataclasses
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -44,17 +45,18 @@ def case(request):
     """Networks, float64 parameters and the numpy model that reads them."""
     with jax.enable_x64(True):
         net = tdmpc.build(config(regularizer=request.param, episodic=True), LEARN, Spec(O, A, 0.97))
-        params = tdmpc.init(net, jax.random.key(1))
-        key = jax.random.key(2)
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(key, len(leaves))
-        noisy = [
-            jnp.asarray(p, jnp.float64) + 0.3 * jax.random.normal(k, p.shape, jnp.float64)
-            for p, k in zip(leaves, keys, strict=True)
-        ]
-        params = jax.tree.unflatten(tree, noisy)
+        leaves, tree = jax.tree.flatten(jax.jit(partial(tdmpc.init, net))(jax.random.key(1)))
+        rng = np.random.default_rng(2)
+        noisy = [np.float64(p) + 0.3 * rng.normal(size=p.shape) for p in leaves]
+        params = jax.tree.map(jnp.asarray, jax.tree.unflatten(tree, noisy))
         target = jax.tree.map(lambda p: 1.1 * p, params["value"])
-        yield SimpleNamespace(net=net, params=params, target=target, ref=Reference(net, params))
+        yield SimpleNamespace(
+            net=net,
+            params=params,
+            target=target,
+            ref=Reference(net, params),
+            model_loss=jax.jit(lambda p, batch, key: model_loss(p, net, target, batch, key)),
+        )
 
 
 class Reference:
@@ -133,7 +135,7 @@ def over_time(error, mask):
 
 def test_model_losses_agree_with_the_reference(case):
     data, key = batch(), jax.random.key(5)
-    _, (latents, ours) = model_loss(case.params, case.net, case.target, data, key)
+    _, (latents, ours) = case.model_loss(case.params, data, key)
     ref, noise_key = case.ref, jax.random.split(jax.random.split(key, 3)[0])[0]
     obs, act = np.asarray(data.obs).swapaxes(0, 1), np.asarray(data.action).swapaxes(0, 1)
     reward, ended, mask = (np.asarray(x).T for x in (data.reward, data.terminated, data.mask))
@@ -170,7 +172,7 @@ def test_model_losses_agree_with_the_reference(case):
 
 
 def test_total_is_the_weighted_sum(case):
-    total, (_, m) = model_loss(case.params, case.net, case.target, batch(), jax.random.key(5))
+    total, (_, m) = case.model_loss(case.params, batch(), jax.random.key(5))
     coefficient = 20.0 if case.net.config.regularizer == "simnorm" else 1.0
     expected = (
         coefficient * m["loss/consistency"]
@@ -187,7 +189,8 @@ def test_prior_loss_agrees_with_the_reference(case):
     key, ref, data = jax.random.key(7), case.ref, batch()
     latents = np.random.default_rng(3).normal(size=(T + 1, B, D))
     inputs = (jnp.asarray(latents), data.mask, jnp.array(2.5), key)
-    loss, (values, metrics) = prior_loss(case.params["prior"], case.net, case.params, *inputs)
+    ours = jax.jit(lambda own, params, *rest: prior_loss(own, case.net, params, *rest))
+    loss, (values, metrics) = ours(case.params["prior"], case.params, *inputs)
     mean, log_std = ref.prior(latents)
     noise = np.asarray(jax.random.normal(jax.random.split(key)[0], mean.shape, jnp.float64))
     before_tanh = mean + np.exp(log_std) * noise
@@ -213,7 +216,9 @@ def test_td_lambda_spans_one_step_and_the_whole_slice(case):
     value = np.minimum(*[case.ref.decode(v) for v in heads])
     for lam in (0.0, 1.0):
         net = case.net._replace(learner=dataclasses.replace(LEARN, td_lambda=lam))
-        ours = td_targets(net, case.params, case.target, jnp.asarray(after), data, key)
+        ours = jax.jit(partial(td_targets, net))(
+            case.params, case.target, jnp.asarray(after), data, key
+        )
         expected = lambda_returns(reward, ended, mask, value, lam)
         np.testing.assert_allclose(np.asarray(ours)[mask > 0], expected[mask > 0], rtol=1e-9)
 
@@ -232,11 +237,8 @@ def test_what_is_masked_has_no_influence(case):
     free = dataclasses.replace(LEARN, sigreg_coef=0.0)
     net = tdmpc.build(case.net.config, free, case.net.spec)
 
-    def gradient(data):
-        loss = lambda p: model_loss(p, net, case.target, data, key)[0]  # noqa: E731
-        return jax.grad(loss)(case.params)
-
-    one, two = gradient(data), gradient(other)
+    gradient = jax.jit(jax.grad(lambda p, data: model_loss(p, net, case.target, data, key)[0]))
+    one, two = (gradient(case.params, seen) for seen in (data, other))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), one, two)
 
 
@@ -253,18 +255,15 @@ def test_gradient_reaches_the_targets_only_under_sigreg(case):
         predicted = net.predict(fixed, net.encode(fixed, data.obs[:, 0]), data.action[:, 0])
         return jnp.mean((predicted - goal) ** 2)
 
-    gradient = jax.tree.leaves(jax.grad(loss)(case.params["encoder"]))
+    gradient = jax.tree.leaves(jax.jit(jax.grad(loss))(case.params["encoder"]))
     size = sum(float(jnp.abs(g).sum()) for g in gradient)
     assert (size > 0) == (case.net.config.regularizer == "sigreg")
 
 
 def test_td_targets_train_nobody(case):
     """The prior enters the model's loss through its targets alone, and gets no gradient."""
-
-    def loss(params):
-        return model_loss(params, case.net, case.target, batch(), jax.random.key(5))[0]
-
-    for g in jax.tree.leaves(jax.grad(loss)(case.params)["prior"]):
+    slopes = jax.jit(jax.grad(lambda p: case.model_loss(p, batch(), jax.random.key(5))[0]))
+    for g in jax.tree.leaves(slopes(case.params)["prior"]):
         assert float(jnp.abs(g).max()) == 0
 
 
@@ -272,12 +271,12 @@ def test_td_targets_train_nobody(case):
 def toy():
     """A small learner, jitted once."""
     net = tdmpc.build(config(episodic=True), LEARN, Spec(O, A, 0.97))
-    return net, jax.jit(lambda s, b, k: learner.update(net, s, b, k))
+    state = jax.jit(partial(learner.init, net))(jax.random.key(0))
+    return state, jax.jit(partial(learner.update, net))
 
 
 def test_updates_learn_a_fixed_batch_and_compile_once(toy):
-    net, update = toy
-    state = learner.init(net, jax.random.key(0))
+    state, update = toy
     data = batch(np.float32)
     history = []
     for i in range(150):
@@ -290,16 +289,14 @@ def test_updates_learn_a_fixed_batch_and_compile_once(toy):
 
 
 def test_update_is_a_function_of_its_inputs(toy):
-    net, update = toy
-    state = learner.init(net, jax.random.key(0))
+    state, update = toy
     one, _ = update(state, batch(np.float32), jax.random.key(1))
     two, _ = update(state, batch(np.float32), jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
 def test_target_heads_follow_slowly_and_the_encoder_takes_shorter_steps(toy):
-    net, update = toy
-    state = learner.init(net, jax.random.key(0))
+    state, update = toy
     after, _ = update(state, batch(np.float32), jax.random.key(1))
 
     def check(target, old, new):
@@ -318,7 +315,8 @@ def test_target_heads_follow_slowly_and_the_encoder_takes_shorter_steps(toy):
 
 def test_random_heads_are_members_and_differ():
     params = {"w": jnp.arange(5.0)[:, None] * jnp.ones((5, 2))}
-    picks = [tdmpc.choose_heads(params, 5, jax.random.key(i))["w"][:, 0] for i in range(30)]
+    choose = jax.jit(lambda key: tdmpc.choose_heads(params, 5, key)["w"][:, 0])
+    picks = [choose(jax.random.key(i)) for i in range(30)]
     assert all(len(set(map(float, p))) == 2 for p in picks)
     assert {float(x) for p in picks for x in p} == {0, 1, 2, 3, 4}
     assert tdmpc.choose_heads(params, 2, jax.random.key(0)) is params

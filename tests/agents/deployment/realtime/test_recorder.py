@@ -17,6 +17,8 @@ from agents.deployment.realtime.replay import RecordingError
 from agents.runs.config import ConfigError
 from agents.storage import manifest
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 PERIOD = 0.02
 
 

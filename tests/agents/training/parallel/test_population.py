@@ -20,6 +20,8 @@ from agents.training.trainer import Trainer
 from planning.config import PlannerConfig
 from wm.tdmpc.config import LearnerConfig, ModelConfig
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 SMALL = TrainConfig(
     env_id="cartpole-balance",
     env_steps=100,

@@ -30,10 +30,11 @@ rng = np.random.default_rng(0)
 rows = rng.standard_normal((100, 4, spec.obs_dim + spec.action_dim + 3)).astype(np.float32)
 rows[..., -3], rows[..., -2] = rng.random((100, 4)), 0
 rows[..., -1] = rng.random((100, 4)) < 0.02
+fresh = jax.jit(lambda key: learner.init(net, key))
 
 def learned(devices):
     mesh = sharding.make_mesh(TrainConfig(**sizes, devices=devices))
-    learning, state = make_learning(net, 10, mesh), learner.init(net, jax.random.key(0))
+    learning, state = make_learning(net, 10, mesh), fresh(jax.random.key(0))
     held = replay.Replay(jnp.asarray(rows), jnp.asarray(100, jnp.int32))
     for call in range(10):
         state, _ = learning.learn(state, held, jax.random.key(call))
