@@ -51,17 +51,21 @@ def decode(logits: Array, bins: Bins) -> Array:
     return symexp(jax.nn.softmax(logits, axis=-1) @ bins.centers().astype(logits.dtype))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def cross_entropy(logits: Array, x: Array, bins: Bins) -> Array:
     """Cross-entropy [...] between logits [..., count] and the two-hot encoding of x [...].
 
     Its derivative is for the logits alone: x is what is aimed at. Neither keeps the encoding of x,
     nor the logarithms, which an update of several heads would pay for in memory.
     """
-    return _cross_entropy(logits, x, bins)[0]
+    return _cross_entropy(logits, x, bins)  # pyright: ignore[reportReturnType]
 
 
-def _cross_entropy(logits: Array, x: Array, bins: Bins) -> tuple[Array, Any]:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cross_entropy(logits: Array, x: Array, bins: Bins) -> Array:
+    return _forward(logits, x, bins)[0]
+
+
+def _forward(logits: Array, x: Array, bins: Bins) -> tuple[Array, Any]:
     shifted = logits - logits.max(-1, keepdims=True)
     exponents = jnp.exp(shifted)
     total = exponents.sum(-1, keepdims=True)
@@ -69,9 +73,9 @@ def _cross_entropy(logits: Array, x: Array, bins: Bins) -> tuple[Array, Any]:
     return jnp.log(total[..., 0]) - aimed, (exponents, total, x)
 
 
-def _cross_entropy_back(bins: Bins, kept: Any, slope: Array) -> tuple[Array, Array]:
+def _backward(bins: Bins, kept: Any, slope: Array) -> tuple[Array, Array]:
     exponents, total, x = kept
     return slope[..., None] * (exponents / total - encode(x, bins)), jnp.zeros_like(x)
 
 
-cross_entropy.defvjp(_cross_entropy, _cross_entropy_back)
+_cross_entropy.defvjp(_forward, _backward)

@@ -137,7 +137,8 @@ def test_another_robot_is_sent_away_in_a_line(served):
         assert about["joints"][0] == {"name": "slider", "unit": "m", "low": -1.8, "high": 1.8}
         assert ask(connection, OBS[0], robot=right)["state"] == "ok"
         connection.send(pack({"obs": OBS[0], "robot": right | {"rate_hz": 100}}))
-        assert "for another robot: it runs at 100 Hz, expected 50 Hz" in connection.recv(timeout=30)
+        said = str(connection.recv(timeout=30))
+        assert "for another robot: it runs at 100 Hz, expected 50 Hz" in said
         with pytest.raises(ConnectionClosed):
             connection.recv(timeout=30)
     url = f"ws://127.0.0.1:{served[1]}/?client=other"
