@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
+from msgspec import Meta
 
 from agents.deployment.guard.config import ImportTrust
 from agents.reports.tables import Table
@@ -116,7 +117,7 @@ class TaskFlags:
 
     episode_steps: Annotated[Period, tyro.conf.arg(metavar="N")] = 0
     """Time limit of a Gymnasium environment in decisions; 0 takes its own."""
-    control_dt: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0
+    control_dt: Annotated[float, Meta(ge=0, le=3600), tyro.conf.arg(metavar="SECONDS")] = 0.0
     """Seconds of a frame of one that does not say; 0 takes what it says."""
     action_range: Annotated[str, tyro.conf.arg(metavar="LOW:HIGH")] = ""
     """Range of its actions that have no bounds; by default -1:1."""

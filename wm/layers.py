@@ -40,15 +40,19 @@ def simnorm(x: Array, group: int) -> Array:
 def layer_norm(x: Array, scale: Array, bias: Array, mished: bool) -> Array:
     """LayerNorm (arXiv 1607.06450) of [..., F], scale and bias [F], then Mish if `mished`.
 
-    One function with its own derivative, since XLA on CPUs is slow at the means of rows: here they
-    are products with a vector of 1 / F. Not for forward-mode differentiation.
+    One function with its own derivative, since XLA on CPUs is slow at the means of rows: where
+    slopes are wanted they are products with a vector of 1 / F, whose last bits may depend on how
+    many rows there are. Rows whose variance overflows give NaN. Not for forward-mode derivatives.
     """
-    return _layer_norm(x, scale, bias, mished)[0]
+    return _layer_norm(partial(jnp.mean, axis=-1, keepdims=True), x, scale, bias, mished)[0]
 
 
-def _layer_norm(x: Array, scale: Array, bias: Array, mished: bool) -> tuple[Array, Any]:
-    centred = x - _row_mean(x)
-    inverse = jax.lax.rsqrt(_row_mean(centred * centred) + _EPSILON)
+def _layer_norm(
+    mean: Callable[[Array], Array], x: Array, scale: Array, bias: Array, mished: bool
+) -> tuple[Array, Any]:
+    centred = x - mean(x)
+    variance = mean(centred * centred)
+    inverse = jnp.where(jnp.isfinite(variance), jax.lax.rsqrt(variance + _EPSILON), jnp.nan)
     normed = centred * inverse
     kept = normed, inverse, _as_row(scale, x), _as_row(bias, x)
     out = normed * kept[2] + kept[3]
@@ -65,7 +69,7 @@ def _layer_norm_back(mished: bool, kept: Any, slope: Array) -> tuple[Array, Arra
     return inverse * (inner - along), (slope * normed).sum(rows), slope.sum(rows)
 
 
-layer_norm.defvjp(_layer_norm, _layer_norm_back)
+layer_norm.defvjp(lambda *given: _layer_norm(_row_mean, *given), _layer_norm_back)
 
 
 def _as_row(parameters: Array, x: Array) -> Array:

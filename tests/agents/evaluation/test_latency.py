@@ -18,7 +18,7 @@ def test_latency_models_are_parsed_and_others_refused():
     assert LatencyModel.parse("measured").charge(7.0) == 7
     assert LatencyModel.parse("fixed:2.5").charge(7.0) == 2.5
     for text in ("", "fixed", "fixed:", "fixed:x", "fixed:-1", "fixed:nan", "fixed:inf", "slow"):
-        with pytest.raises(ConfigError, match="clock must be free, measured or fixed:MS"):
+        with pytest.raises(ConfigError, match="latency must be free, measured or fixed:MS"):
             LatencyModel.parse(text)
 
 
