@@ -114,11 +114,30 @@ def test_what_cannot_be_recorded_is_said(function, said):
         Call("astype", [["ref", 0], ["dtype", "O"]], {}),
         Call("add", [["array", "|O", [1], b"12345678"], 1], {}),
         Call("add", [["ref", 0], ["array", "<f8", [1 << 40], b""]], {}),
+        Call("astype", [["ref", 0], "O"], {}),
+        Call("sum", [["ref", 0]], {"dtype": "f8"}),
+        Call("where", [["ref", 0], "text", b"bytes"], {}),
+        Call("add", [["ref", 0], 1, ["ref", 0]], {}),
+        Call("max", [["ref", 0], 0, ["ref", 0]], {}),
+        Call("nan_to_num", [["ref", 0], False], {}),
+        Call("full", [["tuple", ["size"]], ["dots"]], {}),
+        Call("zeros", [["ref", 0]], {}),
+        Call("zeros", [["tuple", ["size"], ["size"]]], {}),
+        Call("broadcast_to", [["ref", 0], ["tuple", ["size"], ["ref", 0]]], {}),
+        Call("reshape", [["ref", 0], ["tuple", ["array", "<i8", [], b"12345678"], 1]], {}),
     ],
 )
 def test_a_strangers_function_calls_nothing_else(call):
     with pytest.raises((ValueError, TypeError)):
         Function(Graph([("qpos", [3])], [call], [("", 1)]))(np, FIELDS.__getitem__)
+
+
+@pytest.mark.parametrize("name", ["_bind", "qpos.base", "bind"])
+def test_a_strangers_function_reads_nothing_but_arrays(name):
+    fields = {"qpos": FIELDS["qpos"], "_bind": FIELDS["qpos"], "bind": print}
+    with pytest.raises(ValueError, match=r"no field|no array"):
+        graph = Graph([("qpos", [3]), (name, [3])], [], [("", 0)])
+        Function(graph)(np, fields.__getitem__)
 
 
 def test_a_strangers_function_does_not_grow_without_end():
@@ -134,3 +153,13 @@ def test_a_strangers_function_does_not_grow_without_end():
     for calls in (double, outer):
         with pytest.raises(ValueError, match="more than"):
             Function(Graph([("qpos", [3])], calls, [("", 1)]))(np, FIELDS.__getitem__)
+    chosen = [  # more of the second batch than of the first, of the same size
+        Call("greater", [["ref", 0], 0], {}),
+        Call("getitem", [["ref", 0], ["ref", 1]], {}),
+        Call("reshape", [["ref", 2], ["tuple", -1, 1]], {}),
+        Call("add", [["ref", 2], ["ref", 3]], {}),
+    ]
+    run = Function(Graph([("qpos", [3])], chosen, [("", 0)]))
+    run(np, {"qpos": np.zeros((2000, 3))}.__getitem__)
+    with pytest.raises(ValueError, match="more than"):
+        run(np, {"qpos": np.ones((2000, 3))}.__getitem__)
