@@ -50,11 +50,12 @@ def settle(folder: Path, trained: str, typed: str = "") -> None:
         return
     try:
         compiled = task()
-    except EnvError as error:
+    except Exception as error:  # the class is the user's
         if not stored.about.model:
             raise
         _use(stored, env_id, model_only=True)
-        log.warning("%s: on the model that was stored in %s; %s", env_id, folder, error)
+        said = str(error) if isinstance(error, EnvError) else " ".join(repr(error).split())[:300]
+        log.warning("%s: on the model that was stored in %s; %s", env_id, folder, said)
         compiled = None
     if what := task_files.changed(stored.about, task, compiled):
         log.warning("%s: %s has changed since %s was trained", env_id, what, folder)

@@ -22,6 +22,7 @@ from envs.tasks.recording import UnrecordableError, record
 from envs.tasks.stored import (
     SETTINGS,
     Description,
+    check,
     described,
     model_bytes,
     model_digest,
@@ -39,6 +40,7 @@ TRIED, FRAMES, MOST_SECONDS, MOST_MEMORY = 7, 5, 60, 8 << 30
 def store(kind: type[Task]) -> dict[str, bytes]:
     """The files of a task by name. What cannot be stored is said in the description's `why`."""
     starts, streams = _starts(kind)
+    settings = {name: getattr(kind, name) for name in SETTINGS if hasattr(kind, name)}
     task, why, functions = kind(), "", {}
     model = model_bytes(task.model)
     if len(model) > MOST_BYTES:
@@ -47,8 +49,9 @@ def store(kind: type[Task]) -> dict[str, bytes]:
         why = "its starts change too much of the model"
     else:
         try:
+            check(settings, starts, len(streams))
             functions = _functions(kind)
-        except UnrecordableError as error:
+        except ValueError as error:
             why = str(error)
     found = Description(
         name=kind.__name__,
@@ -57,7 +60,7 @@ def store(kind: type[Task]) -> dict[str, bytes]:
         simulates=model_digest(task.model),
         robot=robot_of(task),
         mujoco=engine().__version__,
-        settings={name: getattr(kind, name) for name in SETTINGS if hasattr(kind, name)},
+        settings=settings,
         starts={name: array(values) for name, values in starts.items()} if functions else {},
         streams=streams if functions else [],
         functions=functions,
@@ -117,8 +120,9 @@ def _functions(kind: type[Task]) -> dict[str, Graph]:
         try:
             found[name] = record(function, field, first)
             _compare(Function(found[name]), function, field)
-        except ValueError as error:
-            raise UnrecordableError(f"{name}(): {error}") from None
+        except Exception as error:  # the function is the user's
+            said = str(error) if isinstance(error, ValueError) else f"{error!r}"
+            raise UnrecordableError(f"{name}(): {' '.join(said.split())[:300]}") from None
     return found
 
 
@@ -161,14 +165,21 @@ def _compare(
             )
 
 
+def _limit(kind: int, wanted: int) -> None:
+    """Give this process no more of a resource than wanted, or than it may have already."""
+    hard = resource.getrlimit(kind)[1]
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(kind, (most, most))
+
+
 def trial(folder: str, digest: str) -> None:
     """Simulate a stored task for a while, in a process that may die of it; exits with 3 and a line.
 
     The process gives itself no more than MOST_SECONDS and MOST_MEMORY.
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_CPU, MOST_SECONDS)
+    _limit(resource.RLIMIT_AS, MOST_MEMORY)
+    _limit(resource.RLIMIT_CORE, 0)
     try:
         if described(folder, digest).functions:
             sims = _moved(stored_task(folder, digest))

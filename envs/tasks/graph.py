@@ -21,16 +21,31 @@ UFUNCS = set(
     "maximum minimum multiply negative not_equal positive power rad2deg reciprocal remainder rint "
     "sign signbit sin sinh sqrt square subtract tan tanh trunc".split()
 )
-FUNCTIONS = UFUNCS | set(
-    "all any argmax argmin argsort astype atleast_1d broadcast_to clip concatenate copy cross "
-    "cumsum diff expand_dims flip full full_like linalg.norm matmul max mean median min moveaxis "
-    "nan_to_num ones ones_like prod ravel reshape roll round sort split squeeze stack std sum "
-    "swapaxes take take_along_axis transpose var where zeros zeros_like getitem".split()
-)
+_TAKES = {
+    1: "atleast_1d copy nan_to_num ravel",
+    2: "all any argmax argmin argsort astype broadcast_to concatenate cross expand_dims flip "
+    "getitem matmul max median min ones ones_like reshape round sort squeeze stack transpose "
+    "zeros zeros_like",
+    3: "clip cumsum diff full full_like mean moveaxis prod roll split std sum swapaxes take "
+    "take_along_axis var where",
+    4: "linalg.norm",
+}
+_MOST_ARGS = {name: getattr(np, name).nin for name in UFUNCS} | {
+    name: count for count, names in _TAKES.items() for name in names.split()
+}
+"""How many positional arguments each takes before its `out`, or any other array it writes to."""
+FUNCTIONS = set(_MOST_ARGS)
 """What a graph may call: by their names in numpy, and `getitem`, an array's `[...]`."""
 KEYWORDS = {"axis", "keepdims", "dtype", "ord", "min", "max", "a_min", "a_max", "fill_value"}
 _ALIASES = {"amax": "max", "amin": "min", "hstack": "concatenate"}
+_SHAPED = {"zeros": 0, "ones": 0, "full": 0, "broadcast_to": 1, "reshape": 1}
+"""Which argument is a shape."""
 _KINDS = "biuf"
+_TYPES = {
+    np.dtype(name).str
+    for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 "
+    "float64".split()
+}
 
 
 class Call(msgspec.Struct, array_like=True):
@@ -55,14 +70,18 @@ class Function:
     """A graph that can be called."""
 
     def __init__(self, graph: Graph) -> None:
-        """Raises ValueError for calls that no graph makes."""
+        """Raises ValueError for fields that no task has and calls that no graph makes."""
+        names = [name for name, _ in graph.inputs]
+        if not names or any(name.startswith("_") or not name.isidentifier() for name in names):
+            raise ValueError("an input that is no field of a simulation")
         if len(graph.calls) > MOST_CALLS:
             raise ValueError(f"more than {MOST_CALLS} calls")
-        self._inputs, self._outputs, self._checked = graph.inputs, graph.outputs, set()
+        self._inputs, self._outputs = graph.inputs, graph.outputs
         self._calls, before = [], len(graph.inputs)
         for at, call in enumerate(graph.calls, before):
             if call.name not in FUNCTIONS or not call.kwargs.keys() <= KEYWORDS:
                 raise ValueError(f"{call.name[:40]!r} is no call of a task's function")
+            _check_arguments(call)
             args = [_argument(arg, at) for arg in call.args]
             kwargs = {key: _argument(value, at) for key, value in call.kwargs.items()}
             self._calls.append((call.name, args, kwargs))
@@ -71,29 +90,54 @@ class Function:
 
     def __call__(self, xp: Any, field: Callable[[str], Any]) -> dict[str, Any]:
         """The outputs of `field(name)`, arrays of numpy or jax.numpy. Raises ValueError."""
-        given = [field(name) for name, _ in self._inputs]
+        given = [_numbers(xp, name, field(name)) for name, _ in self._inputs]
         lead = tuple(np.shape(given[0])[:-1])
         size = math.prod(lead)
         values = [
             xp.reshape(x, (size, *trailing))
             for x, (_, trailing) in zip(given, self._inputs, strict=True)
         ]
-        known = size in self._checked  # shapes follow from it
         for name, plain, named_ones in self._calls:
             args = [arg(values, size) for arg in plain]
             kwargs = {key: arg(values, size) for key, arg in named_ones.items()}
-            if not known and name in UFUNCS:
+            if name in UFUNCS:
                 _check(name, np.broadcast_shapes(*map(np.shape, args)))
-            values.append(
-                args[0][args[1]] if name == "getitem" else named(xp, name)(*args, **kwargs)
-            )
-            if not known:
-                _check(name, np.shape(values[-1]))
-        self._checked.add(size)
+            elif name in _SHAPED and name != "reshape":
+                _check(name, np.broadcast_shapes(args[_SHAPED[name]]))
+            made = args[0][args[1]] if name == "getitem" else named(xp, name)(*args, **kwargs)
+            values.append(_numbers(xp, name, made))
+            _check(name, made.shape)
         return {
             name: xp.reshape(values[at], (*lead, *np.shape(values[at])[1:]))
             for name, at in self._outputs
         }
+
+
+def _check_arguments(call: Call) -> None:
+    """Raise ValueError for more arguments than it takes, or a type or shape that is none."""
+    if len(call.args) > _MOST_ARGS[call.name]:
+        raise ValueError(f"{call.name} takes no more than {_MOST_ARGS[call.name]} arguments")
+    match call.kwargs.get("dtype"):
+        case None | ["dtype", _]:
+            pass
+        case _:
+            raise ValueError(f"{call.name} with a type that is none")
+    if call.name in _SHAPED:
+        at = _SHAPED[call.name]
+        for shape in call.args[at : at + 1]:
+            sizes = shape[1:] if isinstance(shape, list) and shape[:1] == ["tuple"] else [shape]
+            batches = [size for size in sizes if type(size) is not int]
+            if batches not in ([], [["size"]]):
+                raise ValueError(f"{call.name} with a shape that no graph has")
+
+
+def _numbers(xp: Any, name: str, value: Any) -> Any:
+    """The value. Raises ValueError unless it is an array of numbers."""
+    if not isinstance(value, (np.ndarray, np.generic, xp.ndarray)) or (
+        value.dtype.kind not in _KINDS
+    ):
+        raise ValueError(f"{name} is no array of numbers")
+    return value
 
 
 def _check(name: str, shape: tuple[int, ...]) -> None:
@@ -140,7 +184,9 @@ def _argument(value: Any, before: int) -> Callable[[list[Any], int], Any]:
         case list():
             constant = decode(value)
             return lambda values, size: constant
-        case _ if not isinstance(value, int) or abs(value) <= MOST:
+        case float() if not math.isnan(value):  # an open bound is infinite
+            return lambda values, size: value
+        case None | int() if value is None or abs(value) <= MOST:
             return lambda values, size: value
     raise ValueError("an argument that no graph has")
 
@@ -161,7 +207,6 @@ def decode(value: list[Any]) -> Any:
 
 def _dtype(name: str) -> np.dtype:
     """A plain numeric type. Raises ValueError."""
-    found = np.dtype(name) if len(name) <= 4 and name.isprintable() else None
-    if found is None or found.kind not in _KINDS or found.itemsize > 8:
+    if name not in _TYPES:
         raise ValueError(f"type {name[:20]!r}")
-    return found
+    return np.dtype(name)

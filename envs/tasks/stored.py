@@ -8,7 +8,7 @@ import copy
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -20,11 +20,24 @@ from envs.tasks.engine import engine, quiet_mujoco
 from envs.tasks.goal_task import GoalTask
 from envs.tasks.graph import Function, Graph, decode
 
-SETTINGS = (
-    "control_dt time_limit episodic settle_steps collision_free model_fields randomize "
-    "achieved_names open_parts".split()
-)
-"""Class attributes that are stored."""
+_MOST_S, _MOST_STEPS = 1e6, 1_000_000
+
+
+class _Settings(msgspec.Struct):
+    """Class attributes that are stored, as `Task` and `GoalTask` have them."""
+
+    control_dt: Annotated[float, msgspec.Meta(gt=0, le=_MOST_S)]
+    time_limit: Annotated[float, msgspec.Meta(gt=0, le=_MOST_S)]
+    episodic: bool = False
+    settle_steps: Annotated[int, msgspec.Meta(ge=0, le=_MOST_STEPS)] = 0
+    collision_free: bool = False
+    model_fields: tuple[str, ...] = ()
+    randomize: str = ""
+    achieved_names: tuple[str, ...] = ()
+    open_parts: tuple[str, ...] = ()
+
+
+SETTINGS = _Settings.__struct_fields__
 
 
 class StoredTaskError(EnvError):
@@ -107,8 +120,9 @@ def stored_task(folder: str, digest: str) -> type[Task]:
     base = _StoredGoalTask if "achieved" in found.functions else _StoredTask
     try:
         starts = {name: decode(value) for name, value in found.starts.items()}
+        check(found.settings, starts, len(found.streams))
         functions = {name: Function(graph) for name, graph in found.functions.items()}
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise StoredTaskError(f"{folder}/{DESCRIPTION}: {error}") from None
     return variant(
         base,
@@ -119,6 +133,20 @@ def stored_task(folder: str, digest: str) -> type[Task]:
         starts=starts,
         known={name: index for index, name in enumerate(found.streams)},
     )
+
+
+def check(settings: dict[str, Any], starts: dict[str, Any], count: int) -> None:
+    """Raise ValueError unless settings are a task's, and each field of the starts has `count` rows.
+
+    At least one, of finite numbers.
+    """
+    msgspec.convert(settings, _Settings)
+    if missing := {"qpos", "qvel"} - starts.keys():
+        raise ValueError(f"its starts have no {min(missing)}")
+    for name, rows in starts.items():
+        right = isinstance(rows, np.ndarray) and rows.shape[:1] == (count,) and count >= 1
+        if not right or not np.isfinite(rows).all():
+            raise ValueError(f"its starts' {name[:40]!r} is not {count} rows of finite numbers")
 
 
 def with_stored_model(task: type[Task], folder: str, digest: str) -> type[Task]:

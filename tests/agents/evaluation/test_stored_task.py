@@ -193,6 +193,15 @@ CHANGES = {
         lambda folder: (folder / "here" / "tip.obj").unlink(),
         ["on the model that was stored in"],
     ),
+    "the model does not load": (
+        lambda folder: edited(
+            folder,
+            "my_arm.py",
+            "    def observe",
+            "    def load(self):\n        {}[1]\n\n    def observe",
+        ),
+        ["KeyError(1)", "the task's file has changed since"],
+    ),
     "a package is gone": (
         lambda folder: edited(folder, "my_arm.py", "import numpy", "import gone, numpy"),
         ["simulated as it was stored in"],

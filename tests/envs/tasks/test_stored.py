@@ -1,6 +1,7 @@
 """Functions of tasks as data: the same numbers to the last bit, and nothing but numbers."""
 
 import hashlib
+import resource
 
 import jax.numpy as jnp
 import msgspec
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 
 from envs import imports
-from envs.native.store import store
+from envs.native.store import store, trial
 from envs.registry import make_vec
 from envs.tasks import TASKS, GoalTask
-from envs.tasks.graph import Call, Function, Graph
+from envs.tasks.base import variant
+from envs.tasks.graph import Call, Function, Graph, array, decode
 from envs.tasks.recording import UnrecordableError, record
-from envs.tasks.stored import Description
+from envs.tasks.stored import Description, StoredTaskError, stored_task
 
 
 @pytest.mark.parametrize("task", ["hopper-hop", "finger-turn_hard", "push-t", "reacher-goal"])
@@ -24,9 +26,14 @@ def test_built_in_tasks_can_be_written_down(task):
     assert {"observe", "flat_obs", "reward", "terminated", "control"} <= about.functions.keys()
 
 
-def test_a_stored_task_with_goals_is_the_task(tmp_path):
+@pytest.fixture(scope="module")
+def two_room():
+    return store(TASKS["two-room"])
+
+
+def test_a_stored_task_with_goals_is_the_task(tmp_path, two_room):
     """Starts of known seeds, goals, successes and all that follows; later starts are others."""
-    files = store(TASKS["two-room"])
+    files = two_room
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     digest = hashlib.sha256(files["task.msgpack"]).hexdigest()
@@ -45,6 +52,53 @@ def test_a_stored_task_with_goals_is_the_task(tmp_path):
         given = [(s[0], s[4]) for s in (env.step(action) for env in (own, stored))]
     poses = [stored.reset()[0] for _ in range(3)]  # the streams go on
     assert len({pose.tobytes() for pose in poses}) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"streams": []},
+        {"streams": ["", ""]},
+        {"starts": {"qpos": array(np.zeros((1, 2)))}},
+        {"starts": {"qpos": array(np.full((1, 2), np.nan)), "qvel": array(np.zeros((1, 2)))}},
+        {"starts": {"qpos": ["dots"], "qvel": ["dots"]}},
+        {"settings": {"control_dt": 0.02}},
+        {"settings": {"control_dt": 0.02, "time_limit": float("inf")}},
+        {"settings": {"control_dt": 0.0, "time_limit": 1.0}},
+        {"settings": {"control_dt": 0.02, "time_limit": 1.0, "model_fields": "qpos0"}},
+    ],
+)
+def test_a_strangers_starts_and_settings_are_refused_in_a_line(tmp_path, two_room, changed):
+    """Before anything is simulated."""
+    about = msgspec.msgpack.decode(two_room["task.msgpack"], type=Description)
+    rows = {name: array(decode(value)[:1]) for name, value in about.starts.items()}
+    few = {"starts": rows, "streams": about.streams[:1], **changed}
+    data = msgspec.msgpack.encode(msgspec.structs.replace(about, **few))
+    (tmp_path / "task.msgpack").write_bytes(data)
+    with pytest.raises(StoredTaskError, match=r"task\.msgpack: .*(its starts|Expected|missing)"):
+        stored_task(str(tmp_path), hashlib.sha256(data).hexdigest())
+
+
+def test_what_a_users_function_raises_is_why_it_cannot_be_stored():
+    def reward(self, xp, data):
+        return data.qpos[:, 0] if type(data.qpos) is not np.ndarray else {}[1]
+
+    task = variant(TASKS["cartpole-swingup"], reward=reward)
+    about = msgspec.msgpack.decode(store(task)["task.msgpack"], type=Description)
+    assert about.why == "reward(): KeyError(1)" and about.model and not about.functions
+
+
+def test_a_trial_takes_no_more_than_it_may_have(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (10, 10 if kind else -1))
+    monkeypatch.setattr("resource.setrlimit", given.__setitem__)
+    with pytest.raises(SystemExit):
+        trial(str(tmp_path), "")
+    assert given == {
+        resource.RLIMIT_CPU: (60, 60),
+        resource.RLIMIT_AS: (10, 10),
+        resource.RLIMIT_CORE: (0, 0),
+    }
 
 
 FIELDS = {"qpos": np.linspace(-1, 1, 12).reshape(4, 3), "xmat": np.arange(72.0).reshape(4, 2, 9)}
@@ -114,11 +168,30 @@ def test_what_cannot_be_recorded_is_said(function, said):
         Call("astype", [["ref", 0], ["dtype", "O"]], {}),
         Call("add", [["array", "|O", [1], b"12345678"], 1], {}),
         Call("add", [["ref", 0], ["array", "<f8", [1 << 40], b""]], {}),
+        Call("astype", [["ref", 0], "O"], {}),
+        Call("sum", [["ref", 0]], {"dtype": "f8"}),
+        Call("where", [["ref", 0], "text", b"bytes"], {}),
+        Call("add", [["ref", 0], 1, ["ref", 0]], {}),
+        Call("max", [["ref", 0], 0, ["ref", 0]], {}),
+        Call("nan_to_num", [["ref", 0], False], {}),
+        Call("full", [["tuple", ["size"]], ["dots"]], {}),
+        Call("zeros", [["ref", 0]], {}),
+        Call("zeros", [["tuple", ["size"], ["size"]]], {}),
+        Call("broadcast_to", [["ref", 0], ["tuple", ["size"], ["ref", 0]]], {}),
+        Call("reshape", [["ref", 0], ["tuple", ["array", "<i8", [], b"12345678"], 1]], {}),
     ],
 )
 def test_a_strangers_function_calls_nothing_else(call):
     with pytest.raises((ValueError, TypeError)):
         Function(Graph([("qpos", [3])], [call], [("", 1)]))(np, FIELDS.__getitem__)
+
+
+@pytest.mark.parametrize("name", ["_bind", "qpos.base", "bind"])
+def test_a_strangers_function_reads_nothing_but_arrays(name):
+    fields = {"qpos": FIELDS["qpos"], "_bind": FIELDS["qpos"], "bind": print}
+    with pytest.raises(ValueError, match=r"no field|no array"):
+        graph = Graph([("qpos", [3]), (name, [3])], [], [("", 0)])
+        Function(graph)(np, fields.__getitem__)
 
 
 def test_a_strangers_function_does_not_grow_without_end():
@@ -134,3 +207,13 @@ def test_a_strangers_function_does_not_grow_without_end():
     for calls in (double, outer):
         with pytest.raises(ValueError, match="more than"):
             Function(Graph([("qpos", [3])], calls, [("", 1)]))(np, FIELDS.__getitem__)
+    chosen = [  # more of the second batch than of the first, of the same size
+        Call("greater", [["ref", 0], 0], {}),
+        Call("getitem", [["ref", 0], ["ref", 1]], {}),
+        Call("reshape", [["ref", 2], ["tuple", -1, 1]], {}),
+        Call("add", [["ref", 2], ["ref", 3]], {}),
+    ]
+    run = Function(Graph([("qpos", [3])], chosen, [("", 0)]))
+    run(np, {"qpos": np.zeros((2000, 3))}.__getitem__)
+    with pytest.raises(ValueError, match="more than"):
+        run(np, {"qpos": np.ones((2000, 3))}.__getitem__)
