@@ -6,14 +6,17 @@ kept stays as a fresh environment has it. Whether that is enough is tried, not a
 restores into a fresh environment and compares. Nothing that is stored can be code.
 """
 
+import logging
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 import gymnasium
 import msgspec
 import numpy as np
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from envs.adapters import mjstate
 from envs.spec import EnvError, UnsavableError
@@ -32,7 +35,7 @@ _SEQUENCES: dict[str, Callable[[list], Any]] = {
 }
 _PAIR, _OWN = ("model", "data"), ("get_state", "set_state")
 _PLAIN = (bool, float, str)
-_NEVER = (type, types.ModuleType, gymnasium.Space, gymnasium.Env)
+_NEVER = (type, types.ModuleType, logging.Logger, Enum, gymnasium.Space, gymnasium.Env)
 _LEFT = ["left"]
 """Stands for what cannot be kept."""
 
@@ -92,7 +95,8 @@ def set_state(env: Any, state: Arrays, pristine: dict[str, Arrays]) -> None:
 def difference(one: Any, other: Any) -> str:
     """How `other`, a simulator set to the state of `one`, goes on in another way; else "".
 
-    Observations, rewards and ends are compared over tens of steps and across an episode's end. An
+    Observations, rewards and ends are compared over tens of steps and across an episode's end. What
+    both of them hold is no state of one: restoring would write into the other. An
     error of the simulator itself is no reason to stop here: whoever steps it next meets it.
     """
     try:
@@ -108,6 +112,8 @@ def _difference(one: Any, other: Any) -> str:
     for _ in range(BEFORE):
         if _ended(one.frame(rng.uniform(-1, 1, size))):
             one.reset(None)
+    if reason := _shared(one.env, other.env):
+        return reason
     other.set_state(one.get_state())
     for step in range(COMPARED):
         action = rng.uniform(-1, 1, size)
@@ -119,6 +125,17 @@ def _difference(one: Any, other: Any) -> str:
         over = _ended(mine) or step == COMPARED // 2
         if over and not np.array_equal(one.reset(None), other.reset(None)):
             return "restored, it gives another start of the next episode"
+    return ""
+
+
+def _shared(one: Any, other: Any) -> str:
+    """The first object with attributes that two environments have in common, in words."""
+    theirs = {id(holder) for _, holder in _holders(other)}
+    for path, holder in _holders(one):
+        of_gymnasium = isinstance(holder, EnvSpec | WrapperSpec)
+        if id(holder) in theirs and vars(holder) and not of_gymnasium:
+            where = ".".join(path.split("/")[1:]) or "the environment"
+            return f"{where} ({type(holder).__name__}) is one object for all environments"
     return ""
 
 
@@ -181,6 +198,8 @@ class _Packer:
             return ["plain", value]
         if type(value) is int:
             return ["int", str(value)]
+        if isinstance(value, Enum):
+            return ["enum", value.name] if value.name in type(value).__members__ else _LEFT
         if isinstance(value, np.ndarray | np.generic):
             return _packed_array(value)
         if isinstance(value, np.random.Generator):
@@ -228,6 +247,8 @@ def _unpacked(packed: list, there: Any) -> Any:
         return rest[0]
     if tag == "int":
         return int(rest[0])
+    if tag == "enum":
+        return type(there)[rest[0]] if isinstance(there, Enum) else there
     if tag in ("array", "number"):
         array = np.frombuffer(rest[2], np.dtype(rest[0])).reshape(rest[1]).copy()
         return array if tag == "array" else array[()]
@@ -239,7 +260,8 @@ def _unpacked(packed: list, there: Any) -> Any:
         return _stream(tag, _unpacked(rest[0], None), there)
     if tag == "dict":
         old = there if isinstance(there, dict) else {}
-        pairs = [(_unpacked(key, None), value) for key, value in rest[0]]
+        member = next((key for key in old if isinstance(key, Enum)), None)
+        pairs = [(_unpacked(key, member), value) for key, value in rest[0]]
         return {key: _unpacked(value, old.get(key)) for key, value in pairs}
     old = list(there) if isinstance(there, list | tuple | deque) else []
     values = [_unpacked(x, old[i] if i < len(old) else None) for i, x in enumerate(rest[0])]

@@ -1,6 +1,8 @@
 """Environments as strangers write them, registered when this module is imported."""
 
 from collections import deque
+from enum import Enum
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -130,6 +132,53 @@ class OwnState(InClosure):
         self.counted(state["count"])
 
 
+class Phase(Enum):
+    FAR = 1
+    NEAR = 2
+
+
+class Phases(Toy):
+    """Where it stands is a member of an Enum, and counted by it."""
+
+    def reset(self, seed=None, options=None):
+        self.phase, self.counts = Phase.FAR, dict.fromkeys(Phase, 0)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        self.phase = Phase(1 + int(np.abs(self.x).sum() < 1))
+        self.counts[self.phase] += 1
+        return obs, float(self.phase.value + self.counts[Phase.NEAR] / 8), *rest
+
+
+class Sharing(Toy):
+    """One object of the module for all environments."""
+
+    settings = SimpleNamespace(steps=0)
+
+    def __init__(self):
+        super().__init__()
+        self.used = self.settings
+
+    def step(self, action):
+        self.used.steps += 1
+        return super().step(action)
+
+
+class Drawn(Toy):
+    """A picture of a form that is asked for; closing fails."""
+
+    def __init__(self, shape=(4, 6, 3)):
+        super().__init__()
+        self.shape = shape
+
+    def render(self):
+        return np.full(self.shape, 9)
+
+    def close(self):
+        raise OSError("no such window")
+
+
 class Suite(Toy):
     """dm_control's physics and task inside."""
 
@@ -168,6 +217,22 @@ class Periods(Toy):
     @property
     def control_dt(self):
         return np.float32(0.1)
+
+
+class Broken(Toy):
+    """A control period that raises."""
+
+    @property
+    def control_dt(self):
+        raise RuntimeError("not connected")
+
+
+class NoSpace(Toy):
+    """An action space that raises."""
+
+    @property
+    def action_space(self):
+        raise RuntimeError("not connected")
 
 
 class Disputed(Toy):

@@ -29,7 +29,8 @@ def simulator(env_id):
 
 @pytest.mark.parametrize(
     "name",
-    "Toy Goal GoalDict Queue OwnRandom OtherStream OwnState Suite NoMuJoCo normalized".split(),
+    "Toy Goal GoalDict Queue OwnRandom OtherStream OwnState Phases Suite NoMuJoCo "
+    "normalized".split(),
 )
 def test_whatever_is_in_attributes_is_saved(name):
     """A fresh environment goes on to the same observations, rewards and ends, past resets."""
@@ -63,6 +64,23 @@ def test_what_is_kept_elsewhere_is_found_out_and_begins_anew(name):
     np.testing.assert_array_equal(other.step(np.zeros((2, 1)))[0], obs)  # by the run's own seed
 
 
+def test_an_object_of_all_environments_is_not_written_into():
+    env, core = simulator("Sharing-v0")
+    assert "used (SimpleNamespace) is one object for all environments" in env.unsaved
+    env.step(np.zeros((1, 1)))
+    state, steps = env.get_state(), core.settings.steps
+    core.settings.steps += 5
+    env.set_state(state)
+    assert core.settings.steps == steps + 5
+
+
+@pytest.mark.parametrize(
+    "env_id", ["Pendulum-v1", "MountainCarContinuous-v0", "InvertedPendulum-v5"]
+)
+def test_gymnasiums_own_are_saved(env_id):
+    assert make_vec(env_id, 1).unsaved == ""
+
+
 def test_stored_state_is_data_and_checked():
     env, _ = simulator("Goal-v0")
     state = env.get_state()
@@ -79,6 +97,7 @@ def test_stored_state_is_data_and_checked():
         ("Toy-v0", 0.04, ""),
         ("Disputed-v0", 0.01, "0.01 s by its dt and 0.04 s by metadata"),
         ("Rate-v0", 0.05, ""),
+        ("Broken-v0", 0.04, ""),
         ("Unknown-v0", 0.02, "taken as 0.02 s (--control-dt"),
         ("Unknown-v0#control_dt=0.5", 0.5, ""),
     ],
@@ -170,6 +189,24 @@ def test_what_strangers_raise_is_one_line_with_their_line(way, told):
     assert text.startswith(env_id)
     if way in ("constructor", "reset", "step", "exit"):
         assert f"({sys.modules['toys'].__file__}:" in text
+
+
+def test_spaces_that_raise_are_one_line_too():
+    with pytest.raises(EnvError, match=r"its spaces or control period raised .*: not connected"):
+        make_vec("toys:NoSpace-v0", 1)
+
+
+def test_pictures_are_red_green_blue_and_closing_raises_nothing(caplog):
+    env, core = simulator("Drawn-v0")
+    for shape in ((4, 6, 3), (4, 6, 4)):
+        core.shape = shape
+        assert env.render(0, 4, 6).shape == (4, 6, 3)
+    for shape in ((4, 6), (4, 6, 1), (2, 4, 6, 3)):
+        core.shape = shape
+        with pytest.raises(EnvError, match=r"cannot render: render\(\) gave \(.*expected \[height"):
+            env.render(0, 4, 6)
+    env.close()
+    assert "close() raised OSError: no such window" in caplog.text
 
 
 def test_an_observation_of_another_size_is_not_spread():
