@@ -194,7 +194,13 @@ def _make(env_id: str, options: TaskOptions) -> Any:
         making: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
         if options.episode_steps:
             making["max_episode_steps"] = -1  # the vector environment has that limit
-        return gymnasium.make(name, disable_env_checker=True, **making, **options.arguments)
+        make = partial(gymnasium.make, name, disable_env_checker=True, **options.arguments)
+        try:
+            return make(**making)
+        except TypeError as error:
+            if "argument 'render_mode'" not in str(error) or not making.pop("render_mode", ""):
+                raise
+            return make(**making)  # its metadata says more than its constructor takes
 
 
 def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:

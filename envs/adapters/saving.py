@@ -6,7 +6,9 @@ kept stays as a fresh environment has it. Whether that is enough is tried, not a
 restores into a fresh environment and compares. Nothing that is stored can be code.
 """
 
+import copy
 import logging
+import random
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ _SEQUENCES: dict[str, Callable[[list], Any]] = {
     "frozenset": frozenset,
 }
 _PAIR, _OWN = ("model", "data"), ("get_state", "set_state")
-_PLAIN = (bool, float, str)
+_PLAIN = (bool, float, str, bytes)
 _NEVER = (type, types.ModuleType, logging.Logger, Enum, gymnasium.Space, gymnasium.Env)
 _LEFT = ["left"]
 """Stands for what cannot be kept."""
@@ -206,11 +208,15 @@ class _Packer:
             return ["stream", self.pack(value.bit_generator.state, depth + 1)]
         if isinstance(value, np.random.RandomState):
             return ["legacy", self.pack(value.get_state(legacy=False), depth + 1)]
+        if type(value) is random.Random:
+            return ["random", self.pack(value.getstate(), depth + 1)]
         return self._pack_inside(value, depth + 1)
 
     def _pack_inside(self, value: Any, depth: int) -> list:
-        if type(value) is dict:
+        if isinstance(value, dict) and not getattr(value, "__dict__", None):
             return ["dict", [[self.pack(k, depth), self.pack(x, depth)] for k, x in value.items()]]
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return ["named", [self.pack(x, depth) for x in value]]
         if type(value) is deque:
             return ["deque", [self.pack(x, depth) for x in value], value.maxlen]
         if (name := type(value).__name__) in _SEQUENCES and type(value) is _SEQUENCES[name]:
@@ -256,23 +262,40 @@ def _unpacked(packed: list, there: Any) -> Any:
         if _is_object(there):
             _set_attributes(there, rest[0])
         return there
-    if tag in ("stream", "legacy"):
+    if tag in ("stream", "legacy", "random"):
         return _stream(tag, _unpacked(rest[0], None), there)
     if tag == "dict":
         old = there if isinstance(there, dict) else {}
         member = next((key for key in old if isinstance(key, Enum)), None)
         pairs = [(_unpacked(key, member), value) for key, value in rest[0]]
-        return {key: _unpacked(value, old.get(key)) for key, value in pairs}
+        return _like({key: _unpacked(value, old.get(key)) for key, value in pairs}, there)
     old = list(there) if isinstance(there, list | tuple | deque) else []
     values = [_unpacked(x, old[i] if i < len(old) else None) for i, x in enumerate(rest[0])]
+    if tag == "named":
+        named = isinstance(there, tuple) and hasattr(there, "_fields")
+        return type(there)(*values) if named else there
     return deque(values, rest[1]) if tag == "deque" else _SEQUENCES[tag](values)
 
 
-def _stream(tag: str, state: dict, there: Any) -> Any:
+def _like(table: dict, there: Any) -> dict:
+    """A table of the kind of `there`, whose default for missing keys it has."""
+    if not isinstance(there, dict) or type(there) is dict:
+        return table
+    found = copy.copy(there)  # itself may be another's as well
+    found.clear()
+    found.update(table)
+    return found
+
+
+def _stream(tag: str, state: Any, there: Any) -> Any:
     """A random stream in that state; the same object where it is of the same kind."""
     if tag == "legacy":
         found = there if isinstance(there, np.random.RandomState) else np.random.RandomState()
         found.set_state(state)
+        return found
+    if tag == "random":
+        found = there if type(there) is random.Random else random.Random()
+        found.setstate(state)
         return found
     name = _STREAMS[_STREAMS.index(state["bit_generator"])]
     if not isinstance(there, np.random.Generator) or type(there.bit_generator).__name__ != name:
