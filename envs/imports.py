@@ -89,7 +89,8 @@ def modules_of(typed: str) -> list[str]:
 def require_permission(env_id: str) -> None:
     """Raise UnknownTaskError, with what to type, unless what an id names may be imported."""
     found = stored(env_id)
-    for module in modules_of(env_id) if not found or found.model_only else ():
+    whole = found and not found.model_only and not arguments_of(env_id)
+    for module in () if whole else modules_of(env_id):
         _require(module, env_id)
 
 
@@ -113,7 +114,7 @@ def imported(env_id: str) -> ModuleType | None:
     _require(module, env_id)
     try:
         return _run_file(module) if module.endswith(FILE) else importlib.import_module(module)
-    except Exception as error:  # the module is the user's
+    except (Exception, SystemExit) as error:  # the module is the user's
         where = "" if module.endswith(FILE) else "; is it installed, or its folder on PYTHONPATH?"
         raise UnknownTaskError(
             f"{env_id}: cannot import {module!r} ({line_in(module, error)}{error}){where}"

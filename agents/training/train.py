@@ -141,7 +141,9 @@ class TrainSession(Session):
             between = True
             self.account(ended)
         except EnvError as error:
-            raise type(error)(f"{error}; {self._saved(between or bool(env.unsaved))}") from error
+            raise type(error)(
+                f"{error}; {self._saved(between or bool(env.restarts.all()))}"
+            ) from error
 
     def _saved(self, now: bool) -> str:
         """What is kept of a run whose simulators failed: if `now`, all that came before.

@@ -183,10 +183,14 @@ class Task(ABC):
         model, mujoco = self.model, engine()
         held = np.zeros((*qpos.shape[:-1], model.na))
         integrated = model.actuator_dyntype == mujoco.mjtDyn.mjDYN_INTEGRATOR.value
-        on_joint = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT.value
-        which = np.flatnonzero(integrated & on_joint)
+        on_joint = (mujoco.mjtTrn.mjTRN_JOINT.value, mujoco.mjtTrn.mjTRN_JOINTINPARENT.value)
+        which = np.flatnonzero(integrated & np.isin(model.actuator_trntype, on_joint))
         joints = model.jnt_qposadr[model.actuator_trnid[which, 0]]
-        held[..., model.actuator_actadr[which]] = qpos[..., joints]
+        lengths = model.actuator_gear[which, 0] * qpos[..., joints]
+        low, high = model.actuator_actrange[which].T
+        limited = model.actuator_actlimited[which].astype(bool)
+        lengths = np.where(limited, np.clip(lengths, low, high), lengths)
+        held[..., model.actuator_actadr[which]] = lengths
         return held
 
     @cached_property

@@ -93,9 +93,13 @@ def move_by_speed(spec: Any, crossing: float = 2.0) -> None:
     target an arm asks for a precision of thousandths of its range. `data.act` has the targets.
     """
     mujoco = engine()
-    for servo in spec.actuators:
+    ranges = spec.copy().compile().actuator_ctrlrange  # in radians, inherited ones too
+    for servo, (low, high) in zip(spec.actuators, ranges, strict=True):
         if is_position(servo.biastype, servo.biasprm, servo.dyntype):
-            low, high = servo.ctrlrange if not servo.inheritrange else _joint_range(spec, servo)
+            if not low < high:
+                raise ModelError(
+                    f"actuator {servo.name or servo.target} has no range: give it a ctrlrange"
+                )
             speed = (high - low) / crossing
             servo.dyntype = mujoco.mjtDyn.mjDYN_INTEGRATOR
             servo.actrange, servo.actlimited = [low, high], mujoco.mjtLimited.mjLIMITED_TRUE
@@ -107,13 +111,6 @@ def is_position(bias: int, parameters: Any, dynamics: int) -> bool:
     mujoco = engine()
     affine = bias == mujoco.mjtBias.mjBIAS_AFFINE.value and parameters[1] < 0
     return bool(affine and dynamics == mujoco.mjtDyn.mjDYN_NONE.value)
-
-
-def _joint_range(spec: Any, servo: Any) -> tuple[float, float]:
-    """The range that a servo takes over from its joint."""
-    low, high = spec.joint(servo.target).range
-    middle, half = (low + high) / 2, servo.inheritrange * (high - low) / 2
-    return middle - half, middle + half
 
 
 def standing_pose(spec: Any) -> dict[str, float]:

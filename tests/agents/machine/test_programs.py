@@ -53,6 +53,11 @@ def test_nothing_is_read_from_a_folder_that_others_can_write_to(cache):
     folder.chmod(0o777)
     programs.keep_programs()
     assert programs.FOLDER not in os.environ
+    folder.chmod(0o700)
+    folder.parent.chmod(0o777)
+    programs.keep_programs()
+    assert programs.FOLDER not in os.environ
+    folder.parent.chmod(0o700)
     folder.rmdir()
     elsewhere = cache / "elsewhere"
     elsewhere.mkdir()
@@ -65,6 +70,17 @@ def test_a_folder_that_cannot_be_made_is_done_without(cache, monkeypatch):
     cache.write_text("a file")
     programs.keep_programs()
     assert programs.FOLDER not in os.environ
+
+
+def test_the_folder_is_the_users_alone_whatever_the_umask(cache, monkeypatch):
+    before = os.umask(0o002)
+    try:
+        programs.keep_programs()
+    finally:
+        os.umask(before)
+    assert os.environ[programs.FOLDER] == str(programs.programs_folder())
+    assert programs.programs_folder().stat().st_mode & 0o077 == 0
+    monkeypatch.delenv(programs.FOLDER)
 
 
 def test_what_the_user_chose_stays(cache, monkeypatch):

@@ -143,6 +143,24 @@ def test_an_arm_is_at_rest_where_its_episode_begins(tmp_path):
     env.close()
 
 
+def test_servos_that_move_keep_the_ranges_of_their_joints(tmp_path):
+    """In degrees, inherited, and with a gear."""
+    text = ARM.replace('<compiler angle="radian"/>', "").replace(
+        '0" range="-2 2"', '0" range="-90 90"'
+    )
+    text = text.replace('kp="40" ctrlrange="-2 2"', 'kp="40" inheritrange="1"')
+    text = text.replace('kp="20" ctrlrange="-2 2"', 'kp="20" gear="5" ctrlrange="-7 7"')
+    env_id, _ = written(tmp_path, text)
+    env = make_vec(env_id, 1, seed=0)
+    env.reset(seed=0)
+    sims = env.simulators
+    half = np.pi / 2
+    np.testing.assert_allclose(sims.task.model.actuator_actrange, [[-half, half], [-7, 7]])
+    np.testing.assert_allclose(sims.task.model.actuator_ctrlrange, [[-half, half], [-7, 7]])
+    np.testing.assert_allclose(sims.data.act[0], sims.data.qpos[0] * [1, 5])
+    env.close()
+
+
 def test_names_in_a_strangers_model_are_text_in_the_file(tmp_path):
     """Neither the name of the model's file nor one in it becomes code."""
     name = 'a"; x = 1; y = "b'

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.runs.compile import counted
 from wm.tdmpc import learner
 from wm.tdmpc import model as tdmpc
 from wm.tdmpc.config import PRESETS, LearnerConfig, ModelConfig
@@ -278,12 +279,13 @@ def toy():
 def test_updates_learn_a_fixed_batch_and_compile_once(toy):
     state, update = toy
     data = batch(np.float32)
-    history, compiled = [], 0
-    for i in range(150):
-        state, metrics = update(state, data, jax.random.key(i))
-        compiled = compiled or update._cache_size()
-        history.append({k: float(v) for k, v in metrics.items()})
-    assert update._cache_size() == compiled
+    history, first = [], 0
+    with counted() as compiled:
+        for i in range(150):
+            state, metrics = update(state, data, jax.random.key(i))
+            history.append({k: float(v) for k, v in metrics.items()})
+            first = compiled.count if i == 0 else first
+    assert first and compiled.count == first
     assert int(state.updates) == 150
     for name in ("loss/reward", "loss/termination", "loss/consistency"):
         assert history[-1][name] < 0.8 * history[0][name], name
