@@ -105,9 +105,10 @@ def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[list[Finding]
         told("random actions", step + 1, decisions)
     speed = round(decisions * SIMULATORS / (time.perf_counter() - began))
     rewards = np.concatenate(rewards)
-    findings = [*_of_faults(env), *_of_observations(spec, largest), *_of_rewards(rewards)]
+    findings = [*_of_faults(env, ends), *_of_observations(spec, largest), *_of_rewards(rewards)]
     if speed < SLOW:
-        what = f"{speed} steps a second: 50,000 of a training take {50_000 // speed // 60} min"
+        minutes = 50_000 // max(speed, 1) // 60
+        what = f"{speed} steps a second: 50,000 of a training take {minutes} min"
         findings.append(Finding("note", what, "a longer --action-repeat, or a faster environment"))
     figures = {
         "steps_per_second": speed,
@@ -117,9 +118,11 @@ def _at_random(env: Any, config: CheckConfig, told: Told) -> tuple[list[Finding]
     return findings, figures
 
 
-def _of_faults(env: Any) -> list[Finding]:
+def _of_faults(env: Any, ends: np.ndarray) -> list[Finding]:
+    """Of `ends`, the episodes terminated, truncated and invalid: with some valid, one can learn."""
+    level = "stop" if ends[2] == ends.sum() else "note"
     return [
-        Finding("stop", f"{why} ({times} episodes ended as invalid)", "see step() and observations")
+        Finding(level, f"{why} ({times} episodes ended as invalid)", "see step() and observations")
         for why, times in env.faults.most_common(3)
     ]
 
@@ -164,7 +167,7 @@ def _of_gymnasium(env: Any) -> list[Finding]:
         warnings.simplefilter("always")
         try:
             check_env(core, skip_render_check=True)
-        except Exception as error:  # assertions, and what the environment raises
+        except (Exception, SystemExit) as error:  # assertions, and what the environment raises
             said.append((str(error) or type(error).__name__, "make it as Gymnasium's Env asks"))
     others = "training works without it, tools of others may not"
     said += [(str(w.message), others) for w in caught if "WARN:" in str(w.message)]

@@ -1,8 +1,10 @@
 """Any continuous Gymnasium environment behind the vector contract."""
 
 import contextlib
+import logging
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +21,8 @@ from envs.spec import EnvError, EnvSpec
 from envs.task_options import TaskOptions, task_options
 from envs.tasks.engine import quiet_mujoco
 from envs.vector import Arrays
+
+log = logging.getLogger("latentmpc.tasks")
 
 NEVER_TERMINATE = (
     "Pendulum-v1 HalfCheetah-v5 Reacher-v5 Swimmer-v5 Pusher-v5 HumanoidStandup-v5".split()
@@ -61,11 +65,12 @@ class GymSimulator:
         except (gymnasium.error.Error, ImportError) as error:
             reason = " ".join(str(error).split())
             raise EnvError(f"Gymnasium cannot make {env_id}: {reason}") from error
-        self.observations = Observations(env_id, self.env.observation_space)
-        self.actions = Actions(env_id, self.env.action_space, self.options.action_range)
-        self.control_dt, assumed = _control_dt(self.env, self.options)
+        with calling(env_id, "its spaces or control period"):
+            self.observations = Observations(env_id, self.env.observation_space)
+            self.actions = Actions(env_id, self.env.action_space, self.options.action_range)
+            self.control_dt, assumed = _control_dt(self.env, self.options)
+            self._physics = saving.physics(self.env)
         self.notes = tuple(f"{env_id}: {line}" for line in (assumed, self.actions.note) if line)
-        self._physics = saving.physics(self.env)
         self._pristine = {
             path: {n: v.copy() for n, v in mjstate.model_arrays(model).items()}
             for path, (model, _) in self._physics.items()
@@ -135,18 +140,24 @@ class GymSimulator:
             return picture
         try:
             picture = np.asarray(self.env.render(), np.uint8)
+            if picture.ndim != 3 or picture.shape[2] < 3:
+                raise ValueError(f"render() gave {picture.shape}; expected [height, width, 3]")
         except Exception as error:  # pygame missing, no display, ...
             reason = " ".join(str(error).split()) or type(error).__name__
             raise EnvError(f"this environment cannot render: {reason}") from error
         out = np.zeros((height, width, 3), np.uint8)
         step = max(1, -(-picture.shape[0] // height), -(-picture.shape[1] // width))
-        small = picture[::step, ::step][:height, :width]
+        small = picture[::step, ::step, :3][:height, :width]  # no alpha
         out[: small.shape[0], : small.shape[1]] = small
         return out
 
     def close(self) -> None:
-        """Close it."""
-        self.env.close()
+        """Close it; what it raises then is one line of the log."""
+        try:
+            with calling(self.env_id, "close()"):
+                self.env.close()
+        except EnvError as error:
+            log.warning("%s", error)
 
 
 @cache
@@ -183,7 +194,13 @@ def _make(env_id: str, options: TaskOptions) -> Any:
         making: dict[str, Any] = {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
         if options.episode_steps:
             making["max_episode_steps"] = -1  # the vector environment has that limit
-        return gymnasium.make(name, disable_env_checker=True, **making, **options.arguments)
+        make = partial(gymnasium.make, name, disable_env_checker=True, **options.arguments)
+        try:
+            return make(**making)
+        except TypeError as error:
+            if "argument 'render_mode'" not in str(error) or not making.pop("render_mode", ""):
+                raise
+            return make(**making)  # its metadata says more than its constructor takes
 
 
 def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
@@ -191,12 +208,13 @@ def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
     if options.control_dt:
         return options.control_dt, ""
     core = env.unwrapped
-    said = [_seconds(getattr(core, name, None)) for name in ("control_dt", "control_timestep")]
-    said += [_seconds(getattr(core, name, None), -1) for name in ("control_hz", "control_freq")]
+    periods, rates = ("control_dt", "control_timestep"), ("control_hz", "control_freq")
+    said = [_seconds(partial(getattr, core, name)) for name in periods]
+    said += [_seconds(partial(getattr, core, name), -1) for name in rates]
     if given := next(filter(None, said), 0.0):
         return given, ""
-    step = _seconds(getattr(core, "dt", None))
-    shown = _seconds((getattr(core, "metadata", None) or {}).get("render_fps"), -1)
+    step = _seconds(lambda: core.dt)
+    shown = _seconds(lambda: core.metadata["render_fps"], -1)
     if step and shown and not 0.9 < step / shown < 1.1:
         return step, (
             f"its control period is {step:g} s by its dt and {shown:g} s by "
@@ -210,9 +228,10 @@ def _control_dt(env: Any, options: TaskOptions) -> tuple[float, str]:
     )
 
 
-def _seconds(value: Any, power: int = 1) -> float:
-    """What somebody gives as seconds, or with power -1 as a rate; 0 where it is neither."""
-    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
+def _seconds(given: Callable[[], Any], power: int = 1) -> float:
+    """What somebody gives as seconds, or with power -1 as a rate; 0 if it is neither, or fails."""
+    with contextlib.suppress(Exception):
+        value = given()
         seconds = float(np.asarray(value() if callable(value) else value, float)) ** power
         return seconds if 0 < seconds < np.inf else 0.0
     return 0.0

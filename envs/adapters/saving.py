@@ -6,35 +6,24 @@ kept stays as a fresh environment has it. Whether that is enough is tried, not a
 restores into a fresh environment and compares. Nothing that is stored can be code.
 """
 
-import types
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import msgspec
 import numpy as np
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from envs.adapters import mjstate
+from envs.adapters.packing import Packer, is_object, set_attributes, unpacked
 from envs.spec import EnvError, UnsavableError
 from envs.tasks.engine import engine
 from envs.vector import Arrays, part_of
 
-MOST_DEPTH, MOST_VALUES, MOST_BYTES = 12, 100_000, 1 << 26
+MOST_BYTES = 1 << 26
 BEFORE, COMPARED = 10, 40
 """Steps before a state is saved, and those that must repeat themselves."""
-_STREAMS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
-_SEQUENCES: dict[str, Callable[[list], Any]] = {
-    "list": list,
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-}
 _PAIR, _OWN = ("model", "data"), ("get_state", "set_state")
-_PLAIN = (bool, float, str)
-_NEVER = (type, types.ModuleType, gymnasium.Space, gymnasium.Env)
-_LEFT = ["left"]
-"""Stands for what cannot be kept."""
 
 
 def layers(env: Any) -> list[Any]:
@@ -55,7 +44,7 @@ def get_state(env: Any, pristine: dict[str, Arrays], own: bool = False) -> Array
 
     Raises UnsavableError for more than can be kept.
     """
-    packer = _Packer()
+    packer = Packer()
     kept = msgspec.msgpack.encode([packer.pack(vars(layer), 0) for layer in layers(env)])
     if len(kept) > MOST_BYTES:
         raise UnsavableError("its state is too large to be saved")
@@ -78,13 +67,13 @@ def set_state(env: Any, state: Arrays, pristine: dict[str, Arrays]) -> None:
     try:
         stored = msgspec.msgpack.decode(state["attributes"].tobytes())
         for layer, attributes in zip(layers(env), stored, strict=True):
-            _set_attributes(layer, attributes)
+            set_attributes(layer, attributes)
         for path, (model, data) in found.items():
             own = part_of(state, f"physics/{path}/")
             mjstate.set_changed(model, own, pristine.get(path, {}))
             mjstate.set_state(model, data, own)
         if "own" in state:
-            env.unwrapped.set_state(_unpacked(msgspec.msgpack.decode(state["own"].tobytes()), None))
+            env.unwrapped.set_state(unpacked(msgspec.msgpack.decode(state["own"].tobytes()), None))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise UnsavableError(f"the stored state is not one of this environment: {error}") from error
 
@@ -92,7 +81,8 @@ def set_state(env: Any, state: Arrays, pristine: dict[str, Arrays]) -> None:
 def difference(one: Any, other: Any) -> str:
     """How `other`, a simulator set to the state of `one`, goes on in another way; else "".
 
-    Observations, rewards and ends are compared over tens of steps and across an episode's end. An
+    Observations, rewards and ends are compared over tens of steps and across an episode's end. What
+    both of them hold is no state of one: restoring would write into the other. An
     error of the simulator itself is no reason to stop here: whoever steps it next meets it.
     """
     try:
@@ -108,6 +98,8 @@ def _difference(one: Any, other: Any) -> str:
     for _ in range(BEFORE):
         if _ended(one.frame(rng.uniform(-1, 1, size))):
             one.reset(None)
+    if reason := _shared(one.env, other.env):
+        return reason
     other.set_state(one.get_state())
     for step in range(COMPARED):
         action = rng.uniform(-1, 1, size)
@@ -119,6 +111,17 @@ def _difference(one: Any, other: Any) -> str:
         over = _ended(mine) or step == COMPARED // 2
         if over and not np.array_equal(one.reset(None), other.reset(None)):
             return "restored, it gives another start of the next episode"
+    return ""
+
+
+def _shared(one: Any, other: Any) -> str:
+    """The first object with attributes that two environments have in common, in words."""
+    theirs = {id(holder) for _, holder in _holders(other)}
+    for path, holder in _holders(one):
+        of_gymnasium = isinstance(holder, EnvSpec | WrapperSpec)
+        if id(holder) in theirs and vars(holder) and not of_gymnasium:
+            where = ".".join(path.split("/")[1:]) or "the environment"
+            return f"{where} ({type(holder).__name__}) is one object for all environments"
     return ""
 
 
@@ -156,104 +159,4 @@ def _holders(env: Any, most_depth: int = 4) -> Iterator[tuple[str, Any]]:
         yield path, holder
         if path.count("/") < most_depth:
             inner = vars(holder).items() if hasattr(holder, "__dict__") else ()
-            queue += [(f"{path}/{n}", x) for n, x in inner if _is_object(x)]
-
-
-def _is_object(value: Any) -> bool:
-    return hasattr(value, "__dict__") and not isinstance(value, _NEVER) and not callable(value)
-
-
-class _Packer:
-    """Values as tagged lists that msgpack can write."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-        self._count = 0
-
-    def pack(self, value: Any, depth: int) -> list:
-        """A value with its tag; _LEFT for what cannot be kept. Raises UnsavableError: too many."""
-        self._count += 1
-        if self._count > MOST_VALUES:
-            raise UnsavableError("its state is too large to be saved")
-        if depth > MOST_DEPTH:
-            return _LEFT
-        if value is None or type(value) in _PLAIN:
-            return ["plain", value]
-        if type(value) is int:
-            return ["int", str(value)]
-        if isinstance(value, np.ndarray | np.generic):
-            return _packed_array(value)
-        if isinstance(value, np.random.Generator):
-            return ["stream", self.pack(value.bit_generator.state, depth + 1)]
-        if isinstance(value, np.random.RandomState):
-            return ["legacy", self.pack(value.get_state(legacy=False), depth + 1)]
-        return self._pack_inside(value, depth + 1)
-
-    def _pack_inside(self, value: Any, depth: int) -> list:
-        if type(value) is dict:
-            return ["dict", [[self.pack(k, depth), self.pack(x, depth)] for k, x in value.items()]]
-        if type(value) is deque:
-            return ["deque", [self.pack(x, depth) for x in value], value.maxlen]
-        if (name := type(value).__name__) in _SEQUENCES and type(value) is _SEQUENCES[name]:
-            return [name, [self.pack(x, depth) for x in value]]
-        if not _is_object(value) or id(value) in self._seen:
-            return _LEFT
-        self._seen.add(id(value))
-        return ["object", self.pack(vars(value), depth)]
-
-
-def _packed_array(value: Any) -> list:
-    base = value
-    while isinstance(getattr(base, "base", None), np.ndarray):
-        base = base.base
-    inside_another = getattr(base, "base", None) is not None  # a view on MuJoCo's own memory
-    if value.dtype.kind not in "biufcSU" or inside_another:
-        return _LEFT
-    kind = "array" if isinstance(value, np.ndarray) else "number"
-    return [kind, value.dtype.str, list(value.shape), value.tobytes()]
-
-
-def _set_attributes(holder: Any, packed: list) -> None:
-    for (_, name), value in packed[1]:
-        if value != _LEFT:
-            vars(holder)[name] = _unpacked(value, vars(holder).get(name))
-
-
-def _unpacked(packed: list, there: Any) -> Any:
-    """The value; what could not be kept is as in `there`."""
-    tag, *rest = packed
-    if tag == "left":
-        return there
-    if tag == "plain":
-        return rest[0]
-    if tag == "int":
-        return int(rest[0])
-    if tag in ("array", "number"):
-        array = np.frombuffer(rest[2], np.dtype(rest[0])).reshape(rest[1]).copy()
-        return array if tag == "array" else array[()]
-    if tag == "object":
-        if _is_object(there):
-            _set_attributes(there, rest[0])
-        return there
-    if tag in ("stream", "legacy"):
-        return _stream(tag, _unpacked(rest[0], None), there)
-    if tag == "dict":
-        old = there if isinstance(there, dict) else {}
-        pairs = [(_unpacked(key, None), value) for key, value in rest[0]]
-        return {key: _unpacked(value, old.get(key)) for key, value in pairs}
-    old = list(there) if isinstance(there, list | tuple | deque) else []
-    values = [_unpacked(x, old[i] if i < len(old) else None) for i, x in enumerate(rest[0])]
-    return deque(values, rest[1]) if tag == "deque" else _SEQUENCES[tag](values)
-
-
-def _stream(tag: str, state: dict, there: Any) -> Any:
-    """A random stream in that state; the same object where it is of the same kind."""
-    if tag == "legacy":
-        found = there if isinstance(there, np.random.RandomState) else np.random.RandomState()
-        found.set_state(state)
-        return found
-    name = _STREAMS[_STREAMS.index(state["bit_generator"])]
-    if not isinstance(there, np.random.Generator) or type(there.bit_generator).__name__ != name:
-        there = np.random.Generator(getattr(np.random, name)())
-    there.bit_generator.state = state
-    return there
+            queue += [(f"{path}/{n}", x) for n, x in inner if is_object(x)]

@@ -12,6 +12,7 @@ NO_BOUND = 1e30
 """Bounds from here on (the largest float32 is a common one) are none."""
 MOST_CLASSES = 4096
 """Of an observation that becomes a one-hot vector."""
+_CHOICES = spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 
 
 class Observations:
@@ -41,20 +42,35 @@ class Observations:
         """An observation [O] float64. Raises EnvError for one that is not of the space."""
         return np.concatenate([self._part(obs, path, leaf) for path, leaf in self._leaves])
 
-    def _part(self, obs: Any, path: tuple, leaf: spaces.Space) -> np.ndarray:
+    def _part(self, obs: Any, path: tuple, leaf: Any) -> np.ndarray:
         with calling(self.env_id, f"reading its observation {'.'.join(map(str, path))}".rstrip()):
             for key in path:
                 obs = obs[key]
-            if not isinstance(leaf, spaces.Box):
+            if not isinstance(leaf, (spaces.Box, *_CHOICES)):
                 return np.asarray(spaces.flatten(leaf, obs), np.float64)
             value = np.asarray(obs, np.float64)
-        if np.squeeze(value).shape != np.squeeze(np.empty(leaf.shape)).shape:
-            name = ".".join(map(str, path)) or "it"
+        name, shape = ".".join(map(str, path)) or "it", leaf.shape or ()
+        if np.squeeze(value).shape != np.squeeze(np.empty(shape)).shape:
             raise EnvError(
                 f"{self.env_id}: an observation ({name}) has shape {value.shape}, its space says "
-                f"{leaf.shape}"
+                f"{shape}"
             )
-        return value.ravel()
+        if isinstance(leaf, spaces.Box):
+            return value.ravel()
+        chosen = value.reshape(shape)
+        if not _is_choice(leaf, chosen):
+            raise EnvError(
+                f"{self.env_id}: an observation ({name}) is {_short(chosen)}, its space says "
+                f"{_short(leaf)}"
+            )
+        return np.asarray(spaces.flatten(leaf, chosen.astype(leaf.dtype)), np.float64)
+
+
+def _is_choice(leaf: Any, value: np.ndarray) -> bool:
+    """Whether these are whole numbers in the range of the space."""
+    count = leaf.n if isinstance(leaf, spaces.Discrete) else getattr(leaf, "nvec", 2)
+    place = value - getattr(leaf, "start", 0)
+    return bool(((place >= 0) & (place < count) & (place == np.floor(place))).all())
 
 
 def _leaves(space: spaces.Space, path: tuple) -> list[tuple[tuple, spaces.Space]]:
@@ -79,8 +95,8 @@ def _unfit(leaf: spaces.Space) -> str:
     return ""
 
 
-def _short(space: spaces.Space) -> str:
-    text = " ".join(str(space).split())
+def _short(shown: spaces.Space | np.ndarray) -> str:
+    text = " ".join(str(shown).split())
     return text if len(text) <= 120 else f"{text[:100]}..."
 
 
@@ -102,7 +118,9 @@ class Actions:
         self.space, self.size = space, int(np.prod(space.shape))
         if not self.size:
             raise UnfitEnvError(f"{env_id} has no actions ({_short(space)})")
-        low, high = (np.ravel(bound).astype(np.float64) for bound in (space.low, space.high))
+        # the bounds of whole numbers are never infinite: that there are none is told apart
+        low = np.where(space.bounded_below, space.low, -np.inf).ravel().astype(np.float64)
+        high = np.where(space.bounded_above, space.high, np.inf).ravel().astype(np.float64)
         self.low, self.high = _filled(low, high, assumed or (-1.0, 1.0))
         if not (self.low <= self.high).all():
             raise UnfitEnvError(f"{env_id}: --action-range does not fit {_short(space)}")

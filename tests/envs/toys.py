@@ -1,6 +1,9 @@
 """Environments as strangers write them, registered when this module is imported."""
 
-from collections import deque
+import random
+from collections import defaultdict, deque, namedtuple
+from enum import Enum
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -130,6 +133,74 @@ class OwnState(InClosure):
         self.counted(state["count"])
 
 
+class Phase(Enum):
+    FAR = 1
+    NEAR = 2
+
+
+class Phases(Toy):
+    """Where it stands is a member of an Enum, and counted by it."""
+
+    def reset(self, seed=None, options=None):
+        self.phase, self.counts = Phase.FAR, dict.fromkeys(Phase, 0)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        self.phase = Phase(1 + int(np.abs(self.x).sum() < 1))
+        self.counts[self.phase] += 1
+        return obs, float(self.phase.value + self.counts[Phase.NEAR] / 8), *rest
+
+
+Wind = namedtuple("Wind", "speed gusts")
+
+
+class Kinds(Toy):
+    """Values of many kinds of Python's own."""
+
+    def reset(self, seed=None, options=None):
+        if not hasattr(self, "rng") or seed is not None:
+            self.rng = random.Random(seed)
+        self.visits, self.wind, self.sent = defaultdict(int), Wind(0.0, [0]), b""
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        self.visits[round(float(self.x[0]))] += 1
+        self.wind = Wind(self.rng.gauss(0, 1), [*self.wind.gusts, 1])
+        self.sent += b"x"
+        known = len(self.visits) + len(self.wind.gusts) + len(self.sent)
+        return obs, self.wind.speed + known / 16, *rest
+
+
+class Sharing(Toy):
+    """One object of the module for all environments."""
+
+    settings = SimpleNamespace(steps=0)
+
+    def __init__(self):
+        super().__init__()
+        self.used = self.settings
+
+    def step(self, action):
+        self.used.steps += 1
+        return super().step(action)
+
+
+class Drawn(Toy):
+    """A picture of a form that is asked for; closing fails."""
+
+    def __init__(self, shape=(4, 6, 3)):
+        super().__init__()
+        self.shape = shape
+
+    def render(self):
+        return np.full(self.shape, 9)
+
+    def close(self):
+        raise OSError("no such window")
+
+
 class Suite(Toy):
     """dm_control's physics and task inside."""
 
@@ -170,6 +241,22 @@ class Periods(Toy):
         return np.float32(0.1)
 
 
+class Broken(Toy):
+    """A control period that raises."""
+
+    @property
+    def control_dt(self):
+        raise RuntimeError("not connected")
+
+
+class NoSpace(Toy):
+    """An action space that raises."""
+
+    @property
+    def action_space(self):
+        raise RuntimeError("not connected")
+
+
 class Disputed(Toy):
     """Two control periods."""
 
@@ -198,6 +285,47 @@ class Whole(Toy):
         assert action.dtype == np.int64
         self.sent = int(action[0])
         return super().step(action)
+
+
+class OpenWhole(Whole):
+    """Whole numbers, of which the largest is not given."""
+
+    action_space = spaces.Box(0, np.inf, (1,), np.int64)
+
+
+class Choosing(Toy):
+    """A choice, which a test sets."""
+
+    observation_space = spaces.Dict(
+        {
+            "gear": spaces.Discrete(3, start=-1),
+            "lamps": spaces.MultiBinary(2),
+            "tools": spaces.MultiDiscrete([2, 4], start=[0, 5]),
+        }
+    )
+    seen = {"gear": 1, "lamps": [1, 0], "tools": np.array([0, 8])}
+
+    def observe(self):
+        return self.seen
+
+
+class Modeless(Toy):
+    """It says that it draws, but takes no mode."""
+
+    metadata = {"render_fps": 25, "render_modes": ["rgb_array"]}
+
+
+class Faulty(Toy):
+    """Some episodes end as invalid, others by themselves; options end the program."""
+
+    def reset(self, seed=None, options=None):
+        if options is not None:
+            raise SystemExit(2)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs if self.x[1] < 0 else obs + np.float32(np.nan), *rest
 
 
 class HalfOpen(Toy):
@@ -287,6 +415,6 @@ class Failing(Toy):
         return obs, reward, terminated, truncated, info
 
 
-for made in [*Toy.__subclasses__(), Toy, OwnState, Rate, normalized]:
+for made in [*Toy.__subclasses__(), Toy, OwnState, Rate, OpenWhole, normalized]:
     gymnasium.register(f"{made.__name__}-v0", made, max_episode_steps=30, disable_env_checker=True)
 gymnasium.register("Endless-v0", Toy)

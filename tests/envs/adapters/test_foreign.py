@@ -1,11 +1,15 @@
 """Environments of strangers: saved if they can be, learned as they are, refused in a line."""
 
+import itertools
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from agents.robots import check_gym
+from agents.robots.config import CheckConfig
 from envs import imports
 from envs.registry import make_spec, make_vec
 from envs.spec import EnvError, UnfitEnvError, UnknownTaskError
@@ -29,7 +33,8 @@ def simulator(env_id):
 
 @pytest.mark.parametrize(
     "name",
-    "Toy Goal GoalDict Queue OwnRandom OtherStream OwnState Suite NoMuJoCo normalized".split(),
+    "Toy Goal GoalDict Queue OwnRandom OtherStream OwnState Phases Kinds Suite NoMuJoCo "
+    "normalized".split(),
 )
 def test_whatever_is_in_attributes_is_saved(name):
     """A fresh environment goes on to the same observations, rewards and ends, past resets."""
@@ -63,6 +68,23 @@ def test_what_is_kept_elsewhere_is_found_out_and_begins_anew(name):
     np.testing.assert_array_equal(other.step(np.zeros((2, 1)))[0], obs)  # by the run's own seed
 
 
+def test_an_object_of_all_environments_is_not_written_into():
+    env, core = simulator("Sharing-v0")
+    assert "used (SimpleNamespace) is one object for all environments" in env.unsaved
+    env.step(np.zeros((1, 1)))
+    state, steps = env.get_state(), core.settings.steps
+    core.settings.steps += 5
+    env.set_state(state)
+    assert core.settings.steps == steps + 5
+
+
+@pytest.mark.parametrize(
+    "env_id", ["Pendulum-v1", "MountainCarContinuous-v0", "InvertedPendulum-v5"]
+)
+def test_gymnasiums_own_are_saved(env_id):
+    assert make_vec(env_id, 1).unsaved == ""
+
+
 def test_stored_state_is_data_and_checked():
     env, _ = simulator("Goal-v0")
     state = env.get_state()
@@ -79,6 +101,7 @@ def test_stored_state_is_data_and_checked():
         ("Toy-v0", 0.04, ""),
         ("Disputed-v0", 0.01, "0.01 s by its dt and 0.04 s by metadata"),
         ("Rate-v0", 0.05, ""),
+        ("Broken-v0", 0.04, ""),
         ("Unknown-v0", 0.02, "taken as 0.02 s (--control-dt"),
         ("Unknown-v0#control_dt=0.5", 0.5, ""),
     ],
@@ -96,6 +119,12 @@ def test_whole_numbers_reach_both_bounds():
         env.simulators[0].frame(np.array([action]))
         sent.append(core.sent)
     assert np.bincount(sent).tolist() == [100, 100, 101]
+
+
+def test_whole_numbers_without_a_bound_have_an_assumed_one():
+    env, _ = simulator("OpenWhole-v0")
+    assert "1 of 1 actions have no bounds" in env.notes[0]
+    assert [env.simulators[0].actions.of(np.array([a]))[0] for a in (-1, 1)] == [0, 2]
 
 
 def test_missing_bounds_are_said_and_given_ones_are_used():
@@ -172,6 +201,52 @@ def test_what_strangers_raise_is_one_line_with_their_line(way, told):
         assert f"({sys.modules['toys'].__file__}:" in text
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("gear", 2, r"\(gear\) is 2.0, its space says Discrete\(3, start=-1\)"),
+        ("gear", [0, 1], r"\(gear\) has shape \(2,\), its space says \(\)"),
+        ("lamps", [1, 2], r"\(lamps\) is \[1. 2.\], its space says MultiBinary"),
+        ("lamps", [1], r"\(lamps\) has shape \(1,\)"),
+        ("tools", [-1, 5], r"\(tools\) is \[-1.  ?5.\], its space says MultiDiscrete"),
+        ("tools", [0.5, 5], r"\(tools\) is \[0.5 5. \]"),
+    ],
+)
+def test_choices_that_are_none_are_refused_by_name(part, value, told):
+    env, core = simulator("Choosing-v0")
+    np.testing.assert_array_equal(
+        env.step(np.zeros((1, 1)))[0][0], [0, 0, 1, 1, 0, 1, 0, 0, 0, 0, 1]
+    )
+    core.seen = core.seen | {part: value}
+    with pytest.raises(EnvError, match=told):
+        env.step(np.zeros((1, 1)))
+
+
+def test_a_mode_of_drawing_that_the_constructor_does_not_take_is_not_passed():
+    env, core = simulator("Modeless-v0")
+    assert core.render_mode is None
+    with pytest.raises(EnvError, match="cannot render"):
+        env.render(0, 8, 8)
+
+
+def test_spaces_that_raise_are_one_line_too():
+    with pytest.raises(EnvError, match=r"its spaces or control period raised .*: not connected"):
+        make_vec("toys:NoSpace-v0", 1)
+
+
+def test_pictures_are_red_green_blue_and_closing_raises_nothing(caplog):
+    env, core = simulator("Drawn-v0")
+    for shape in ((4, 6, 3), (4, 6, 4)):
+        core.shape = shape
+        assert env.render(0, 4, 6).shape == (4, 6, 3)
+    for shape in ((4, 6), (4, 6, 1), (2, 4, 6, 3)):
+        core.shape = shape
+        with pytest.raises(EnvError, match=r"cannot render: render\(\) gave \(.*expected \[height"):
+            env.render(0, 4, 6)
+    env.close()
+    assert "close() raised OSError: no such window" in caplog.text
+
+
 def test_an_observation_of_another_size_is_not_spread():
     with pytest.raises(EnvError, match=r"shape \(1,\), its space says \(2,\)"):
         simulator("Narrow-v0")
@@ -182,6 +257,17 @@ def test_what_single_precision_does_not_hold_ends_the_episode_by_name():
     *_, truncated, info = env.step(np.zeros((1, 1)))
     assert truncated.all() and info["invalid"].all()
     assert env.faults == {"obs[1] is too large for float32": 1}
+
+
+def test_check_bears_with_slow_environments_that_fail_now_and_then(monkeypatch):
+    clock = SimpleNamespace(perf_counter=itertools.count(0, 10**6).__next__)
+    monkeypatch.setattr(check_gym, "time", clock)
+    result = check_gym.check_gym(CheckConfig("toys:Faulty-v0", steps=200), lambda *told: None)
+    levels = {finding["what"]: finding["level"] for finding in result["findings"]}
+    assert result["ends"]["invalid"] and result["ends"]["terminated"]
+    assert {*levels.values()} == {"note"}
+    for told in ("obs[0] is nan", "0 steps a second", "check_env: 2"):
+        assert any(told in what for what in levels), levels
 
 
 def test_an_id_holds_all_that_makes_the_environment_again():
