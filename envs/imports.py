@@ -137,7 +137,7 @@ def _run_file(path: str) -> ModuleType:
     return sys.modules[name]
 
 
-def line_in(path: str, error: Exception) -> str:
+def line_in(path: str, error: BaseException) -> str:
     """Where in a file an error arose last: "line 7: NameError: ", or nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == path]
