@@ -272,15 +272,16 @@ def test_td_targets_train_nobody(case):
 def toy():
     """A small learner, jitted once."""
     net = tdmpc.build(config(episodic=True), LEARN, Spec(O, A, 0.97))
-    state = jax.jit(partial(learner.init, net))(jax.random.key(0))
+    with jax.enable_x64(False):  # the references before are of float64
+        state = jax.jit(partial(learner.init, net))(jax.random.key(0))
     return state, jax.jit(partial(learner.update, net))
 
 
 def test_updates_learn_a_fixed_batch_and_compile_once(toy):
     state, update = toy
-    data = batch(np.float32)
     history, first = [], 0
-    with jax.enable_x64(False), counted() as compiled:  # the references before are of float64
+    with jax.enable_x64(False), counted() as compiled:
+        data = batch(np.float32)
         for i in range(150):
             state, metrics = update(state, data, jax.random.key(i))
             history.append({k: float(v) for k, v in metrics.items()})
